@@ -1,0 +1,38 @@
+# How people work on ModelCanary. `make demo` and `make test` set up all they need.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# What is built once and kept outside of the tree: environments of model servers.
+export MODELCANARY_CACHE ?= $(HOME)/.cache/modelcanary
+
+.PHONY: help install check lint types layers test demo bench bench-gates bench-ledger bench-proxy clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+install: $(STAMP) ## an environment in .venv with the project (editable) and its tools
+
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[cli]' --group dev
+	@touch $@
+
+check: lint types layers ## ruff, mypy strict, and the layers point one way
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy gate sidecar ledger cli
+
+layers: $(STAMP)
+	$(BIN)/pytest -q tests/layers
+
+test: $(STAMP) check ## everything that runs without a cluster
+	$(BIN)/pytest -q tests
+
+clean: ## removes the environment; the cache outside of the tree stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,130 @@
+"""What travels between sidecar, ledger, operator and cli: plain data, as they encode it.
+
+Encoding is theirs (msgpack between sidecar and ledger, JSON elsewhere); field names here are the names on
+the wire. Times are seconds since the epoch, durations are seconds.
+"""
+
+from dataclasses import dataclass, field
+
+from modelcanary_gate.vocabulary import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one model said to one instance."""
+
+    outcome: Outcome
+    latency: float
+    #: little-endian float32 log-probabilities in the order of `classes` of the baseline; None unless OK
+    log_probabilities: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One instance of one request, answered by both models."""
+
+    key: bytes  # 16 bytes, minted by the sidecar: 6 of milliseconds since the epoch (big-endian), then unique
+    id: str  # the client's id, else the one minted and returned
+    index: int  # of the instance within its request
+    time: float  # when the request came
+    baseline: Answer
+    candidate: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class PairBatch:
+    """`POST /v1/runs/{namespace}/{name}/pairs`. Sent again with the same `batch`, it is recorded once."""
+
+    batch: str
+    sidecar: str  # the process: pod and epoch
+    run: str
+    pairs: list[Pair]
+    dropped: dict[str, int] = field(
+        default_factory=dict
+    )  # not mirrored or shed since the last batch, by reason
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """`POST /v1/runs/{namespace}/{name}/heartbeat`."""
+
+    sidecar: str
+    version: int  # of the instructions that the sidecar follows
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReading:
+    """How an answer is read: the resource's `spec.model`."""
+
+    protocol: str = "auto"
+    classes: list[str] = field(default_factory=list)  # the baseline's order
+    candidateClasses: list[str] = field(default_factory=list)
+    output: str | None = None
+    pointer: str | None = None
+    values: str = "probabilities"
+    task: str = "multiclass"
+    paths: list[str] = field(default_factory=list)  # empty: every path
+    requestPatch: dict[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorLimits:
+    """The resource's `spec.mirror`, in base units."""
+
+    timeout: float = 2.0
+    maxInFlight: int = 64
+    maxBodyBytes: int = 1 << 20
+    maxPairsPerSecond: float = 200.0
+    forwardCredentials: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Instructions:
+    """What every sidecar of a model does now; the ledger's answer to a batch and to a heartbeat."""
+
+    version: int
+    run: str = ""  # empty: nothing is mirrored
+    candidate: str | None = None  # base URL, http only
+    share: float = 0.0  # of the requests, by the hash of their id; 0 to 1
+    weight: float = 0.0  # of the users that the candidate answers; 0 to 1
+    lease: float = 15.0  # seconds for which a weight holds without news
+    grace: float = 0.05  # seconds that the candidate may be later than the baseline, with a weight
+    idHeader: str = "X-Request-Id"
+    model: ModelReading = field(default_factory=ModelReading)
+    mirror: MirrorLimits = field(default_factory=MirrorLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class PutInstructions:
+    """`PUT /v1/runs/{namespace}/{name}/instructions`, by the leader of `epoch`; an older epoch is refused."""
+
+    epoch: int
+    instructions: Instructions
+    #: the specification that the run is measured by, as the user wrote it (the resource's `spec`)
+    spec: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What turned out to be true of one instance; `POST /v1/feedback` takes one, an array, or NDJSON."""
+
+    id: str
+    label: str | int | list[float]  # class name, class index, or a soft label over the classes
+    index: int = 0
+    ts: float | str | None = None  # when the request was made, if known: narrows the search
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackCounts:
+    """The answer to feedback: what became of each label."""
+
+    joined: int = 0
+    duplicate: int = 0
+    conflict: int = 0
+    unmatched: int = 0  # held for a while: the pair may still come
+    unsampled: int = 0
+    ambiguous: int = 0  # the id matches several pairs
+    expired: int = 0  # older than maxDelay, or after the pair was counted as missing its label
+    unscored: int = 0  # joined to a pair that has no loss, because a model's answer could not be scored

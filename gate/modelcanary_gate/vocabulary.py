@@ -1,0 +1,74 @@
+"""The closed vocabularies: one word per outcome, verdict and reason, wherever it is shown.
+
+A reason reaches the condition, the Event, the metric, the log line and the report unchanged.
+"""
+
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    BASELINE = "baseline"
+    CANDIDATE = "candidate"
+
+
+class Outcome(StrEnum):
+    """How one model answered one mirrored request. All but OK leave the pair without a loss."""
+
+    OK = "ok"
+    ERROR_STATUS = "errorStatus"  # an HTTP status of 400 or above
+    TIMEOUT = "timeout"
+    REFUSED = "refused"  # no connection, or it broke before the answer was whole
+    TOO_LARGE = "tooLarge"
+    UNDECODABLE = "undecodable"  # not JSON, or not of the protocol's shape
+    LABELS_ONLY = "labelsOnly"  # decoded, but without probabilities
+    TOP_K_ONLY = "topKOnly"
+    CLASS_COUNT = "classCount"  # as many probabilities as there are classes is what is needed
+    NOT_PROBABILITIES = "notProbabilities"  # negative, or a sum that is not 1
+    NON_FINITE = "nonFinite"
+
+
+#: Outcomes that the error-rate guard counts as errors of the model (NON_FINITE has a guard of its own).
+ERROR_OUTCOMES = frozenset(
+    {
+        Outcome.ERROR_STATUS,
+        Outcome.TIMEOUT,
+        Outcome.REFUSED,
+        Outcome.TOO_LARGE,
+        Outcome.UNDECODABLE,
+    }
+)
+
+
+class Verdict(StrEnum):
+    PROMOTE = "Promote"
+    ROLL_BACK = "RollBack"
+    CONTINUE = "Continue"
+
+
+class Reason(StrEnum):
+    """Why the verdict is what it is."""
+
+    # Promote
+    CANDIDATE_NO_WORSE = "CandidateNoWorse"
+    # RollBack
+    LOSS_REGRESSION = "LossRegression"
+    AGREEMENT_TOO_LOW = "AgreementTooLow"
+    ERROR_RATE = "ErrorRate"
+    NON_FINITE = "NonFinite"
+    CONFIDENT_ERRORS = "ConfidentErrors"
+    CLASS_REGRESSION = "ClassRegression"
+    ANALYSIS_TIMED_OUT = "AnalysisTimedOut"  # with onTimeout: Rollback
+    # Continue
+    WAITING_FOR_PAIRS = "WaitingForPairs"
+    WAITING_FOR_LABELS = "WaitingForLabels"
+    WAITING_FOR_MATURITY = "WaitingForMaturity"
+    TOO_FEW_SAMPLES = "TooFewSamples"
+    TOO_EARLY = "TooEarly"  # minDuration
+    EVIDENCE_BELOW_THRESHOLD = "EvidenceBelowThreshold"
+    NOT_YET_CONSISTENT = "NotYetConsistent"  # above the threshold, not yet for as many blocks as asked
+    RECENT_REGRESSION = "RecentRegression"
+    TREND_WORSENING = "TrendWorsening"
+    GUARD_VETO = "GuardVeto"
+    LABELS_BIASED = "LabelsBiased"
+    PROMOTION_NOT_ALLOWED = "PromotionNotAllowed"  # label-free, without the user's opt-in
+    HELD = "Held"  # maxDuration reached: the baseline goes on serving
