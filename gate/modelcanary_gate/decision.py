@@ -1,0 +1,73 @@
+"""What the gate answers: a verdict, its reason, a sentence for people, and the numbers behind them."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from modelcanary_gate.spec import GuardType
+from modelcanary_gate.vocabulary import Reason, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the caller knows and blocks do not hold: the clock, and what is on its way."""
+
+    elapsed: float = 0.0  # seconds since the run began
+    pairs: int = 0  # mirrored and recorded
+    labelled: int = 0  # of which a label came
+    waiting: int = 0  # labelled, not yet mature
+    labels_per_second: float = 0.0
+
+
+class GuardStatus(StrEnum):
+    OK = "ok"
+    UNKNOWN = "unknown"  # not enough to tell; holds nothing back
+    VETO = "veto"  # beyond its limit, without proof: no promotion
+    FAILED = "failed"  # proved beyond its limit: roll back
+
+
+@dataclass(frozen=True, slots=True)
+class GuardState:
+    """Where a guard stands."""
+
+    name: str
+    type: GuardType
+    status: GuardStatus
+    baseline: float | None  # the measure, of each role
+    candidate: float | None
+    limit: str  # as the user would write it
+    log_evidence: float | None = None  # None: a guard that can only veto
+    log_threshold: float | None = None
+    detail: str = ""  # the class that fails
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """The numbers behind a verdict; losses in nats, evidences as natural logarithms."""
+
+    judged: int  # matured, labelled pairs
+    baseline_loss: float | None
+    candidate_loss: float | None
+    delta: float | None  # candidate − baseline
+    lower: float | None  # 95% confidence sequence
+    upper: float | None
+    margin: float | None  # the promotion's margin in nats, at the baseline's present loss
+    rollback_evidence: float
+    rollback_threshold: float
+    promotion_evidence: float
+    promotion_threshold: float
+    design_effect: float
+    slope: float | None  # nats per hour, or per 1,000 pairs without a clock
+    slope_error: float | None
+    pairs_to_rollback: float | None  # at the present growth; None: not in sight
+    pairs_to_promotion: float | None
+    seconds_to_verdict: float | None
+    reachable_margin: float | None  # relative; what an equal candidate could prove within maxDuration
+    guards: tuple[GuardState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    verdict: Verdict
+    reason: Reason
+    message: str
+    measures: Measures

@@ -1,0 +1,142 @@
+"""The sentence that goes with a verdict, for the terminal, the condition, the Event and the report.
+
+Written from the same numbers as the verdict; decides nothing.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelcanary_gate.decision import Facts, GuardState, Measures
+from modelcanary_gate.evidence import OUTCOME_CODES
+from modelcanary_gate.spec import Spec
+from modelcanary_gate.vocabulary import Outcome, Reason
+
+
+def message(
+    spec: Spec,
+    reason: Reason,
+    facts: Facts,
+    measures: Measures,
+    guard: GuardState | None,
+    biased_class: str,
+    outcomes: NDArray[np.int64],
+) -> str:
+    """One sentence or two, without a full stop at the end."""
+    match reason:
+        case Reason.WAITING_FOR_PAIRS:
+            return "no pair has been mirrored yet"
+        case Reason.WAITING_FOR_LABELS:
+            return _unscored(outcomes) or f"{facts.pairs} pairs, and no label has come yet"
+        case Reason.WAITING_FOR_MATURITY:
+            return f"{facts.waiting} labelled pairs wait until labels of their age are in"
+        case Reason.TOO_FEW_SAMPLES:
+            few = f"{measures.judged} of {spec.analysis.min_samples.promote:g} labelled pairs"
+            return _unscored(outcomes) or (f"{few}; {_delta(measures)}" if measures.judged else few)
+        case Reason.TOO_EARLY:
+            left = spec.analysis.min_duration - facts.elapsed
+            return f"{_promotion(measures)}; minDuration ends in {duration(left)}"
+        case Reason.CANDIDATE_NO_WORSE:
+            return f"{_promotion(measures)} after {measures.judged} labelled pairs; {_delta(measures)}"
+        case Reason.LOSS_REGRESSION | Reason.AGREEMENT_TOO_LOW:
+            return f"{_rollback(measures)} after {measures.judged} labelled pairs; {_delta(measures)}"
+        case Reason.HELD | Reason.ANALYSIS_TIMED_OUT:
+            limit = duration(spec.analysis.max_duration)
+            return f"no verdict within {limit}: {_progress(measures)}; the baseline goes on serving"
+        case Reason.NOT_YET_CONSISTENT:
+            return f"{_promotion(measures)}, not yet for enough blocks in a row"
+        case Reason.RECENT_REGRESSION:
+            return f"{_promotion(measures)}, but the latest blocks are above the margin"
+        case Reason.TREND_WORSENING:
+            return f"{_promotion(measures)}, but the delta is growing"
+        case Reason.LABELS_BIASED:
+            return f"labels are missing at another rate where {biased_class!r} is predicted"
+        case Reason.PROMOTION_NOT_ALLOWED:
+            return f"agreement promotes only with labels.agreement.promoteBelow; {_delta(measures)}"
+        case Reason.EVIDENCE_BELOW_THRESHOLD:
+            return _progress(measures)
+        case (
+            Reason.ERROR_RATE
+            | Reason.NON_FINITE
+            | Reason.CONFIDENT_ERRORS
+            | Reason.CLASS_REGRESSION
+            | Reason.GUARD_VETO
+        ):
+            return _guard(guard) if guard is not None else ""
+
+
+def duration(seconds: float) -> str:
+    """About how long, in one unit: 45 s, 12 min, 3.5 h, 4 days."""
+    seconds = max(0.0, seconds)
+    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def factor(log_evidence: float) -> str:
+    """Evidence as a factor, 1 being none: 12, 0.3, 3e+09."""
+    if log_evidence > 230:
+        return "over 1e100"
+    return f"{math.exp(log_evidence):.2g}" if log_evidence > -230 else "0"
+
+
+def _evidence(name: str, evidence: float, threshold: float) -> str:
+    return f"{name} evidence {factor(evidence)} of {math.exp(threshold):.0f}"
+
+
+def _promotion(m: Measures) -> str:
+    return _evidence("promotion", m.promotion_evidence, m.promotion_threshold)
+
+
+def _rollback(m: Measures) -> str:
+    return _evidence("roll-back", m.rollback_evidence, m.rollback_threshold)
+
+
+def _delta(m: Measures) -> str:
+    if m.delta is None:
+        return "no labelled pair has been judged yet"
+    text = f"delta {m.delta:+.4f}"
+    if m.lower is not None and m.upper is not None:
+        text += f" [{m.lower:+.4f}, {m.upper:+.4f}]"
+    return text + (f" nats, margin {m.margin:.4f}" if m.margin is not None else " nats")
+
+
+def _progress(m: Measures) -> str:
+    parts = [_promotion(m)]
+    if m.rollback_evidence > 0:
+        parts = [_rollback(m), parts[0]]
+    parts.append(_delta(m))
+    if m.seconds_to_verdict is not None:
+        parts.append(f"about {duration(m.seconds_to_verdict)} at this rate")
+    elif m.pairs_to_promotion is None and m.pairs_to_rollback is None and m.judged:
+        parts.append("no verdict in sight at this delta")
+    if m.reachable_margin is not None and m.delta is not None and m.promotion_evidence < m.promotion_threshold:
+        parts.append(f"reachable margin {100 * m.reachable_margin:.1f}%")
+    return "; ".join(parts)
+
+
+def _guard(guard: GuardState) -> str:
+    name = f"guard {guard.name!r}" + (f" ({guard.detail})" if guard.detail else "")
+    if guard.candidate is None:
+        shown = "beyond its limit"
+    else:
+        baseline = "none" if guard.baseline is None else f"{guard.baseline:.4g}"
+        shown = f"candidate {guard.candidate:.4g}, baseline {baseline}"
+    text = f"{name}: {shown}, limit {guard.limit}"
+    if guard.log_evidence is not None and guard.log_threshold is not None:
+        text += f"; {_evidence('its', guard.log_evidence, guard.log_threshold)}"
+    return text
+
+
+def _unscored(outcomes: NDArray[np.int64]) -> str:
+    """Why no pair could be scored, when most answers of one model cannot be."""
+    ok = OUTCOME_CODES[Outcome.OK]
+    for role, counts in zip(("baseline", "candidate"), outcomes, strict=True):
+        total, good = int(counts.sum()), int(counts[ok])
+        if total and good * 2 < total:
+            bad = {outcome: int(counts[code]) for outcome, code in OUTCOME_CODES.items() if code != ok}
+            worst = max(bad, key=lambda outcome: bad[outcome])
+            return f"{bad[worst]} of {total} answers of the {role} could not be scored: {worst}"
+    return ""

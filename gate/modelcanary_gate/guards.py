@@ -1,0 +1,182 @@
+"""Guards beside the loss: each compares one measure of the two models, and can veto or roll back.
+
+A guard that can roll back bets as the loss does, with its share of the error budget. Latency in shadow and
+calibration can only veto: the first because a mirrored request is timed off the live path, the second because
+its error is no mean of pairs; a proper score punishes miscalibration in the loss itself.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from modelcanary_gate.calibration import Reliability
+from modelcanary_gate.contrasts import Contrast, EvidencePlan
+from modelcanary_gate.decision import GuardState, GuardStatus
+from modelcanary_gate.evidence import OUTCOME_CODES, LossBlock, TrafficBlock
+from modelcanary_gate.latency import LatencyHistogram
+from modelcanary_gate.spec import Guard, GuardType, Limit, LimitKind
+from modelcanary_gate.stream import Stream
+from modelcanary_gate.vocabulary import ERROR_OUTCOMES, Outcome, Reason
+
+#: Below this many samples a guard that only vetoes says nothing.
+_ENOUGH = 300
+
+GUARD_REASONS = {
+    GuardType.ERROR_RATE: Reason.ERROR_RATE,
+    GuardType.NON_FINITE: Reason.NON_FINITE,
+    GuardType.CONFIDENT_ERRORS: Reason.CONFIDENT_ERRORS,
+    GuardType.PER_CLASS: Reason.CLASS_REGRESSION,
+}
+
+
+@dataclass(slots=True)
+class Totals:
+    """What guards need beside the contrasts, summed over the blocks so far."""
+
+    outcomes: np.ndarray[tuple[int, ...], np.dtype[np.int64]] = field(
+        default_factory=lambda: np.zeros((2, len(OUTCOME_CODES)), dtype=np.int64)
+    )
+    latency: tuple[LatencyHistogram, LatencyHistogram] = (LatencyHistogram(), LatencyHistogram())
+    reliability: tuple[Reliability, Reliability] = (Reliability.empty(), Reliability.empty())
+    classes: np.ndarray[tuple[int, ...], np.dtype[np.float64]] | None = None
+
+    def add_loss(self, block: LossBlock) -> None:
+        old, new = self.reliability, block.reliability
+        self.reliability = (old[0] + new[0], old[1] + new[1])
+        self.classes = block.classes if self.classes is None else self.classes + block.classes
+
+    def add_traffic(self, block: TrafficBlock) -> None:
+        self.outcomes = self.outcomes + block.outcomes
+        old, new = self.latency, block.latency
+        self.latency = (old[0] + new[0], old[1] + new[1])
+
+    def answered(self) -> int:
+        return int(self.outcomes[0].sum())
+
+
+def guard_state(guard: Guard, plan: EvidencePlan, loss: Stream, traffic: Stream, totals: Totals) -> GuardState:
+    """Where one guard stands."""
+    match guard.type:
+        case GuardType.ERROR_RATE:
+            codes = [OUTCOME_CODES[outcome] for outcome in Outcome if outcome in ERROR_OUTCOMES]
+            return _proportion(guard, traffic, totals, codes)
+        case GuardType.NON_FINITE:
+            return _proportion(guard, traffic, totals, [OUTCOME_CODES[Outcome.NON_FINITE]])
+        case GuardType.CONFIDENT_ERRORS:
+            return _confident_errors(guard, loss)
+        case GuardType.PER_CLASS:
+            return _per_class(guard, plan, loss, totals)
+        case GuardType.LATENCY:
+            shown = tuple(histogram.quantile(guard.quantile) for histogram in totals.latency)
+            known = min(histogram.n for histogram in totals.latency) >= _ENOUGH
+            return _compared(guard, shown[0], shown[1], known=known)
+        case GuardType.CALIBRATION_ERROR:
+            shown = tuple(bins.error() for bins in totals.reliability)
+            known = float(totals.reliability[0].n.sum()) >= _ENOUGH
+            return _compared(guard, shown[0], shown[1], known=known)
+        case GuardType.PROMETHEUS:
+            return GuardState(guard.name, guard.type, GuardStatus.UNKNOWN, None, None, _limit_text(guard))
+
+
+def _indices(stream: Stream, guard: Guard) -> list[int]:
+    return [index for index, contrast in enumerate(stream.contrasts) if contrast.guard == guard.name]
+
+
+def _proportion(guard: Guard, traffic: Stream, totals: Totals, codes: list[int]) -> GuardState:
+    answered = totals.answered()
+    if not answered:
+        return GuardState(guard.name, guard.type, GuardStatus.UNKNOWN, None, None, _limit_text(guard))
+    shares = totals.outcomes[:, codes].sum(axis=1) / answered
+    return _betting(guard, traffic, _indices(traffic, guard), float(shares[0]), float(shares[1]))
+
+
+def _confident_errors(guard: Guard, loss: Stream) -> GuardState:
+    """The roles' own shares are not kept apart: the contrast is their difference, less the limit."""
+    return _betting(guard, loss, _indices(loss, guard), None, None)
+
+
+def _betting(
+    guard: Guard, stream: Stream, indices: list[int], baseline: float | None, candidate: float | None
+) -> GuardState:
+    (index,) = indices
+    status = GuardStatus.OK
+    if stream.triggers[index].confirmed:
+        status = GuardStatus.FAILED
+    elif stream.mean(index) > 0:
+        status = GuardStatus.VETO
+    elif stream.n == 0:
+        status = GuardStatus.UNKNOWN
+    return GuardState(
+        guard.name,
+        guard.type,
+        status,
+        baseline,
+        candidate,
+        _limit_text(guard),
+        float(stream.log_evidence[index]),
+        stream.triggers[index].threshold,
+    )
+
+
+def _per_class(guard: Guard, plan: EvidencePlan, loss: Stream, totals: Totals) -> GuardState:
+    """The class with the most evidence against it. The budget is split over the classes (Bonferroni, which is
+    the first step of Holm's procedure; the first rejection already rolls back)."""
+    indices = _indices(loss, guard)
+    if not indices or loss.n == 0 or totals.classes is None:
+        return GuardState(guard.name, guard.type, GuardStatus.UNKNOWN, None, None, _limit_text(guard))
+    worst = max(indices, key=lambda index: float(loss.log_evidence[index]))
+    failed = [index for index in indices if loss.triggers[index].confirmed]
+    # A class may be rare: its mean has to be above the limit by more than its own standard error.
+    doubtful = [index for index in indices if loss.mean(index) > loss.standard_error(index)]
+    status = GuardStatus.FAILED if failed else GuardStatus.VETO if doubtful else GuardStatus.OK
+    shown = failed[0] if failed else doubtful[0] if doubtful and worst not in doubtful else worst
+    contrast: Contrast = loss.contrasts[shown]
+    n, b, c = (float(value) for value in totals.classes[:, contrast.group])
+    return GuardState(
+        guard.name,
+        guard.type,
+        status,
+        b / n if n else None,
+        c / n if n else None,
+        _limit_text(guard),
+        float(loss.log_evidence[shown]),
+        loss.triggers[shown].threshold,
+        detail=plan.groups[contrast.group],
+    )
+
+
+def _compared(guard: Guard, baseline: float | None, candidate: float | None, *, known: bool) -> GuardState:
+    status = GuardStatus.UNKNOWN
+    if known and baseline is not None and candidate is not None:
+        beyond = [
+            limit is not None and sign * (candidate - _allowed(limit, baseline)) > 0
+            for limit, sign in ((guard.max, 1), (guard.min, -1))
+        ]
+        status = GuardStatus.VETO if any(beyond) else GuardStatus.OK
+    return GuardState(guard.name, guard.type, status, baseline, candidate, _limit_text(guard))
+
+
+def _allowed(limit: Limit, baseline: float) -> float:
+    match limit.kind:
+        case LimitKind.ABSOLUTE:
+            return limit.value
+        case LimitKind.OVER_BASELINE:
+            return baseline + limit.value
+        case LimitKind.TIMES_BASELINE:
+            return baseline * limit.value
+
+
+def _limit_text(guard: Guard) -> str:
+    if guard.type is GuardType.PER_CLASS:
+        parts = []
+        if guard.margin.relative or not guard.margin.absolute:
+            parts.append(f"+{guard.margin.relative * 100:g}%")
+        if guard.margin.absolute:
+            parts.append(f"+{guard.margin.absolute:g} nats")
+        return " ".join(parts)
+    shown = []
+    for word, limit in (("max", guard.max), ("min", guard.min)):
+        if limit is not None:
+            prefix = {LimitKind.ABSOLUTE: "", LimitKind.OVER_BASELINE: "+", LimitKind.TIMES_BASELINE: "x"}
+            shown.append(f"{word} {prefix[limit.kind]}{limit.value:g}")
+    return ", ".join(shown)
