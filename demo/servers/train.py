@@ -30,9 +30,7 @@ def main() -> None:
     out = Path(sys.argv[1])
     rng = np.random.default_rng(SEED)
     rows, digits = load_digits(return_X_y=True)
-    train_x, held_x, train_y, held_y = train_test_split(
-        rows, digits, test_size=0.5, random_state=SEED, stratify=digits
-    )
+    train_x, held_x, train_y, held_y = train_test_split(rows, digits, test_size=0.5, random_state=SEED, stratify=digits)
     # The regression that nobody means to ship: a fifth of the training labels are permuted among themselves.
     shuffled = train_y.copy()
     chosen = rng.choice(len(shuffled), size=len(shuffled) // 5, replace=False)

@@ -1,0 +1,55 @@
+"""Environments of the model servers: one for each, since their pins exclude each other, from pinned lists.
+
+Called by `__main__` and `models`. The environment is renamed when it is whole, so its scripts, which hold the
+old path, are not to be used: `python(...)` is.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo.cache import built, cache_root, key_of
+from demo.errors import DemoError
+
+SERVERS = Path(__file__).parent / "servers"
+#: MLServer 1.7.1 refuses Python 3.13; uv finds an older one, or fetches it.
+NEWEST = (3, 12)
+PATIENCE = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    name: str  # as people know it
+    pins: Path
+
+    def installed(self, say: Callable[[str], None]) -> Path:
+        """The environment's Python; installs it on first use."""
+        version = "{}.{}".format(*min(sys.version_info[:2], NEWEST))
+        key = key_of(self.pins.read_bytes(), version)
+        place = cache_root() / "servers" / f"{self.pins.stem}-{key}"
+
+        def build(partial: Path) -> None:
+            say(f"Installing {self.name}, once, into {place} ...")
+            began = time.monotonic()
+            _uv("venv", "--quiet", "--allow-existing", "--python", version, str(partial))
+            _uv("pip", "install", "--quiet", "--python", str(partial / "bin/python"), "-r", str(self.pins))
+            say(f"Installed {self.name} in {time.monotonic() - began:.0f} s")
+
+        return built(place, build) / "bin/python"
+
+
+MLSERVER = Environment("MLServer 1.7.1", SERVERS / "mlserver.txt")
+KSERVE = Environment("KServe 0.21.0", SERVERS / "kserve.txt")
+
+
+def _uv(*arguments: str) -> None:
+    command = [sys.executable, "-m", "uv", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise DemoError(f"`uv {' '.join(arguments[:2])}` did not end within {PATIENCE:.0f} s; try again") from error
+    if done.returncode != 0:
+        raise DemoError(f"`uv {' '.join(arguments)}` failed: {done.stderr.strip()[-2000:]}")
