@@ -1,0 +1,160 @@
+"""One captured request with its answer, and how it is laid out between the live process and the scorer.
+
+The live process packs, the scorer unpacks. A fixed header and the bytes behind it, because packing happens
+next to the live path: no encoder looks at the bodies. This module must not know sockets (`channel` does),
+nor what the bodies mean (the scorer's decoders do).
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from modelcanary_gate.vocabulary import Outcome
+from modelcanary_sidecar.errors import FrameError
+
+#: minted, with a candidate's answer; lengths of id, run, method, target, headers, body; time
+_REQUEST = struct.Struct("<??HHHIIId")
+#: status, failure, latency, lengths of headers and body
+_ANSWER = struct.Struct("<HBdII")
+
+#: The ways in which there is no answer, in the order of their codes; 0 is an answer, whatever its status.
+_FAILURES: Final = (None, Outcome.TIMEOUT, Outcome.REFUSED, Outcome.TOO_LARGE, Outcome.UNDECODABLE)
+_FAILURE_CODES: Final = {failure: code for code, failure in enumerate(_FAILURES)}
+
+
+def header(headers: bytes, name: bytes) -> bytes | None:
+    """The first value of a header in lines as `LiveAnswer.headers` has them; `name` in lower case."""
+    for line in headers.split(b"\r\n"):
+        key, colon, value = line.partition(b":")
+        if colon and key.lower() == name:
+            return value.strip()
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveAnswer:
+    """What one model said on the live path."""
+
+    failure: Outcome | None  # TIMEOUT, REFUSED, TOO_LARGE, UNDECODABLE (not HTTP), else None
+    status: int  # 0 where there was no answer
+    latency: float  # seconds from the request's first byte sent to the answer's last received
+    headers: bytes  # lines `name: value\r\n`, without hop-by-hop and framing headers
+    body: bytes  # transfer coding undone, content coding not
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """One request of a user with the baseline's answer: what the scorer makes pairs of."""
+
+    id: str  # the client's header, else the one minted and returned
+    minted: bool  # the client sent no id in a header: an id in the body may be what labels come with
+    time: float  # when the request came, seconds since the epoch
+    run: str  # that the live process followed at that time
+    method: bytes
+    target: bytes  # path and query
+    #: Of the mirrored copy, ready to be sent: lines `name: value\r\n`, without hop-by-hop and framing headers
+    #: and, unless they are to be forwarded, credentials; with Host, id, `Accept-Encoding: identity` and
+    #: `X-ModelCanary-Shadow: 1`. The sender adds Content-Length.
+    headers: bytes
+    body: bytes
+    baseline: LiveAnswer
+    #: Only where a canary weight had the candidate asked on the live path; else the scorer asks it.
+    candidate: LiveAnswer | None = None
+
+
+def pack(captured: Captured) -> list[bytes]:
+    """The message in pieces, for a gathering send; joined, they are what `unpack` reads."""
+    identifier = captured.id.encode()
+    run = captured.run.encode()
+    candidate = captured.candidate
+    parts = [
+        _REQUEST.pack(
+            captured.minted,
+            candidate is not None,
+            len(identifier),
+            len(run),
+            len(captured.method),
+            len(captured.target),
+            len(captured.headers),
+            len(captured.body),
+            captured.time,
+        ),
+        identifier,
+        run,
+        captured.method,
+        captured.target,
+        captured.headers,
+        captured.body,
+    ]
+    _pack_answer(parts, captured.baseline)
+    if candidate is not None:
+        _pack_answer(parts, candidate)
+    return parts
+
+
+def _pack_answer(parts: list[bytes], answer: LiveAnswer) -> None:
+    parts.append(
+        _ANSWER.pack(
+            answer.status,
+            _FAILURE_CODES[answer.failure],
+            answer.latency,
+            len(answer.headers),
+            len(answer.body),
+        )
+    )
+    parts.append(answer.headers)
+    parts.append(answer.body)
+
+
+def unpack(message: bytes | memoryview) -> Captured:
+    """The captured request in a message of `pack`. Raises FrameError when lengths do not add up."""
+    view = memoryview(message)
+    try:
+        minted, has_candidate, *lengths, time = _REQUEST.unpack_from(view)
+        cursor = _Cursor(view, _REQUEST.size)
+        identifier, run, method, target, headers, body = (cursor.take(length) for length in lengths)
+        baseline = _unpack_answer(cursor)
+        candidate = _unpack_answer(cursor) if has_candidate else None
+        captured = Captured(
+            identifier.decode(),
+            minted,
+            time,
+            run.decode(),
+            method,
+            target,
+            headers,
+            body,
+            baseline,
+            candidate,
+        )
+    except (struct.error, IndexError, UnicodeDecodeError) as error:
+        raise FrameError(f"a captured request cannot be read: {error}") from error
+    if cursor.at != len(view):
+        raise FrameError(f"{len(view) - cursor.at} bytes behind a captured request")
+    return captured
+
+
+class _Cursor:
+    """Takes pieces from a message, one behind the other."""
+
+    __slots__ = ("at", "view")
+
+    def __init__(self, view: memoryview, at: int) -> None:
+        self.view = view
+        self.at = at
+
+    def take(self, length: int) -> bytes:
+        end = self.at + length
+        if end > len(self.view):
+            raise IndexError(f"{length} bytes announced, {len(self.view) - self.at} there")
+        piece = bytes(self.view[self.at : end])
+        self.at = end
+        return piece
+
+
+def _unpack_answer(cursor: _Cursor) -> LiveAnswer:
+    status, failure, latency, header_length, body_length = _ANSWER.unpack_from(cursor.view, cursor.at)
+    cursor.at += _ANSWER.size
+    return LiveAnswer(
+        _FAILURES[failure], status, latency, cursor.take(header_length), cursor.take(body_length)
+    )

@@ -1,0 +1,199 @@
+"""The socket between one live process and the scorer, and what travels on it.
+
+One `SOCK_SEQPACKET` pair, made by `main` before both are started and kept open by it, so that a scorer that
+was restarted goes on where the last one ended. Live to scorer: captured requests, and counts of what was
+dropped. Scorer to live: news (instructions, whether it sheds, its figures), and what it has taken of the
+large messages. Nothing here waits: what cannot be sent at once is dropped and counted. It must not know HTTP,
+nor what is done with a captured request.
+"""
+
+import os
+import socket
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from modelcanary_gate.protocol import Instructions
+from modelcanary_sidecar.capture import Captured, pack, unpack
+from modelcanary_sidecar.errors import FrameError
+
+#: Larger messages go through a memory file: a socket's buffer holds 208 KiB by default, and one message must
+#: not take the room of many.
+LARGE: Final = 48 << 10
+#: Bytes in memory files that the scorer has not taken yet; beyond them large messages are dropped.
+LARGE_WAITING: Final = 16 << 20
+_BUFFER: Final = 4 << 20
+_SO_SNDBUFFORCE: Final = 32
+
+_CAPTURED, _IN_FILE, _DROPPED, _NEWS, _TAKEN, _HELLO = b"C", b"F", b"D", b"N", b"T", b"H"
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Requests that were to be mirrored and were not, since the last such message, by reason."""
+
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What the scorer tells the live process: on every change, and each second."""
+
+    instructions: Instructions
+    heard: float  # time.monotonic() of the ledger's answer that renewed the lease
+    shedding: bool = False  # the scorer has no room: do not capture
+    #: for /metrics, by name; a name may carry a label's value behind a colon: `pairs:timeout`
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+_encode_dropped = msgspec.msgpack.Encoder().encode
+_decode_dropped = msgspec.msgpack.Decoder(Dropped).decode
+_encode_news = msgspec.msgpack.Encoder().encode
+_decode_news = msgspec.msgpack.Decoder(News).decode
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """The live process's end and the scorer's; neither blocks."""
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in ends:
+        end.setblocking(False)
+        try:
+            end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER)
+        except PermissionError:  # not root in this namespace: as much as the system grants
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+    return ends
+
+
+class LiveEnd:
+    """The live process's end. `offer` and `report_dropped` say whether the message went out."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._send = end.sendmsg
+        self.large_waiting = 0
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def offer(self, captured: Captured) -> bool:
+        parts = pack(captured)
+        size = 0
+        for part in parts:
+            size += len(part)
+        if size > LARGE:
+            return self._offer_in_file(parts, size)
+        parts.insert(0, _CAPTURED)
+        try:
+            self._send(parts)
+        except OSError:  # no room (EAGAIN), or no scorer: either way it is not mirrored
+            return False
+        return True
+
+    def _offer_in_file(self, parts: list[bytes], size: int) -> bool:
+        if self.large_waiting + size > LARGE_WAITING:
+            return False
+        try:
+            file = os.memfd_create("captured", os.MFD_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            written = os.writev(file, parts)
+            if written != size:
+                return False
+            socket.send_fds(self._socket, [_IN_FILE], [file])
+        except OSError:
+            return False
+        finally:
+            os.close(file)
+        self.large_waiting += size
+        return True
+
+    def report_dropped(self, counts: dict[str, int]) -> bool:
+        try:
+            self._socket.send(_DROPPED + _encode_dropped(Dropped(counts)))
+        except OSError:
+            return False
+        return True
+
+    def receive(self) -> News | None:
+        """The next news, or None when there is none now. Call it until then."""
+        while True:
+            try:
+                message = self._socket.recv(1 << 20)
+            except (BlockingIOError, ConnectionError):
+                return None
+            kind = message[:1]
+            if kind == _NEWS:
+                try:
+                    return _decode_news(message[1:])
+                except msgspec.DecodeError as error:
+                    raise FrameError(f"news cannot be read: {error}") from error
+            elif kind == _TAKEN:
+                self.large_waiting = max(0, self.large_waiting - int(message[1:]))
+            elif kind == _HELLO:
+                self.large_waiting = 0  # what the scorer before this one had taken is gone with it
+            elif not kind:
+                return None
+            else:
+                raise FrameError(f"unknown kind of message {kind!r}")
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class ScorerEnd:
+    """The scorer's end: `receive` until None whenever `fileno()` is readable; `tell` what changed."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._room = bytearray(LARGE + 4096)
+        self._view = memoryview(self._room)
+        self._try_send(_HELLO)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def receive(self) -> Captured | Dropped | None:
+        """The next message, None when there is none now (or never again). Raises FrameError."""
+        ancillary_room = socket.CMSG_LEN(4)
+        try:
+            size, ancillary, _, _ = self._socket.recvmsg_into([self._room], ancillary_room)
+        except (BlockingIOError, ConnectionError):
+            return None
+        if not size:
+            return None
+        files = [int.from_bytes(data[:4], "little") for _, _, data in ancillary]
+        try:
+            kind = bytes(self._view[:1])
+            if kind == _CAPTURED:
+                return unpack(self._view[1:size])
+            if kind == _DROPPED:
+                return _decode_dropped(self._view[1:size])
+            if kind == _IN_FILE and files:
+                return self._read_file(files[0])
+        except msgspec.DecodeError as error:
+            raise FrameError(f"counts of dropped requests cannot be read: {error}") from error
+        finally:
+            for file in files:
+                os.close(file)
+        raise FrameError(f"unknown kind of message {kind!r}")
+
+    def _read_file(self, file: int) -> Captured:
+        size = os.fstat(file).st_size
+        message = os.pread(file, size, 0)
+        self._try_send(_TAKEN + b"%d" % size)
+        return unpack(message)
+
+    def tell(self, news: News) -> bool:
+        return self._try_send(_NEWS + _encode_news(news))
+
+    def _try_send(self, message: bytes) -> bool:
+        try:
+            self._socket.send(message)
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._socket.close()
