@@ -19,15 +19,13 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 _DURATION_REMEDY = 'write a duration such as "30s", "10m", "1h30m", "7d" or "500ms"'
-_MARGIN_REMEDY = (
-    'write "2%" for two percent of the baseline\'s loss, "0.01" for nats, or "2% + 0.01" for both together'
-)
+_MARGIN_REMEDY = 'write "2%" for two percent of the baseline\'s loss, "0.01" for nats, or "2% + 0.01" for both together'
 
 
 def show(value: object) -> str:
     """A value as an error message shows it: short, and told apart from the text around it."""
     if isinstance(value, str):
-        text = f'"{value}"'
+        text = f'"{repr(value)[1:-1]}"'  # one line, whatever it holds
     elif value is None or isinstance(value, bool):
         text = {None: "null", True: "true", False: "false"}[value]
     else:
@@ -68,12 +66,12 @@ def whole(value: object, field: str, *, at_least: int, at_most: int | None = Non
 def duration(value: object, field: str) -> float:
     """Seconds, from a string with units."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise SpecError(field, f"{show(value)} has no unit", f'{_DURATION_REMEDY}; seconds are "{value:g}s"')
+        raise SpecError(field, f"{show(value)} has no unit", f'{_DURATION_REMEDY}; seconds end in "s"')
     if not isinstance(value, str):
         raise SpecError(field, f"{show(value)} is not a duration", _DURATION_REMEDY)
     text = value.strip()
     if _DECIMAL.fullmatch(text):
-        raise SpecError(field, f"{show(value)} has no unit", f'{_DURATION_REMEDY}; seconds are "{text}s"')
+        raise SpecError(field, f"{show(value)} has no unit", f'{_DURATION_REMEDY}; seconds end in "s"')
     parts = _DURATION_PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise SpecError(field, f"{show(value)} is not a duration", _DURATION_REMEDY)
@@ -84,7 +82,7 @@ def duration(value: object, field: str) -> float:
 
 
 def share(value: object, field: str, remedy: str = 'write a share such as "0.05" or "5%"') -> float:
-    """A number as it is, or a percentage over 100: "5%" and "0.05" are the same. The range is the caller's."""
+    """A number as it is, or a percentage over 100: "5%" is "0.05". The range is the caller's to check."""
     if isinstance(value, str) and value.strip().endswith("%"):
         try:
             return decimal(value.strip()[:-1].strip(), field, remedy) / 100.0

@@ -1,0 +1,165 @@
+"""Reads what only a cluster has: the target, its service, the candidate's pods, canary steps, notifications.
+
+Called by `parse.parse_spec` only.
+"""
+
+import re
+from collections.abc import Mapping
+
+from modelcanary_gate.errors import SpecError
+from modelcanary_gate.fields import Fields, flag, list_of, mapping, one_of, positive, text, unique
+from modelcanary_gate.parse_model import count
+from modelcanary_gate.quantities import duration, percent, show, whole
+from modelcanary_gate.spec import (
+    Adoption,
+    Canary,
+    Candidate,
+    Notification,
+    Promotion,
+    ServiceRef,
+    TargetRef,
+)
+
+CANDIDATE = ("replicas", "readyDeadline", "labels", "isolate")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_EVENT = re.compile(r"[A-Z][A-Za-z]*")
+_above_zero = positive(duration, "write a time above 0")
+
+
+def object_name(value: object, field: str) -> str:
+    name = text(value, field)
+    if not _NAME.fullmatch(name):
+        raise SpecError(
+            field, f"{show(value)} is no name of a Kubernetes object", 'use a-z, 0-9, "-" and ".", such as fraud'
+        )
+    return name
+
+
+def target(fields: Fields, *, required: bool) -> TargetRef | None:
+    reference = fields.section("targetRef", ("apiVersion", "kind", "name"))
+    if "targetRef" not in fields:
+        if required:
+            raise fields.error(
+                "targetRef",
+                "is missing",
+                "name the Deployment that your pipeline deploys: {apiVersion: apps/v1, kind: Deployment, name: …}",
+            )
+        return None
+    return TargetRef(
+        api_version=reference.require("apiVersion", one_of(("apps/v1",)), "write apps/v1"),
+        kind=reference.require("kind", one_of(("Deployment",)), "write Deployment"),
+        name=reference.require("name", object_name, "name the Deployment that your pipeline deploys"),
+    )
+
+
+def service(fields: Fields, *, required: bool) -> ServiceRef | None:
+    reference = fields.section("service", ("name", "port"))
+    if "service" not in fields:
+        if required:
+            raise fields.error("service", "is missing", "name what clients call: {name: …, port: http}")
+        return None
+    return ServiceRef(
+        name=reference.require("name", object_name, "name the Service that clients call"),
+        port=reference.require("port", _port, "name the Service's port, or give its number"),
+    )
+
+
+def _port(value: object, field: str) -> str:
+    if isinstance(value, str) and not value.isdecimal():
+        return object_name(value, field)
+    return str(whole(value, field, at_least=1, at_most=65535))
+
+
+def adoption(fields: Fields) -> Adoption:
+    default = Adoption()
+    return Adoption(
+        scale_target=fields.read("scaleTarget", flag, default.scale_target),
+        service=fields.read("service", one_of(("Managed", "Untouched")), default.service),
+    )
+
+
+def candidate(fields: Fields) -> Candidate:
+    default = Candidate()
+    return Candidate(
+        replicas=fields.read("replicas", _replicas, default.replicas),
+        ready_deadline=fields.read("readyDeadline", _above_zero, default.ready_deadline),
+        labels=fields.read("labels", _texts, default.labels),
+        isolate=fields.read("isolate", flag, default.isolate),
+    )
+
+
+def _replicas(value: object, field: str) -> int | None:
+    if value == "auto":
+        return None
+    return whole(value, field, at_least=1)
+
+
+def _texts(value: object, field: str) -> dict[str, str]:
+    return {name: text(item, f"{field}.{name}") for name, item in mapping(value, field).items()}
+
+
+def canary(fields: Fields) -> Canary:
+    default = Canary()
+    steps = fields.read("steps", list_of(percent, "list percentages such as [1, 5, 25]"), default.steps)
+    for index, (before, step) in enumerate(zip((0.0, *steps), steps, strict=False)):
+        if step <= before:
+            raise SpecError(
+                f"{fields.at('steps')}[{index}]",
+                f"{step * 100:g} is not above {before * 100:g}",
+                "let each step be above 0 and above the one before it",
+            )
+    return Canary(
+        steps=steps,
+        step_duration=fields.read("stepDuration", _above_zero, default.step_duration),
+        candidate_grace=fields.read("candidateGrace", duration, default.candidate_grace),
+    )
+
+
+def promotion(fields: Fields) -> Promotion:
+    default = Promotion()
+    return Promotion(
+        mode=fields.read("mode", one_of(("Automatic", "Manual")), default.mode),
+        observe_for=fields.read("observeFor", duration, default.observe_for),
+    )
+
+
+def notifications(value: object, field: str) -> tuple[Notification, ...]:
+    return list_of(_notification, "list {endpoint: …, on: [RolledBack]}")(value, field)
+
+
+def _notification(value: object, field: str) -> Notification:
+    fields = Fields(value, field, ("endpoint", "on"))
+    remedy = "list events such as [RolledBack, Held]"
+    events = fields.require("on", list_of(_event, remedy), remedy)
+    if not events:
+        raise fields.error("on", "is empty", remedy)
+    unique(events, fields.at("on"), "the event")
+    endpoint = fields.require("endpoint", text, "name an endpoint that the cluster's admin lists, not a URL")
+    if "://" in endpoint:
+        raise fields.error("endpoint", f"{show(endpoint)} is a URL", "name an endpoint that the cluster's admin lists")
+    return Notification(endpoint, events)
+
+
+def _event(value: object, field: str) -> str:
+    event = text(value, field)
+    if not _EVENT.fullmatch(event):
+        raise SpecError(field, f"{show(value)} is no event", "write one such as RolledBack or Held")
+    return event
+
+
+def sidecar(fields: Fields) -> Mapping[str, object]:
+    result: dict[str, object] = {}
+    if "workers" in fields:
+        result["workers"] = fields.require("workers", count, "write how many processes answer")
+    if "resources" in fields:
+        resources = fields.section("resources", ("requests", "limits"))
+        result["resources"] = {name: resources.require(name, _quantities, "") for name in resources.given()}
+    return result
+
+
+def _quantities(value: object, field: str) -> dict[str, str]:
+    """Kubernetes' own quantities: their numbers are the API server's to check."""
+    return {
+        name: text(str(item) if type(item) is int else item, f"{field}.{name}")
+        for name, item in mapping(value, field).items()
+    }
