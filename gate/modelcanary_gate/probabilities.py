@@ -131,7 +131,9 @@ def _from_logits(x: Floats, task: Task) -> Floats:
         return np.concatenate([_log_sigmoid(-x), _log_sigmoid(x)], axis=1)
     if x.shape[1] < 2 and len(x):
         raise DataError(f"{x.shape[1]} logit per row where one per class is needed")
-    return x - _log_sum_exp(x)
+    # Shifted first: a large common offset costs no digits of the differences.
+    shifted: Floats = x - x.max(axis=1, keepdims=True, initial=-np.inf)
+    return shifted - _log_sum_exp(shifted)
 
 
 def _from_log_probabilities(log_p: Floats, task: Task) -> Floats:
@@ -152,9 +154,7 @@ def _from_log_probabilities(log_p: Floats, task: Task) -> Floats:
 def _require_at_most_one(p: Floats) -> None:
     row = first_row(p > 1.0 + SUM_TOLERANCE)
     if row is not None:
-        raise DataError(
-            f"a probability is {p[row].max():.6g}, above 1; percentages must be divided by 100", row=row
-        )
+        raise DataError(f"a probability is {p[row].max():.6g}, above 1; percentages must be divided by 100", row=row)
 
 
 def _require_sum_of_one(sums: Floats) -> None:
