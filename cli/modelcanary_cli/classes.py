@@ -61,14 +61,10 @@ def settle(model: Model, answers: Sequence[tuple[Path, Matrix]], labels: pa.Chun
     return Order(tuple(texts), f"classes taken in sorted order: {', '.join(texts)} (else give --classes)")
 
 
-def arranged(
-    values: Matrix, classes: tuple[str, ...], own: tuple[str, ...], source: Path, kind: Values
-) -> Matrix:
+def arranged(values: Matrix, classes: tuple[str, ...], own: tuple[str, ...], source: Path, kind: Values) -> Matrix:
     """The matrix in the order of `classes`; `own` is the order of a list (empty: the same)."""
     names = values.names or own or classes
-    expected = (
-        1 if values.names is None and (kind is Values.BINARY_SCORE or values.width == 1) else len(names)
-    )
+    expected = 1 if values.names is None and (kind is Values.BINARY_SCORE or values.width == 1) else len(names)
     if values.width != expected:
         raise InputError(
             source,
@@ -96,16 +92,10 @@ def arranged(
 
 def encode(labels: pa.ChunkedArray, classes: tuple[str, ...], task: Task, source: Path) -> Ints | Floats:
     """Class indices (n,) with MISSING, or soft and multilabel targets (n, C) with rows of NaN."""
-    if (
-        pa.types.is_list(labels.type)
-        or pa.types.is_large_list(labels.type)
-        or pa.types.is_fixed_size_list(labels.type)
-    ):
+    if pa.types.is_list(labels.type) or pa.types.is_large_list(labels.type) or pa.types.is_fixed_size_list(labels.type):
         return _targets(labels, classes, source)
     if task is Task.MULTILABEL:
-        raise InputError(
-            source, "its labels are single values", "give a list of 0 and 1, one per class, in each row"
-        )
+        raise InputError(source, "its labels are single values", "give a list of 0 and 1, one per class, in each row")
     if pa.types.is_null(labels.type):
         return np.full(len(labels), MISSING, dtype=np.int64)
     encoded = labels.combine_chunks().dictionary_encode()

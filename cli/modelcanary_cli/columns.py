@@ -134,14 +134,8 @@ def _of_lists(values: pa.ChunkedArray, source: Path, name: str) -> Numbers:
     parts = []
     for chunk in values.chunks:
         items = chunk.flatten()
-        if not (
-            pa.types.is_floating(items.type)
-            or pa.types.is_integer(items.type)
-            or pa.types.is_null(items.type)
-        ):
-            raise InputError(
-                source, f"column {name!r} holds lists of {_in_words(items.type)}", "give lists of numbers"
-            )
+        if not (pa.types.is_floating(items.type) or pa.types.is_integer(items.type) or pa.types.is_null(items.type)):
+            raise InputError(source, f"column {name!r} holds lists of {_in_words(items.type)}", "give lists of numbers")
         if not pa.types.is_floating(items.type):
             items = items.cast(pa.float64())
         # a null within a list becomes NaN here, and is refused as such

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 import click
 
 from modelcanary_cli.errors import CliError, ExitCode
+from modelcanary_cli.evaluate import evaluate
+from modelcanary_cli.replay import replay
+from modelcanary_cli.report import report
 from modelcanary_gate.errors import GateError
 
 
@@ -31,6 +34,10 @@ def cli(context: click.Context) -> int | None:
         click.echo(context.get_help(), err=True)
         return ExitCode.BAD_INPUT
     return None
+
+
+for _command in (evaluate, replay, report):
+    cli.add_command(_command)
 
 
 def invoke(arguments: Sequence[str]) -> int:

@@ -29,9 +29,7 @@ LISTS: Mapping[str, Values] = {
     "logProbabilities": Values.LOG_PROBABILITIES,
     "score": Values.BINARY_SCORE,
 }
-_REMEDY = (
-    "add one of the columns probabilities, logits, log_probabilities, score, or p_<class> for each class"
-)
+_REMEDY = "add one of the columns probabilities, logits, log_probabilities, score, or p_<class> for each class"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +62,12 @@ def read_predictions(baseline: Path, candidate: Path, labels: Path | None, spec:
     source, label_ids, label_values = _labels(files, labels, spec)
     order = settle(spec.model, [(file.source, file.values) for file in files], label_values)
     owns = (spec.model.classes, spec.model.candidate_classes)
-    log_p = [
-        _log_probabilities(file, order.classes, own, spec) for file, own in zip(files, owns, strict=True)
-    ]
+    log_p = [_log_probabilities(file, order.classes, own, spec) for file, own in zip(files, owns, strict=True)]
 
     in_candidate = pc.index_in(files[0].ids, value_set=files[1].ids)
     both = np.flatnonzero(in_candidate.is_valid().to_numpy(zero_copy_only=False))
     if len(both) == 0:
-        raise InputError(
-            candidate, f"has no id in common with {baseline}", "give predictions for the same rows"
-        )
+        raise InputError(candidate, f"has no id in common with {baseline}", "give predictions for the same rows")
     counts = {
         "onlyBaseline": len(files[0].ids) - len(both),
         "onlyCandidate": len(files[1].ids) - len(both),
@@ -139,9 +133,7 @@ def _numbers(table: pa.Table, source: Path, spec: Spec) -> tuple[str, Matrix, Va
         values = matrix(table.column(lists[0]), source, lists[0])
         return lists[0], values, kind_of(LISTS[lists[0]], values, spec)
     if not single:
-        column(
-            table, "probabilities", source, "the model's predictions; or logits, log_probabilities, p_<class>"
-        )
+        column(table, "probabilities", source, "the model's predictions; or logits, log_probabilities, p_<class>")
     parts = [scalars(table.column(name), source, name) for name in single]
     names = tuple(name.removeprefix(PREFIX) for name in single)
     kind = Values.PROBABILITIES if spec.model.values is Values.BINARY_SCORE else spec.model.values

@@ -125,9 +125,7 @@ class Record:
     calibration: Calibration | None = None
     guards: list[GuardRow] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    counts: dict[str, int] = field(
-        default_factory=dict
-    )  # missing, duplicate, conflict, dropped.<reason>, ...
+    counts: dict[str, int] = field(default_factory=dict)  # missing, duplicate, conflict, dropped.<reason>, ...
     outcomes: dict[str, dict[str, int]] = field(default_factory=dict)  # role -> outcome -> pairs
     notes: list[str] = field(default_factory=list)  # what a reader must know to judge the verdict
     spec: dict[str, object] = field(default_factory=dict)  # as the user wrote it; empty: the defaults
@@ -145,9 +143,7 @@ def read_record(path: Path) -> Record:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(
-            path, f"cannot be read ({error.strerror})", "give the path of a decision record"
-        ) from error
+        raise InputError(path, f"cannot be read ({error.strerror})", "give the path of a decision record") from error
     try:
         version = msgspec.json.decode(content, type=_Versioned).schemaVersion
         if version > SCHEMA_VERSION:

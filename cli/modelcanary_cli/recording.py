@@ -185,8 +185,6 @@ def guard_row(guard: GuardState) -> GuardRow:
 def _bins(reliability: Reliability) -> list[CalibrationBin]:
     return [
         CalibrationBin(int(n), float(confidence / n), float(correct / n))
-        for n, confidence, correct in zip(
-            reliability.n, reliability.confidence, reliability.correct, strict=True
-        )
+        for n, confidence, correct in zip(reliability.n, reliability.confidence, reliability.correct, strict=True)
         if n > 0
     ]

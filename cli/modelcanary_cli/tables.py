@@ -42,9 +42,7 @@ def read_table(path: Path, wanted: Collection[str] = (), prefix: str | None = No
             case _:
                 table = _read_ndjson(path)
     except pa.ArrowInvalid as error:
-        raise InputError(
-            path, f"cannot be read: {_first_line(error)}", "give Parquet, CSV or NDJSON"
-        ) from error
+        raise InputError(path, f"cannot be read: {_first_line(error)}", "give Parquet, CSV or NDJSON") from error
     except OSError as error:
         reason = error.strerror or _first_line(error)
         raise InputError(path, f"cannot be read ({reason})", "give the path of a readable file") from error
@@ -58,9 +56,7 @@ def column(table: pa.Table, name: str, source: Path, what: str) -> pa.ChunkedArr
     """Raises InputError that names the column and those that there are."""
     if name not in table.column_names:
         present = ", ".join(map(repr, table.column_names)) or "none"
-        raise InputError(
-            source, f"has no column {name!r} ({what}); its columns are {present}", "add or rename it"
-        )
+        raise InputError(source, f"has no column {name!r} ({what}); its columns are {present}", "add or rename it")
     return table.column(name)
 
 
@@ -99,9 +95,7 @@ def _read_ndjson(path: Path) -> pa.Table:
     with pa.input_stream(path, compression="detect") as stream:
         table = pa.json.read_json(stream, read_options=read)
     dated = [
-        name
-        for name in NAMES
-        if name in table.column_names and pa.types.is_timestamp(table.schema.field(name).type)
+        name for name in NAMES if name in table.column_names and pa.types.is_timestamp(table.schema.field(name).type)
     ]
     if not dated:
         return table

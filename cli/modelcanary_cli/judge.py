@@ -1,0 +1,90 @@
+"""Folds the pairs of a recorded run through the gate, look by look.
+
+Called by `replay` and `evaluate`. Must not know where the pairs come from, nor how a verdict is shown.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from modelcanary_cli.pairs import RecordedRun
+from modelcanary_gate.contrasts import EvidencePlan
+from modelcanary_gate.decision import Decision, Facts
+from modelcanary_gate.evidence import BlockRule, LossBlock, loss_blocks
+from modelcanary_gate.gate import Gate
+from modelcanary_gate.spec import Spec
+from modelcanary_gate.vocabulary import Verdict
+
+#: Without a clock a block is cut by its number of labelled pairs alone.
+COUNT_ONLY = BlockRule(seconds=0.0, fraction=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedLook:
+    """What the gate said at one look."""
+
+    look: int  # 1-based
+    pairs: int
+    labelled: int
+    time: float | None
+    decision: Decision
+    block: LossBlock | None  # what was new
+
+
+def look_by_look(spec: Spec, plan: EvidencePlan, run: RecordedRun, every: int, *, timed: bool) -> Iterator[JudgedLook]:
+    """One look every `every` pairs, and one at the end of the run; it ends with the first verdict.
+
+    A block of evidence is cut at the first look that has enough labelled pairs for it, so a look can come
+    without a new block. The pairs left over at the end are too few for a block, as they would be in a live run.
+    """
+    gate = Gate(spec, timed=timed)
+    pairs = len(run.labelled)
+    ends = [*range(every, pairs, every), pairs]
+    labelled = np.concatenate([[0], np.cumsum(run.labelled)])[ends].tolist()
+    blocks = _blocks(plan, run, ends, labelled, timed=timed)
+    decision: Decision | None = None
+    for number, (end, known) in enumerate(zip(ends, labelled, strict=True), start=1):
+        block = blocks.get(number)
+        if block is not None:
+            gate.add_loss(block)
+        time, elapsed = _clock(run, end)
+        # without a new block or a clock nothing can have changed but the counts
+        if block is not None or decision is None or timed or number == len(ends) or gate.next_loss == 0:
+            rate = known / elapsed if timed and elapsed > 0 else 0.0
+            facts = Facts(elapsed if timed else 0.0, end, known, labels_per_second=rate)
+            decision = gate.decide(facts)
+        yield JudgedLook(number, end, known, time, decision, block)
+        if decision.verdict is not Verdict.CONTINUE:
+            return
+
+
+def _blocks(
+    plan: EvidencePlan, run: RecordedRun, ends: list[int], labelled: list[int], *, timed: bool
+) -> dict[int, LossBlock]:
+    """The blocks by the number of the look at which they are cut, all summed in one go."""
+    rule = BlockRule() if timed else COUNT_ONLY
+    looks, cuts, spans = [], [0], []
+    opened = 0
+    for number, (end, known) in enumerate(zip(ends, labelled, strict=True), start=1):
+        span, elapsed = 0.0, 0.0
+        if timed and run.times is not None:
+            span, elapsed = float(run.times[end - 1] - run.times[opened]), _clock(run, end)[1]
+        if known > cuts[-1] and rule.due(known - cuts[-1], span, elapsed):
+            looks.append(number)
+            cuts.append(known)
+            first, last = (0.0, 0.0) if run.times is None else (run.times[opened], run.times[end - 1])
+            spans.append((float(first), float(last)))
+            opened = min(end, len(run.labelled) - 1)
+    if not looks:
+        return {}
+    counted = run.scored.take(slice(0, cuts[-1]))
+    blocks = loss_blocks(plan, counted, np.array(cuts[:-1], dtype=np.intp), 0, spans)
+    return dict(zip(looks, blocks, strict=True))
+
+
+def _clock(run: RecordedRun, end: int) -> tuple[float | None, float]:
+    """(time of the look, seconds since the run's first pair)."""
+    if run.times is None:
+        return None, 0.0
+    return float(run.times[end - 1]), float(run.times[end - 1] - run.times[0])

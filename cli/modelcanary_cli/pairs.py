@@ -1,0 +1,213 @@
+"""A file of recorded pairs, run by run and in order of time: what `replay` judges.
+
+Each row is one pair: `baseline` and `candidate` as lists of numbers with `label`, or `baseline_loss` and
+`candidate_loss` in nats. `run`, `ts` and `id` are optional. Columns are read whole and cut by run, without a
+Python object per row: files hold millions.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from modelcanary_cli.classes import MISSING, arranged, encode, settle
+from modelcanary_cli.columns import Floats, Matrix, Numbers, matrix, refused, scalars, seconds, texts
+from modelcanary_cli.errors import InputError
+from modelcanary_cli.predictions import kind_of
+from modelcanary_cli.tables import column, read_table
+from modelcanary_gate.errors import DataError
+from modelcanary_gate.probabilities import log_probabilities
+from modelcanary_gate.scoring import LabelledPairs, from_losses, score, score_agreement
+from modelcanary_gate.spec import LabelMode, Spec, Task, Values
+
+ANSWERS = ("baseline", "candidate")
+LOSSES = ("baseline_loss", "candidate_loss")
+
+Rows = slice | NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """The pairs of one run, in order of time."""
+
+    run: str
+    labelled: NDArray[np.bool_]  # (pairs,)
+    scored: LabelledPairs  # of the labelled pairs only
+    times: Floats | None  # seconds since the epoch, (pairs,)
+
+
+@dataclass(frozen=True, slots=True)
+class PairFile:
+    """A file of pairs, read and checked as far as that goes without scoring."""
+
+    source: Path
+    spec: Spec  # with the classes that the file settled
+    groups: list[tuple[str, Rows]]
+    times: Floats | None
+    answers: "_Answers | None"
+    losses: tuple[Numbers, Numbers] | None
+    labels: NDArray[np.int64] | Floats | None  # None: label-free, or losses without classes
+    labelled: NDArray[np.bool_]
+    notes: list[str]
+
+    def runs(self) -> Iterator[RecordedRun]:
+        """Scores one run after the other, in the order in which they first appear. Raises InputError."""
+        for run, unsorted in self.groups:
+            rows = self._by_time(unsorted)
+            try:
+                scored = self._score(rows)
+            except DataError as error:
+                raise self._located(error, rows) from error
+            times = None if self.times is None else self.times[rows]
+            yield RecordedRun(run, self.labelled[rows], scored, times)
+
+    def _by_time(self, rows: Rows) -> Rows:
+        if self.times is None:
+            return rows
+        times = self.times[rows]
+        if (times[1:] >= times[:-1]).all():
+            return rows
+        order = np.argsort(times, kind="stable")
+        return _indices(rows, len(self.labelled))[order]
+
+    def _score(self, rows: Rows) -> LabelledPairs:
+        known = self.labelled[rows]
+        if self.losses is not None:
+            pairs = from_losses(self.spec, *(_whole(losses[rows], known) for losses in self.losses))
+            if self.labels is None or self.labels.ndim == 2:
+                return pairs.take(known)
+            return replace(pairs, label=self.labels[rows].astype(np.int64)).take(known)
+        if self.answers is None:
+            raise InputError(self.source, "has no answers", "add the columns baseline and candidate")
+        baseline, candidate = (
+            log_probabilities(values.numbers[rows], kind, self.answers.task)
+            for values, kind in zip(self.answers.values, self.answers.kinds, strict=True)
+        )
+        if self.labels is None:
+            return score_agreement(self.spec, baseline, candidate)
+        # rows without a label are scored too, and left out afterwards: row numbers stay the run's
+        scored = score(self.spec, baseline, candidate, _filled(self.labels[rows], known))
+        return scored if known.all() else scored.take(known)
+
+    def _located(self, error: DataError, rows: Rows) -> InputError:
+        """The error with the file's row instead of the run's, and the column that is to blame."""
+        if error.row is None:
+            return InputError(self.source, error.problem, "correct the column")
+        row = int(_indices(rows, len(self.labelled))[error.row])
+        if self.answers is None:
+            return InputError(self.source, f"row {row + 1}: {error.problem}", "give cross-entropies in nats")
+        for name, values, kind in zip(ANSWERS, self.answers.values, self.answers.kinds, strict=True):
+            try:
+                log_probabilities(values.numbers[row : row + 1], kind, self.answers.task)
+            except DataError as own:
+                return refused(own, row, self.source, name, kind)
+        return InputError(self.source, f"row {row + 1}: {error.problem}", "correct the label")
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    values: tuple[Matrix, Matrix]
+    kinds: tuple[Values, Values]
+    task: Task
+
+
+def read_pairs(source: Path, spec: Spec) -> PairFile:
+    """Reads the columns and settles the classes. Raises InputError naming the column or the row."""
+    table = read_table(source, ("id", "ts", "run", "label", *ANSWERS, *LOSSES))
+    groups = _groups(table, source)
+    _refuse_repeated_ids(table, source, groups)
+    times = seconds(table.column("ts"), source, "ts") if "ts" in table.column_names else None
+    if any(name in table.column_names for name in ANSWERS):
+        return _with_answers(table, source, spec, groups, times)
+    if not any(name in table.column_names for name in LOSSES):
+        column(table, ANSWERS[0], source, "the baseline's probabilities; or baseline_loss and candidate_loss")
+    parts = [column(table, name, source, "loss of each pair, in nats") for name in LOSSES]
+    labelled = parts[0].is_valid().to_numpy() & parts[1].is_valid().to_numpy()
+    labels = None
+    if "label" in table.column_names:
+        labelled &= table.column("label").is_valid().to_numpy()
+        if spec.model.classes:
+            labels = encode(table.column("label"), spec.model.classes, spec.model.task, source)
+    losses = [scalars(part, source, name, missing=True) for part, name in zip(parts, LOSSES, strict=True)]
+    return PairFile(source, spec, groups, times, None, (losses[0], losses[1]), labels, labelled, [])
+
+
+def _with_answers(
+    table: pa.Table, source: Path, spec: Spec, groups: list[tuple[str, Rows]], times: Floats | None
+) -> PairFile:
+    values = [
+        matrix(column(table, name, source, f"the {name}'s numbers, one per class"), source, name) for name in ANSWERS
+    ]
+    kinds = [kind_of(spec.model.values, part, spec) for part in values]
+    label_free = spec.labels.mode is LabelMode.AGREEMENT
+    column_of_labels = None if label_free else column(table, "label", source, "what turned out to be true")
+    order = settle(spec.model, [(source, part) for part in values], column_of_labels)
+    owns = (spec.model.classes, spec.model.candidate_classes)
+    values = [
+        arranged(part, order.classes, own, source, kind) for part, own, kind in zip(values, owns, kinds, strict=True)
+    ]
+    spec = replace(spec, model=replace(spec.model, classes=order.classes))
+    narrow = values[0].width == 1 and spec.model.task is Task.MULTICLASS
+    labels: NDArray[np.int64] | Floats | None = None
+    labelled = np.ones(table.num_rows, dtype=np.bool_)
+    if column_of_labels is not None:
+        labels = encode(column_of_labels, order.classes, spec.model.task, source)
+        labelled = labels != MISSING if labels.ndim == 1 else ~np.isnan(labels[:, 0])
+    answers = _Answers((values[0], values[1]), (kinds[0], kinds[1]), Task.BINARY if narrow else spec.model.task)
+    notes = [order.note] if order.note else []
+    return PairFile(source, spec, groups, times, answers, None, labels, labelled, notes)
+
+
+def _groups(table: pa.Table, source: Path) -> list[tuple[str, Rows]]:
+    """The rows of each run, in the file's order. Without the column, the file is one run."""
+    if "run" not in table.column_names:
+        return [(source.name.removesuffix(".gz").rsplit(".", 1)[0], slice(0, table.num_rows))]
+    encoded = texts(table.column("run"), source, "run").combine_chunks().dictionary_encode()
+    names, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    if len(starts) == len(names):
+        ends = [*starts[1:].tolist(), len(codes)]
+        return [(name, slice(start, end)) for name, start, end in zip(names, starts.tolist(), ends, strict=True)]
+    order = np.argsort(codes, kind="stable")
+    cuts = np.searchsorted(codes[order], np.arange(1, len(names)))
+    return list(zip(names, np.split(order, cuts), strict=True))
+
+
+def _refuse_repeated_ids(table: pa.Table, source: Path, groups: list[tuple[str, Rows]]) -> None:
+    """A pair that comes twice would count twice."""
+    if "id" not in table.column_names:
+        return
+    ids = table.column("id")
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return
+    codes = texts(ids, source, "id").combine_chunks().dictionary_encode().indices.to_numpy()
+    for run, rows in groups:
+        own = codes[rows]
+        first = np.unique(own, return_index=True)[1]
+        if len(first) == len(own):
+            continue
+        again = int(np.setdiff1d(np.arange(len(own)), first)[0])
+        row = int(_indices(rows, len(codes))[again])
+        raise InputError(
+            source, f"row {row + 1}: the id {str(ids[row])!r} comes twice in run {run!r}", "keep one of the rows"
+        )
+
+
+def _indices(rows: Rows, total: int) -> NDArray[np.intp]:
+    return np.arange(total)[rows] if isinstance(rows, slice) else rows
+
+
+def _whole(losses: Numbers, known: NDArray[np.bool_]) -> Floats:
+    """Losses with 0 for those that are missing."""
+    return np.where(known, losses, 0.0).astype(np.float64)
+
+
+def _filled(labels: NDArray[np.int64] | Floats, known: NDArray[np.bool_]) -> NDArray[np.int64] | Floats:
+    """Labels with the first class, or equal shares, for those that are missing."""
+    if labels.ndim == 1:
+        return np.where(known, labels, 0).astype(np.int64)
+    return np.where(known[:, None], labels, 1.0 / labels.shape[1])

@@ -1,0 +1,22 @@
+"""`modelcanary report`: one self-contained HTML file from a decision record."""
+
+from pathlib import Path
+
+import click
+
+from modelcanary_cli.options import PATH
+from modelcanary_cli.record import Record, read_record
+
+
+@click.command()
+@click.argument("record", type=PATH)
+@click.option("-o", "--output", type=PATH, metavar="FILE", help="Where to; default: beside the record, as .html.")
+def report(record: Path, output: Path | None) -> None:
+    """Draw a decision record as one HTML file that needs nothing else."""
+    target = output or record.with_suffix(".html")
+    write_report(read_record(record), target)
+    click.echo(str(target))
+
+
+def write_report(record: Record, path: Path) -> None:
+    raise NotImplementedError

@@ -1,0 +1,51 @@
+"""How numbers and verdicts look in a terminal: 80 columns, colours only where they are wanted.
+
+Called by `evaluate` and `replay`. rich leaves colours out when the output is not a terminal, or NO_COLOR is set.
+"""
+
+import math
+
+from rich.console import Console
+from rich.text import Text
+
+from modelcanary_gate.vocabulary import Verdict
+
+_WIDTH = 80
+_STYLES = {Verdict.PROMOTE: "bold green", Verdict.ROLL_BACK: "bold red", Verdict.CONTINUE: "bold yellow"}
+
+
+def console() -> Console:
+    """For stdout; never wider than a page, and never wrapping words that it does not know."""
+    found = Console(highlight=False)
+    if found.width > _WIDTH or not found.is_terminal:
+        found.width = _WIDTH
+    return found
+
+
+def verdict(value: Verdict) -> Text:
+    return Text(str(value), style=_STYLES[value])
+
+
+def nats(value: float | None) -> str:
+    """A signed difference of losses."""
+    return "-" if value is None else f"{value:+.4f}"
+
+
+def plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def bounds(lower: float | None, upper: float | None) -> str:
+    return "-" if lower is None or upper is None else f"[{lower:+.4f}, {upper:+.4f}]"
+
+
+def evidence(log_value: float) -> str:
+    """A factor, from its logarithm: 1 is none."""
+    power = log_value / math.log(10)
+    if power >= 6:
+        return f"1e{power:.0f}"
+    return f"{10**power:.3g}" if power > -3 else "<0.001"
+
+
+def count(value: float | None) -> str:
+    return "not in sight" if value is None else f"{math.ceil(value):,}"
