@@ -5,6 +5,7 @@ bins. The squared form minus its own sampling variance is unbiased per bin (Kuma
 uncertainty calibration", NeurIPS 2019, section 5).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -48,10 +49,22 @@ class Reliability:
 
     def error(self) -> float | None:
         """Root of the debiased mean squared gap between confidence and accuracy; None below two samples a bin."""
+        squared = self._squared()
+        return None if squared is None else math.sqrt(max(0.0, squared[0]))
+
+    def clearly(self) -> float | None:
+        """The error that is there beyond one standard error of its estimate: what a veto goes by."""
+        squared = self._squared()
+        return None if squared is None else math.sqrt(max(0.0, squared[0] - squared[1]))
+
+    def _squared(self) -> tuple[float, float] | None:
+        """(debiased mean squared gap, its standard error from the normal approximation of each bin's gap)."""
         enough = self.n >= 2
         if not enough.any():
             return None
         n = self.n[enough]
         gap = (self.confidence - self.correct)[enough] / n
         variance = (self.gap_squares[enough] / n - gap**2) / (n - 1)
-        return float(np.sqrt(max(0.0, float(np.sum(n * (gap**2 - variance)) / n.sum()))))
+        weight = n / n.sum()
+        spread = 4 * gap**2 * variance + 2 * variance**2
+        return float(np.sum(weight * (gap**2 - variance))), math.sqrt(float(np.sum(weight**2 * spread)))

@@ -28,13 +28,17 @@ class Discount:
     levels: int = 8  # superblocks of 1, 2, 4 … 128 blocks
     few: int = 4  # superblocks before level 0 is believed
     many: int = 32  # superblocks before a higher level is believed
+    #: The two largest differences of a level count for at most this many times the mean of the others. A regression
+    #: that starts mid-run makes two such at the most, and would hide behind its own φ.
+    outlier: float = 6.0
 
 
 class DesignEffect:
     """φ: by how much neighbouring blocks resemble each other more than independent pairs would.
 
     The largest, over dyadic levels, of the mean of `(ΔX̄)² / (1/n + 1/n′)` over successive superblocks, over the
-    within-block variance. Successive differences do not take a shift of the mean for autocorrelation.
+    within-block variance. Successive differences, whose two largest are cut, do not take a shift of the mean for
+    autocorrelation.
     """
 
     def __init__(self, shape: tuple[int, ...], discount: Discount) -> None:
@@ -48,6 +52,7 @@ class DesignEffect:
         self._last_mean = np.zeros((levels, *shape))
         self._last_n = np.zeros(levels)
         self._squares = np.zeros((levels, *shape))
+        self._largest = np.zeros((2, levels, *shape))
         self._complete = np.zeros(levels, dtype=np.int64)  # superblocks
 
     def value(self) -> Floats:
@@ -60,7 +65,10 @@ class DesignEffect:
         if known.any() and self._freedom > 0:
             differences = (self._complete[known] - 1).reshape(-1, *([1] * self._within.ndim))
             variance = self._within / self._freedom
-            ratio = self._squares[known] / differences
+            largest = self._largest[:, known]
+            others = self._squares[known] - largest.sum(axis=0)
+            usual = discount.outlier * others / np.maximum(differences - 2, 1)
+            ratio = (others + np.minimum(largest, usual).sum(axis=0)) / differences
             ratio = np.divide(ratio, variance, out=np.ones_like(ratio), where=variance > 0)
             found = np.maximum(1.0, ratio.max(axis=0))
         weight = discount.prior_blocks
@@ -80,7 +88,11 @@ class DesignEffect:
             mean = self._open_sum[level] / count
             if self._complete[level]:
                 spread = 1 / count + 1 / self._last_n[level]
-                self._squares[level] += (mean - self._last_mean[level]) ** 2 / spread
+                square = (mean - self._last_mean[level]) ** 2 / spread
+                self._squares[level] += square
+                first, second = self._largest[:, level]
+                self._largest[1, level] = np.maximum(second, np.minimum(first, square))
+                self._largest[0, level] = np.maximum(first, square)
             self._last_mean[level] = mean
             self._last_n[level] = count
             self._open_sum[level] = 0.0

@@ -73,7 +73,7 @@ def guard_state(guard: Guard, plan: EvidencePlan, loss: Stream, traffic: Stream,
         case GuardType.CALIBRATION_ERROR:
             shown = tuple(bins.error() for bins in totals.reliability)
             known = float(totals.reliability[0].n.sum()) >= _ENOUGH
-            return _compared(guard, shown[0], shown[1], known=known)
+            return _compared(guard, shown[0], shown[1], known=known, judged=totals.reliability[1].clearly())
         case GuardType.PROMETHEUS:
             return GuardState(guard.name, guard.type, GuardStatus.UNKNOWN, None, None, _limit_text(guard))
 
@@ -145,11 +145,20 @@ def _per_class(guard: Guard, plan: EvidencePlan, loss: Stream, totals: Totals) -
     )
 
 
-def _compared(guard: Guard, baseline: float | None, candidate: float | None, *, known: bool) -> GuardState:
+def _compared(
+    guard: Guard,
+    baseline: float | None,
+    candidate: float | None,
+    *,
+    known: bool,
+    judged: float | None = None,
+) -> GuardState:
+    """`judged` stands for the candidate's measure in the comparison, where that allows for its noise."""
     status = GuardStatus.UNKNOWN
     if known and baseline is not None and candidate is not None:
+        measure = candidate if judged is None else judged
         beyond = [
-            limit is not None and sign * (candidate - _allowed(limit, baseline)) > 0
+            limit is not None and sign * (measure - _allowed(limit, baseline)) > 0
             for limit, sign in ((guard.max, 1), (guard.min, -1))
         ]
         status = GuardStatus.VETO if any(beyond) else GuardStatus.OK

@@ -1,0 +1,315 @@
+"""The verdict, from blocks made of known losses."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from modelcanary_gate.decision import Decision, Facts, GuardStatus
+from modelcanary_gate.evidence import OUTCOME_CODES, AnsweredPairs, Coverage, loss_block, loss_blocks, traffic_block
+from modelcanary_gate.gate import Gate
+from modelcanary_gate.scoring import from_losses, score, score_agreement
+from modelcanary_gate.spec import (
+    AgreementLimits,
+    Analysis,
+    Guard,
+    GuardType,
+    LabelMode,
+    Labels,
+    Limit,
+    LimitKind,
+    Margin,
+    Model,
+    OnTimeout,
+    PerVerdict,
+    Restarts,
+    Spec,
+)
+from modelcanary_gate.vocabulary import Outcome, Reason, Verdict
+
+MODEL = Model(classes=("a", "b", "c"))
+SPEC = Spec(model=MODEL, guards=())
+LATER = Facts(elapsed=3600.0, pairs=10_000, labelled=10_000, labels_per_second=10.0)
+
+
+def _losses(n: int, effect: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Losses like a real classifier's: mostly small, some large; the candidate's mean is (1 + effect) times."""
+    rng = np.random.default_rng(seed)
+    baseline = rng.exponential(0.3, n)
+    return baseline, np.abs(baseline * (1 + effect) * rng.lognormal(-0.02, 0.2, n))
+
+
+def _fold(gate: Gate, baseline: np.ndarray, candidate: np.ndarray, *, block: int = 100) -> Decision:
+    spec = gate._spec
+    pairs = from_losses(spec, baseline, candidate)
+    starts = np.arange(0, len(baseline) - block + 1, block)
+    spans = [(60.0 * i, 60.0 * (i + 1)) for i in range(len(starts))]
+    for each in loss_blocks(gate.plan, pairs, starts, gate.next_loss, spans):
+        gate.add_loss(each)
+    return gate.decide(LATER)
+
+
+def _answers(gate: Gate, candidate: Outcome, share: float, *, n: int = 100, blocks: int = 1) -> None:
+    for _ in range(blocks):
+        outcomes = np.full(n, OUTCOME_CODES[Outcome.OK])
+        outcomes[: round(n * share)] = OUTCOME_CODES[candidate]
+        answers = AnsweredPairs(np.full(n, OUTCOME_CODES[Outcome.OK]), outcomes, np.full(n, 0.01), np.full(n, 0.02))
+        gate.add_traffic(traffic_block(gate.plan, answers, seq=gate.next_traffic, opened=0.0, closed=1.0))
+
+
+def test_a_worse_candidate_is_rolled_back() -> None:
+    decision = _fold(Gate(SPEC), *_losses(6000, 0.3))
+    assert (decision.verdict, decision.reason) == (Verdict.ROLL_BACK, Reason.LOSS_REGRESSION)
+    assert decision.measures.delta == pytest.approx(0.09, abs=0.02)
+
+
+def test_a_better_candidate_is_promoted() -> None:
+    decision = _fold(Gate(SPEC), *_losses(6000, -0.2))
+    assert (decision.verdict, decision.reason) == (Verdict.PROMOTE, Reason.CANDIDATE_NO_WORSE)
+    measures = decision.measures
+    assert measures.lower is not None and measures.upper is not None and measures.delta is not None
+    assert measures.lower < measures.delta < measures.upper < 0
+
+
+def test_an_identical_candidate_is_never_rolled_back() -> None:
+    gate, (baseline, _) = Gate(SPEC), _losses(20_000, 0.0)
+    for part in np.split(baseline, 200):
+        decision = _fold(gate, part, part)
+        assert decision.verdict is not Verdict.ROLL_BACK
+        assert decision.measures.rollback_evidence <= 1e-12
+
+
+def test_a_regression_that_starts_mid_run_is_found_with_restarts_only() -> None:
+    def pairs_to_rollback(restarts: Restarts) -> int:
+        gate = Gate(replace(SPEC, analysis=Analysis(restarts=restarts)))
+        _fold(gate, *_losses(30_000, -0.02))
+        baseline, candidate = _losses(20_000, 0.2, seed=1)
+        for i in range(200):
+            part = slice(100 * i, 100 * (i + 1))
+            if _fold(gate, baseline[part], candidate[part]).verdict is Verdict.ROLL_BACK:
+                return 100 * (i + 1)
+        return 20_000
+
+    # with a design effect that takes the shift for autocorrelation it takes 8,500
+    assert pairs_to_rollback(Restarts.ON) <= 4500
+    assert pairs_to_rollback(Restarts.OFF) > pairs_to_rollback(Restarts.ON) + 1000
+
+
+def test_the_verdict_is_the_same_however_often_a_block_is_read() -> None:
+    once, often = Gate(SPEC), Gate(SPEC)
+    pairs = from_losses(SPEC, *_losses(3000, 0.1))
+    blocks = loss_blocks(once.plan, pairs, np.arange(0, 3000, 100), 0, [(0.0, 1.0)] * 30)
+    for block in blocks:
+        once.add_loss(block)
+    for block in itertools.chain(blocks[:10], blocks[:20], blocks):
+        often.add_loss(block)
+    assert often.decide(LATER) == once.decide(LATER)
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (Facts(), Reason.WAITING_FOR_PAIRS),
+        (Facts(pairs=5), Reason.WAITING_FOR_LABELS),
+        (Facts(pairs=5, labelled=5, waiting=5), Reason.WAITING_FOR_MATURITY),
+        (Facts(pairs=500, labelled=5), Reason.TOO_FEW_SAMPLES),
+        (Facts(pairs=500, elapsed=80 * 3600.0), Reason.HELD),
+    ],
+)
+def test_says_what_it_waits_for(facts: Facts, reason: Reason) -> None:
+    decision = Gate(SPEC).decide(facts)
+    assert (decision.verdict, decision.reason) == (Verdict.CONTINUE, reason)
+    assert decision.message
+
+
+def test_too_few_samples_decide_nothing() -> None:
+    baseline, _ = _losses(200, 0.0)
+    assert _fold(Gate(SPEC), baseline, baseline + 3.0).verdict is Verdict.CONTINUE
+    few = replace(SPEC, analysis=Analysis(min_samples=PerVerdict(200, 1000)))
+    baseline, _ = _losses(300, 0.0)
+    assert _fold(Gate(few), baseline, baseline + 3.0).verdict is Verdict.ROLL_BACK
+    good = _fold(Gate(SPEC), *_losses(900, -0.9))
+    assert (good.verdict, good.reason) == (Verdict.CONTINUE, Reason.TOO_FEW_SAMPLES)
+
+
+def test_a_verdict_takes_as_many_blocks_in_a_row_as_asked() -> None:
+    gate = Gate(SPEC)
+    baseline, candidate = _losses(3000, -0.4)
+    parts = [slice(100 * i, 100 * (i + 1)) for i in range(30)]
+    reasons = [_fold(gate, baseline[part], candidate[part]).reason for part in parts]
+    first = reasons.index(Reason.NOT_YET_CONSISTENT)
+    assert reasons[first + 1] is Reason.CANDIDATE_NO_WORSE
+
+
+def test_a_promotion_waits_for_min_duration_and_a_roll_back_does_not() -> None:
+    early = Facts(elapsed=60.0, pairs=6000, labelled=6000)
+    good, bad = Gate(SPEC), Gate(SPEC)
+    _fold(good, *_losses(6000, -0.2))
+    _fold(bad, *_losses(6000, 0.3))
+    assert good.decide(early).reason is Reason.TOO_EARLY
+    assert bad.decide(early).verdict is Verdict.ROLL_BACK
+    untimed = Gate(SPEC, timed=False)
+    _fold(untimed, *_losses(6000, -0.2))
+    assert untimed.decide(early).verdict is Verdict.PROMOTE
+
+
+def test_a_time_out_holds_or_rolls_back_as_the_user_says_and_never_promotes() -> None:
+    late = Facts(elapsed=73 * 3600.0, pairs=500, labelled=500)
+    assert Gate(SPEC).decide(late).reason is Reason.HELD
+    strict = Gate(replace(SPEC, analysis=Analysis(on_timeout=OnTimeout.ROLLBACK)))
+    assert (strict.decide(late).verdict, strict.decide(late).reason) == (
+        Verdict.ROLL_BACK,
+        Reason.ANALYSIS_TIMED_OUT,
+    )
+    assert Gate(SPEC, timed=False).decide(late).reason is not Reason.HELD
+
+
+def test_each_retry_halves_the_promotions_error_budget() -> None:
+    thresholds = [Gate(replace(SPEC, analysis=Analysis(attempt=attempt))).decide(LATER).measures for attempt in (0, 1)]
+    assert thresholds[1].promotion_threshold - thresholds[0].promotion_threshold == pytest.approx(np.log(2))
+    assert thresholds[1].rollback_threshold == thresholds[0].rollback_threshold
+
+
+def test_guards_that_can_roll_back_share_half_of_the_error_budget() -> None:
+    guards = (
+        Guard("errors", GuardType.ERROR_RATE, max=Limit(LimitKind.OVER_BASELINE, 0.005)),
+        Guard("classes", GuardType.PER_CLASS),
+        Guard("p99", GuardType.LATENCY, max=Limit(LimitKind.TIMES_BASELINE, 1.2)),
+    )
+    gate = Gate(replace(SPEC, guards=guards))
+    alphas = [
+        np.exp(-trigger.threshold)
+        for stream in (gate._loss, gate._traffic)
+        for contrast, trigger in zip(stream.contrasts, stream.triggers, strict=True)
+        if contrast.name != "loss.promote"
+    ]
+    assert sum(alphas) == pytest.approx(0.001)
+    assert alphas[0] == pytest.approx(0.0005)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [(Outcome.ERROR_STATUS, Reason.ERROR_RATE), (Outcome.NON_FINITE, Reason.NON_FINITE)],
+)
+def test_bad_answers_roll_back_without_any_label(outcome: Outcome, reason: Reason) -> None:
+    gate = Gate(Spec(model=MODEL))
+    _answers(gate, outcome, 0.2, blocks=5)
+    decision = gate.decide(Facts(pairs=500))
+    assert (decision.verdict, decision.reason) == (Verdict.ROLL_BACK, reason)
+    assert decision.measures.guards[0 if reason is Reason.ERROR_RATE else 1].status is GuardStatus.FAILED
+
+
+def test_good_answers_do_not_roll_back() -> None:
+    gate = Gate(Spec(model=MODEL))
+    _answers(gate, Outcome.ERROR_STATUS, 0.0, blocks=50)
+    assert gate.decide(Facts(pairs=5000)).verdict is Verdict.CONTINUE
+    assert [guard.status for guard in gate.decide(Facts(pairs=5000)).measures.guards] == [GuardStatus.OK] * 2
+
+
+def test_a_slow_candidate_is_not_promoted_and_not_rolled_back() -> None:
+    spec = replace(
+        SPEC, guards=(Guard("p50", GuardType.LATENCY, quantile=0.5, max=Limit(LimitKind.TIMES_BASELINE, 1.2)),)
+    )
+    gate = Gate(spec)
+    _answers(gate, Outcome.OK, 0.0, blocks=4)
+    decision = _fold(gate, *_losses(6000, -0.2))
+    assert (decision.verdict, decision.reason) == (Verdict.CONTINUE, Reason.GUARD_VETO)
+    assert "p50" in decision.message and "x1.2" in decision.message
+
+
+def _with_class_c_worse(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Better on the whole, much worse where the rare class 2 is the label."""
+    rng = np.random.default_rng(1)
+    labels = rng.choice(3, n, p=[0.5, 0.4, 0.1])
+    log_p = []
+    for strength in (np.array([2.0, 2.0, 2.0]), np.array([3.0, 3.0, 0.5])):
+        logits = rng.normal(0.0, 1.0, (n, 3)) + strength[labels][:, None] * np.eye(3)[labels]
+        log_p.append(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
+    return log_p[0], log_p[1], labels
+
+
+def test_one_class_that_gets_worse_rolls_back_and_is_named() -> None:
+    spec = replace(SPEC, guards=(Guard("classes", GuardType.PER_CLASS, margin=Margin(0.1)),))
+    gate = Gate(spec)
+    pairs = score(spec, *_with_class_c_worse(6000))
+    for block in loss_blocks(gate.plan, pairs, np.arange(0, 6000, 100), 0, [(0.0, 1.0)] * 60):
+        gate.add_loss(block)
+    decision = gate.decide(LATER)
+    assert (decision.verdict, decision.reason) == (Verdict.ROLL_BACK, Reason.CLASS_REGRESSION)
+    assert decision.measures.guards[0].detail == "c"
+    assert decision.measures.delta is not None and decision.measures.delta < 0
+
+
+def test_labels_that_are_missing_for_one_class_hold_a_promotion() -> None:
+    gate = Gate(SPEC)
+    baseline, candidate = _losses(6000, -0.3)
+    pairs = from_losses(SPEC, baseline, candidate)
+    predicted = np.repeat([0, 1, 2], 700)
+    missing = (predicted == 2) & (np.arange(2100) % 2 == 0)
+    coverage = Coverage.of(gate.plan, predicted, predicted, missing)
+    gate.add_loss(loss_block(gate.plan, pairs.take(slice(0, 3000)), seq=0, opened=0, closed=1, coverage=coverage))
+    gate.add_loss(loss_block(gate.plan, pairs.take(slice(3000, 6000)), seq=1, opened=1, closed=2))
+    decision = gate.decide(LATER)
+    assert decision.reason is Reason.LABELS_BIASED
+    assert "'c'" in decision.message
+
+
+def test_a_promotion_waits_when_the_latest_blocks_are_worse() -> None:
+    gate = Gate(SPEC)
+    reasons = set()
+    for i in range(60):
+        baseline, candidate = _losses(100, -0.5 if i < 13 else 0.15, seed=i)
+        reasons.add(_fold(gate, baseline, candidate).reason)
+        if i == 12:
+            reasons.clear()
+    assert Reason.RECENT_REGRESSION in reasons or Reason.TREND_WORSENING in reasons
+
+
+def _agreement(promote_below: float | None, noise: float) -> Decision:
+    labels = Labels(mode=LabelMode.AGREEMENT, agreement=AgreementLimits(0.5, promote_below))
+    spec = Spec(model=MODEL, labels=labels, guards=())
+    rng = np.random.default_rng(7)
+    logits = rng.normal(0.0, 2.0, (8000, 3))
+    log_p = []
+    for extra in (0.0, noise):
+        z = logits + rng.normal(0.0, 1.0, (8000, 3)) * extra
+        log_p.append(z - np.log(np.exp(z).sum(axis=1, keepdims=True)))
+    gate = Gate(spec)
+    pairs = score_agreement(spec, log_p[0], log_p[1])
+    for block in loss_blocks(gate.plan, pairs, np.arange(0, 8000, 100), 0, [(0.0, 1.0)] * 80):
+        gate.add_loss(block)
+    return gate.decide(Facts(elapsed=3600.0, pairs=8000))
+
+
+def test_agreement_promotes_only_when_allowed() -> None:
+    assert _agreement(0.02, 0.02).verdict is Verdict.PROMOTE
+    held = _agreement(None, 0.02)
+    assert (held.verdict, held.reason) == (Verdict.CONTINUE, Reason.PROMOTION_NOT_ALLOWED)
+
+
+def test_disagreement_rolls_back() -> None:
+    decision = _agreement(0.02, 4.0)
+    assert (decision.verdict, decision.reason) == (Verdict.ROLL_BACK, Reason.AGREEMENT_TOO_LOW)
+
+
+def test_an_absolute_margin_promotes_where_the_baseline_is_nearly_perfect() -> None:
+    rng = np.random.default_rng(9)
+    baseline = rng.exponential(0.002, 25_000)
+    candidate = rng.exponential(0.002, 25_000)
+    assert _fold(Gate(SPEC), baseline, candidate).verdict is Verdict.CONTINUE
+    absolute = replace(SPEC, analysis=Analysis(margin=Margin(0.0, 0.005), rollback_margin=Margin(0.0, 0.0)))
+    assert _fold(Gate(absolute), baseline, candidate).verdict is Verdict.PROMOTE
+
+
+def test_says_how_far_it_is() -> None:
+    decision = _fold(Gate(SPEC), *_losses(1500, -0.03))
+    measures = decision.measures
+    assert decision.reason is Reason.EVIDENCE_BELOW_THRESHOLD
+    assert measures.pairs_to_promotion is not None and measures.pairs_to_promotion > 0
+    assert measures.seconds_to_verdict == pytest.approx(measures.pairs_to_promotion / 10.0)
+    assert measures.reachable_margin is not None
+    assert "promotion evidence" in decision.message and "of 200" in decision.message
+    # the estimate is honest: twice as many pairs than it says are enough
+    more = _fold(Gate(SPEC), *_losses(1500 + 2 * int(measures.pairs_to_promotion), -0.03))
+    assert more.verdict is Verdict.PROMOTE
