@@ -55,6 +55,13 @@ class Tally:
 
     def failed(self, what: str) -> None:
         self.failures += 1
+        self._note(what)
+
+    def refused(self, labels: int, what: str) -> None:
+        self.labels_refused += labels
+        self._note(f"labels: {what}")
+
+    def _note(self, what: str) -> None:
         if len(self.first_failures) < 5:
             self.first_failures.append(what)
 
@@ -156,12 +163,10 @@ class Traffic:
         try:
             answer = await senders.post(self._feedback, json=batch)
         except httpx.HTTPError as error:
-            self.tally.labels_refused += len(batch)
-            self.tally.first_failures.append(f"labels: {type(error).__name__} {error}")
+            self.tally.refused(len(batch), f"{type(error).__name__} {error}")
             return
         if answer.status_code != httpx.codes.ACCEPTED:
-            self.tally.labels_refused += len(batch)
-            self.tally.first_failures.append(f"labels: {answer.status_code} {answer.text[:200]}")
+            self.tally.refused(len(batch), f"{answer.status_code} {answer.text[:200]}")
             return
         self.tally.counts.update(answer.json())
 

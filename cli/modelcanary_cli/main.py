@@ -14,6 +14,7 @@ from modelcanary_cli.errors import CliError, ExitCode
 from modelcanary_cli.evaluate import evaluate
 from modelcanary_cli.replay import replay
 from modelcanary_cli.report import report
+from modelcanary_cli.run import run
 from modelcanary_gate.errors import GateError
 
 
@@ -36,7 +37,7 @@ def cli(context: click.Context) -> int | None:
     return None
 
 
-for _command in (evaluate, replay, report):
+for _command in (run, evaluate, replay, report):
     cli.add_command(_command)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import joblib
 import kserve.model_server
 from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
+from kserve.utils.utils import generate_uuid
 
 
 class LoopbackRest(kserve.model_server.RESTServer):  # type: ignore[misc]
@@ -42,7 +43,7 @@ class SklearnModel(Model):  # type: ignore[misc]
         probabilities = await asyncio.to_thread(self._model.predict_proba, rows)
         output = InferOutput("probabilities", list(probabilities.shape), "FP64")
         output.set_data_from_numpy(probabilities, binary_data=False)
-        return InferResponse(payload.id, self.name, infer_outputs=[output])
+        return InferResponse(payload.id or generate_uuid(), self.name, infer_outputs=[output])
 
 
 def main() -> None:
