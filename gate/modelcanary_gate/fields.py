@@ -77,7 +77,7 @@ def _field_name(key: object, known: tuple[str, ...]) -> str:
 
 def _unknown_field(field: str, name: str, known: tuple[str, ...]) -> SpecError:
     lowered = {candidate.lower(): candidate for candidate in known}
-    nearest = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    nearest = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.7)
     remedy = f'did you mean "{lowered[nearest[0]]}"?' if nearest else f"known here: {', '.join(known)}"
     return SpecError(field, "unknown field", remedy)
 

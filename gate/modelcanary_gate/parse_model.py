@@ -85,7 +85,10 @@ def model(fields: Fields, *, require_classes: bool) -> Model:
 def class_name(value: object, field: str) -> str:
     """A class; integers are names too, but what YAML makes of `no` or `1.0` is not what was written."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return show(value)
+        try:
+            return str(value)
+        except ValueError as error:  # thousands of digits
+            raise SpecError(field, f"{show(value)} is not a name", "put it in quotes") from error
     if isinstance(value, bool):
         raise SpecError(
             field, f"{show(value)} is not a name", "put it in quotes: YAML reads bare yes, no, on, off as booleans"
