@@ -25,7 +25,7 @@ from modelcanary_gate.vocabulary import Reason, Verdict
 _SAFE = math.log(10.0)
 #: The last blocks, whose delta must be within the margin when a promotion is decided.
 _RECENT = 20
-#: A trend vetoes a promotion when its slope is this many standard errors above zero.
+#: A trend is clear when its slope is this many standard errors above zero.
 _TREND_Z = 3.0
 #: Answered pairs before a guard on answers may roll back.
 _MIN_ANSWERED = 100
@@ -140,7 +140,6 @@ class Gate:
         trigger = loss.triggers[_PROMOTE]
         biased = biased_class(self._coverage)
         veto = next((guard for guard in measures.guards if guard.status is GuardStatus.VETO), None)
-        slope = self._slope()
         checks: list[tuple[bool, Reason]] = [
             (facts.pairs == 0 and loss.n == 0, Reason.WAITING_FOR_PAIRS),
             (feedback and facts.labelled == 0 and loss.n == 0, Reason.WAITING_FOR_LABELS),
@@ -153,7 +152,7 @@ class Gate:
             (not trigger.on, Reason.EVIDENCE_BELOW_THRESHOLD),
             (not trigger.confirmed, Reason.NOT_YET_CONSISTENT),
             (not self._recently_within_margin(), Reason.RECENT_REGRESSION),
-            (slope is not None and slope[0] > _TREND_Z * slope[1], Reason.TREND_WORSENING),
+            (self._is_worsening(measures.margin), Reason.TREND_WORSENING),
             (feedback and biased is not None, Reason.LABELS_BIASED),
             (veto is not None, Reason.GUARD_VETO),
             (self._timed and facts.elapsed < analysis.min_duration, Reason.TOO_EARLY),
@@ -169,6 +168,13 @@ class Gate:
         b, c = sum(row[1] for row in self._recent), sum(row[2] for row in self._recent)
         # At the margin itself counts: a perfect baseline and its equal have no loss at all.
         return n > 0 and c <= (1 + margin.relative) * b + margin.absolute * n
+
+    def _is_worsening(self, margin: float | None) -> bool:
+        """The delta clearly grows, and would be beyond the margin if it went on for as long as the run has."""
+        slope = self._slope()
+        if slope is None or margin is None or slope[0] <= _TREND_Z * slope[1]:
+            return False
+        return self._trend.ahead(slope[0]) > margin
 
     def _delta_variance(self) -> float:
         n, (b, c, bb, cc, bc) = self._loss.n, self._sums

@@ -18,6 +18,7 @@ class Trend:
     wd: float = 0.0
     wtd: float = 0.0
     blocks: int = 0
+    last: float = 0.0
 
     def push(self, time: float, n: float, delta: float) -> None:
         """Adds a block of `n` pairs with mean delta `delta` (nats), at `time` in the caller's unit."""
@@ -30,6 +31,7 @@ class Trend:
         self.wd += n * delta
         self.wtd += n * t * delta
         self.blocks += 1
+        self.last = t
 
     def slope(self, variance: float, phi: float) -> tuple[float, float] | None:
         """(slope, standard error) in nats per unit of time, or None where the times do not differ.
@@ -43,3 +45,8 @@ class Trend:
             return None
         slope = (self.wtd - self.wt * self.wd / self.w) / spread
         return slope, math.sqrt(max(variance, 0.0) * phi / spread)
+
+    def ahead(self, slope: float) -> float:
+        """The delta, in nats, that the fitted line reaches in as much time again as has passed so far."""
+        mean_time, mean_delta = self.wt / self.w, self.wd / self.w
+        return mean_delta + slope * (2 * self.last - mean_time)

@@ -255,15 +255,35 @@ def test_labels_that_are_missing_for_one_class_hold_a_promotion() -> None:
     assert "'c'" in decision.message
 
 
+def _reason_after(effects: np.ndarray) -> Reason:
+    """The reason after blocks of 100 pairs whose candidate's loss is (1 + effect) times the baseline's."""
+    gate = Gate(SPEC, timed=False)
+    for i, effect in enumerate(effects):
+        decision = _fold(gate, *_losses(100, effect, seed=i))
+    return decision.reason
+
+
 def test_a_promotion_waits_when_the_latest_blocks_are_worse() -> None:
+    assert _reason_after(np.repeat([-0.5, 0.1], [30, 20])) is Reason.RECENT_REGRESSION
+    assert _reason_after(np.repeat([-0.5, 0.0], [30, 20])) is not Reason.RECENT_REGRESSION
+
+
+def test_a_promotion_waits_when_the_advantage_is_going() -> None:
+    assert _reason_after(np.linspace(-0.6, -0.1, 50)) is Reason.TREND_WORSENING
+    # going as clearly, but not to where it would be worse than the margin
+    assert _reason_after(np.linspace(-0.6, -0.4, 50)) is Reason.CANDIDATE_NO_WORSE
+
+
+def test_evidence_for_a_roll_back_takes_that_for_a_promotion_away() -> None:
     gate = Gate(SPEC)
-    reasons = set()
-    for i in range(60):
-        baseline, candidate = _losses(100, -0.5 if i < 13 else 0.15, seed=i)
-        reasons.add(_fold(gate, baseline, candidate).reason)
-        if i == 12:
-            reasons.clear()
-    assert Reason.RECENT_REGRESSION in reasons or Reason.TREND_WORSENING in reasons
+    _fold(gate, *_losses(6000, -0.3))
+    assert gate._loss.triggers[1].on
+    for i in range(100):
+        _fold(gate, *_losses(100, 0.3, seed=i))
+        if gate._loss.log_evidence[0] > np.log(10.0):
+            break
+    assert gate._loss.log_evidence[1] > gate._loss.triggers[1].threshold
+    assert not gate._loss.triggers[1].on
 
 
 def _agreement(promote_below: float | None, noise: float) -> Decision:

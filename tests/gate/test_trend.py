@@ -33,6 +33,14 @@ def test_standard_error_is_that_of_many_repetitions() -> None:
     assert found[1] == pytest.approx(np.std(slopes), rel=0.12)
 
 
+def test_looks_as_far_ahead_as_the_run_is_long() -> None:
+    trend = _trend(np.array([5.0, 6.0, 7.0, 9.0]), np.full(4, 10.0), np.array([1.0, 1.5, 2.0, 3.0]))
+    found = trend.slope(1.0, 1.0)
+    assert found is not None
+    assert found[0] == pytest.approx(0.5)
+    assert trend.ahead(found[0]) == pytest.approx(3.0 + 4 * 0.5)
+
+
 def test_autocorrelation_widens_it() -> None:
     trend = _trend(np.arange(5.0), np.ones(5), np.zeros(5))
     narrow, wide = trend.slope(1.0, 1.0), trend.slope(1.0, 9.0)
