@@ -15,6 +15,7 @@ from modelcanary_sidecar.errors import SidecarError
 class Cause(StrEnum):
     """What lies behind an outcome: finer than the ledger records, for the counters and the log."""
 
+    NO_ANSWER = "noAnswer"
     STATUS = "status"
     ENCODING = "encoding"  # a Content-Encoding that is not known, or that does not inflate
     SIZE = "size"

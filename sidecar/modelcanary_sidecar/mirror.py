@@ -1,0 +1,241 @@
+"""From captured requests to pairs: what the scorer process does, but for being a process.
+
+It takes what the live processes captured, has the candidate asked, decodes both answers, hands the pairs to
+the sender, and follows the instructions that the sender brings back, of which the live processes hear here.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from modelcanary_gate.protocol import Instructions
+from modelcanary_sidecar.breaker import BreakerState
+from modelcanary_sidecar.capture import Captured, LiveAnswer
+from modelcanary_sidecar.channel import Dropped, News, ScorerEnd
+from modelcanary_sidecar.decoding import ReadingError
+from modelcanary_sidecar.errors import FrameError
+from modelcanary_sidecar.instructions import Standing
+from modelcanary_sidecar.mirrored import copy_of
+from modelcanary_sidecar.pairing import KeyMint, Pairing
+from modelcanary_sidecar.sender import Sender
+from modelcanary_sidecar.shadow import Shadow, ShadowLimits, Shed
+from modelcanary_sidecar.tally import Tally
+
+logger = logging.getLogger(__name__)
+
+_TICK = 0.1
+_NEWS_EVERY = 1.0
+#: Messages taken from one live process before the loop does something else.
+_AT_A_TIME = 64
+_FLUSH_TIME = 5.0
+
+#: A captured request, and the id that its labels will come with.
+Item = tuple[Captured, str]
+
+
+class Mirror:
+    """One for all live processes of a sidecar. `run` ends after `stop`, when what was captured is answered."""
+
+    def __init__(self, sender: Sender, ends: Sequence[ScorerEnd], standing: Standing, tally: Tally) -> None:
+        self._sender = sender
+        self._ends = ends
+        self._standing = standing
+        self._tally = tally
+        self._keys = KeyMint()
+        self._pairing: Pairing | None = None
+        self._shadow: Shadow[Item] | None = None
+        self._prefix = b""
+        self._shadow_for: object = None  # what the shadow was made from
+        self._tasks: asyncio.TaskGroup | None = None
+        self._stopping = asyncio.Event()
+        self._shedding = False
+        self._told = float("-inf")
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for end in self._ends:
+            loop.add_reader(end.fileno(), self._readable, end)
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            sending = tasks.create_task(self._sender.run())
+            parent = os.getppid()
+            while not self._stopping.is_set() and os.getppid() == parent:
+                self._tick()
+                await asyncio.sleep(_TICK)
+            for end in self._ends:
+                loop.remove_reader(end.fileno())
+                self._readable(end, at_a_time=100_000)  # what was captured before the live path ended
+            await self._let_finish()
+            sending.cancel()
+            if self._shadow is not None:
+                self._shadow.stop()
+        self._tasks = None
+        if not await self._sender.flush(_FLUSH_TIME):
+            logger.warning("%d pairs are lost: the ledger did not take them in time", len(self._sender.buffer))
+
+    async def _let_finish(self) -> None:
+        """Until the candidate has answered what it was asked, or its time is up."""
+        limit = self._standing.instructions.mirror.timeout + _TICK
+        try:
+            async with asyncio.timeout(limit):
+                while self._shadow is not None and self._shadow.queued + self._shadow.in_flight:
+                    await asyncio.sleep(_TICK / 4)
+        except TimeoutError:
+            return
+
+    # what the live processes send
+
+    def _readable(self, end: ScorerEnd, at_a_time: int = _AT_A_TIME) -> None:
+        for _ in range(at_a_time):
+            try:
+                message = end.receive()
+            except FrameError as error:
+                logger.error("a message from the live process is lost: %s", error)
+                self._drop(self._standing.run, "frame")
+                continue
+            if message is None:
+                return
+            if isinstance(message, Dropped):
+                for reason, count in message.counts.items():
+                    self._sender.drop(self._standing.run, reason, count)
+            else:
+                self._take(message)
+
+    def _take(self, captured: Captured) -> None:
+        run = captured.run
+        if run != self._standing.run:
+            self._drop(run, "runEnded")
+            return
+        if self._pairing is None:
+            self._drop(run, "instructions")
+            return
+        id = self._pairing.id_of(captured)
+        if id is None:
+            self._drop(run, "bodyId")
+        elif captured.candidate is not None:
+            self._answered((captured, id), captured.candidate)
+        elif self._shadow is None:
+            self._drop(run, "noCandidate")
+        else:
+            instructions = self._standing.instructions
+            request = copy_of(captured, self._prefix, instructions.model.requestPatch, instructions.mirror.maxBodyBytes)
+            shed = self._shadow.offer((captured, id), request)
+            if shed is not None:
+                self._drop(run, shed)
+
+    def _drop(self, run: str, reason: str) -> None:
+        self._tally.dropped(reason)
+        self._sender.drop(run, reason)
+
+    # what the candidate says
+
+    def _answered(self, item: Item, answer: LiveAnswer) -> None:
+        captured, id = item
+        if self._pairing is None or captured.run != self._standing.run:
+            self._drop(captured.run, "runEnded")
+            return
+        pairs = self._pairing.pairs(captured, id, answer)
+        self._tally.pairs(pairs)
+        for pair in pairs:
+            self._sender.add(captured.run, pair)
+
+    def _shed(self, item: Item, reason: Shed) -> None:
+        self._drop(item[0].run, reason)
+
+    # what the ledger says
+
+    def hear(self, instructions: Instructions, asked: float) -> None:
+        """The ledger's answer; `asked` is when it was asked, so that a lease never outlasts what was meant."""
+        before = self._standing.instructions
+        if self._standing.hear(instructions, asked):
+            if (before.run, before.model, before.mirror, before.share) != (
+                instructions.run,
+                instructions.model,
+                instructions.mirror,
+                instructions.share,
+            ):
+                self._pairing = self._make_pairing(instructions)
+            self._make_shadow(instructions)
+            self._tell()
+
+    def _make_pairing(self, instructions: Instructions) -> Pairing | None:
+        if not instructions.run:
+            return None
+        try:
+            return Pairing(instructions, self._keys, self._tally.unread)
+        except ReadingError as error:
+            logger.error("run %s is not mirrored: %s", instructions.run, error)
+            return None
+
+    def _make_shadow(self, instructions: Instructions) -> None:
+        mirror = instructions.mirror
+        made_from = (
+            instructions.run,
+            instructions.candidate,
+            mirror.timeout,
+            mirror.maxInFlight,
+            mirror.maxBodyBytes,
+        )
+        if made_from == self._shadow_for:
+            return
+        self._shadow_for = made_from
+        if self._shadow is not None:
+            self._shadow.stop()
+            self._shadow = None
+        if not instructions.run or not instructions.candidate or self._tasks is None:
+            return
+        parts = urlsplit(instructions.candidate)
+        try:
+            host, port = parts.hostname, parts.port or 80
+        except ValueError:
+            host, port = None, 0
+        if parts.scheme != "http" or not host:
+            logger.error(
+                "run %s is not mirrored: the candidate %r is not http", instructions.run, instructions.candidate
+            )
+            return
+        self._prefix = parts.path.rstrip("/").encode()
+        limits = ShadowLimits(timeout=mirror.timeout, connections=mirror.maxInFlight, body_bytes=mirror.maxBodyBytes)
+        self._shadow = Shadow(host, port, limits, self._answered, self._shed)
+        self._tasks.create_task(self._shadow.run())
+
+    # what the live processes hear
+
+    def _tick(self) -> None:
+        shedding = self._is_shedding()
+        if shedding != self._shedding or time.monotonic() >= self._told + _NEWS_EVERY:
+            self._shedding = shedding
+            self._tell()
+
+    def _is_shedding(self) -> bool:
+        """No use in capturing more: with some room between yes and no, so that it does not flutter."""
+        shadow = self._shadow
+        if shadow is None:
+            return False
+        limit = ShadowLimits().queue * (1 if self._shedding else 3) // 4
+        return shadow.queued > limit or shadow.breaker() is BreakerState.OPEN
+
+    def _tell(self) -> None:
+        self._told = time.monotonic()
+        shadow, sender = self._shadow, self._sender
+        gauges = {
+            "queue": float(shadow.queued if shadow else 0),
+            "queue_bytes": float(shadow.queued_bytes if shadow else 0),
+            "in_flight": float(shadow.in_flight if shadow else 0),
+            "connections": float(shadow.connections if shadow else 0),
+            "unsent_pairs": float(len(sender.buffer)),
+            "unsent_bytes": float(sender.buffer.bytes),
+            "batches_total": float(sender.batches),
+            "batch_retries_total": float(sender.retries),
+            "heartbeats_total": float(sender.heartbeats),
+        }
+        figures = self._tally.figures(gauges, shadow.breaker() if shadow else None)
+        news = News(self._standing.instructions, self._standing.heard, self._shedding, figures)
+        for end in self._ends:
+            end.tell(news)

@@ -1,0 +1,250 @@
+"""Asks the candidate: a bounded pool of connections with a bounded queue, a time limit and a breaker.
+
+The scorer offers requests and hears of each answer by a callback, failures included: a failure of the
+candidate is a datum. What there is no room for is shed, and the reason is returned. It must not know what a
+request is for, nor read an answer.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from modelcanary_gate.vocabulary import Outcome
+from modelcanary_sidecar.breaker import Breaker, BreakerState
+from modelcanary_sidecar.capture import LiveAnswer
+from modelcanary_sidecar.shadow_connection import ShadowConnection
+
+T = TypeVar("T")
+
+
+class Shed(StrEnum):
+    """Why a captured request was not sent to the candidate."""
+
+    QUEUE = "queue"  # too many wait
+    QUEUE_BYTES = "queueBytes"  # what waits is too large
+    BREAKER = "breaker"  # the candidate failed several times in a row
+    STOPPED = "stopped"  # the run, or the sidecar, ended first
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowLimits:
+    """Bounds of one candidate's pool. Seconds and bytes."""
+
+    timeout: float = 2.0  # from the request sent to the answer whole
+    connections: int = 64
+    body_bytes: int = 1 << 20
+    queue: int = 256
+    queue_bytes: int = 8 << 20
+    connect_time: float = 1.0
+    connecting: int = 4  # at a time
+    #: Model servers close idle connections after 2 s (gunicorn) or 5 s (uvicorn): ours must be shorter.
+    idle: float = 1.5
+
+
+class Shadow(Generic[T]):
+    """A pool for one candidate. `run` it in a task; it ends after `stop`."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        limits: ShadowLimits,
+        on_answer: Callable[[T, LiveAnswer], None],
+        on_shed: Callable[[T, Shed], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._host, self._port = host, port
+        self._limits = limits
+        self._on_answer, self._on_shed = on_answer, on_shed
+        self._clock = clock
+        self._breaker = Breaker()
+        self._queue: deque[tuple[T, bytes, bool]] = deque()  # item, request, is it asked for the second time
+        self._queue_bytes = 0
+        self._idle: list[ShadowConnection[T]] = []  # the last one used is used first
+        self._busy: dict[ShadowConnection[T], None] = {}  # in the order in which they were asked
+        self._again: set[ShadowConnection[T]] = set()  # asked for the second time
+        self._open = 0
+        self._connecting = 0
+        self._tasks: asyncio.TaskGroup | None = None
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Opens connections and ends late requests, until `stop`."""
+        interval = min(0.1, max(0.01, self._limits.timeout / 10))
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            try:
+                while not self._stopping.is_set():
+                    self._sweep()
+                    self._connect_for_queue()
+                    await _set_within(self._stopping, interval)
+            finally:
+                self._tasks = None
+                self._stopping.set()
+                self._shed_queue(Shed.STOPPED)
+                for connection in [*self._busy, *self._idle]:
+                    connection.give_up(Outcome.REFUSED)
+
+    def stop(self) -> None:
+        """Sheds all that waits or is in flight; nothing is answered after it."""
+        self._stopping.set()
+
+    # what the scorer sees
+
+    def offer(self, item: T, request: bytes) -> Shed | None:
+        """Take a request; or the reason why not."""
+        if self._stopping.is_set():
+            return Shed.STOPPED
+        if len(self._queue) >= self._limits.queue:
+            return Shed.QUEUE
+        if self._queue_bytes + len(request) > self._limits.queue_bytes:
+            return Shed.QUEUE_BYTES
+        if not self._breaker.allow(self._clock()):
+            return Shed.BREAKER
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.open:
+                self._start(connection, item, request, again=False)
+                return None
+        self._queue.append((item, request, False))
+        self._queue_bytes += len(request)
+        self._connect_for_queue()
+        return None
+
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._queue_bytes
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._busy)
+
+    @property
+    def connections(self) -> int:
+        return self._open
+
+    def breaker(self) -> BreakerState:
+        return self._breaker.state(self._clock())
+
+    # what connections tell
+
+    def opened(self, connection: ShadowConnection[T]) -> None:
+        self._open += 1
+
+    def answered(self, connection: ShadowConnection[T], item: T, answer: LiveAnswer) -> None:
+        self._busy.pop(connection, None)
+        self._again.discard(connection)
+        if self._stopping.is_set():
+            self._on_shed(item, Shed.STOPPED)
+            return
+        if connection.open:
+            self._serve(connection)
+        self._report(item, answer)
+
+    def stale(self, connection: ShadowConnection[T], item: T, request: bytes) -> None:
+        self._busy.pop(connection, None)
+        if self._stopping.is_set():
+            self._on_shed(item, Shed.STOPPED)
+        elif connection in self._again:
+            self._report(item, LiveAnswer(Outcome.REFUSED, 0, 0.0, b"", b""))
+        else:
+            # Its neighbours are as old: only a new connection says whether the candidate is there.
+            neighbours, self._idle = self._idle, []
+            for neighbour in neighbours:
+                neighbour.give_up(Outcome.REFUSED)
+            self._queue.appendleft((item, request, True))
+            self._queue_bytes += len(request)
+            self._connect_for_queue()
+        self._again.discard(connection)
+
+    def closed(self, connection: ShadowConnection[T]) -> None:
+        self._open -= 1
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._connect_for_queue()
+
+    # inside
+
+    def _start(self, connection: ShadowConnection[T], item: T, request: bytes, *, again: bool) -> None:
+        if again:
+            self._again.add(connection)
+        self._busy[connection] = None
+        connection.ask(item, request)
+
+    def _serve(self, connection: ShadowConnection[T]) -> None:
+        """A connection is free: the next in the queue, or it idles."""
+        if self._queue:
+            item, request, again = self._queue.popleft()
+            self._queue_bytes -= len(request)
+            self._start(connection, item, request, again=again)
+        else:
+            self._idle.append(connection)
+
+    def _report(self, item: T, answer: LiveAnswer) -> None:
+        if answer.failure is None:
+            self._breaker.succeeded()
+        elif self._breaker.failed(self._clock()):
+            self._shed_queue(Shed.BREAKER)
+        self._on_answer(item, answer)
+
+    def _shed_queue(self, reason: Shed) -> None:
+        queue, self._queue, self._queue_bytes = self._queue, deque(), 0
+        for item, _, _ in queue:
+            self._on_shed(item, reason)
+
+    def _connect_for_queue(self) -> None:
+        limits = self._limits
+        while (
+            self._tasks is not None
+            and self._connecting < min(len(self._queue), limits.connecting)
+            and self._open + self._connecting < limits.connections
+        ):
+            self._connecting += 1
+            self._tasks.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._limits.connect_time):
+                _, connection = await loop.create_connection(self._made, self._host, self._port)
+        except OSError:  # a TimeoutError is one
+            self._connecting -= 1
+            if self._queue:
+                item, request, _ = self._queue.popleft()
+                self._queue_bytes -= len(request)
+                self._report(item, LiveAnswer(Outcome.REFUSED, 0, 0.0, b"", b""))
+            return
+        self._connecting -= 1
+        if not connection.open or self._stopping.is_set():
+            connection.give_up(Outcome.REFUSED)
+        else:
+            self._serve(connection)
+
+    def _made(self) -> ShadowConnection[T]:
+        return ShadowConnection(self, self._limits.body_bytes, self._clock)
+
+    def _sweep(self) -> None:
+        now = self._clock()
+        late = now - self._limits.timeout
+        for connection in [*self._busy]:
+            if connection.since > late:
+                break
+            connection.give_up(Outcome.TIMEOUT)
+        while self._idle and self._idle[0].since < now - self._limits.idle:
+            self._idle.pop(0).give_up(Outcome.REFUSED)
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False

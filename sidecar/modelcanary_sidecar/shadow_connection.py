@@ -1,0 +1,186 @@
+"""One kept-alive connection to the candidate: one request at a time, and what came back for it.
+
+`shadow` opens these and hands out requests. The candidate is untrusted: whatever it sends, or fails to send,
+ends as a `LiveAnswer`, in bounded memory. Nothing here knows why a request is made, nor when one is late: the
+pool ends late ones.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar, cast
+
+import httptools
+
+from modelcanary_gate.vocabulary import Outcome
+from modelcanary_sidecar.capture import LiveAnswer
+
+#: Bytes of an answer's head.
+HEAD_CAP = 64 << 10
+_DROPPED_HEADERS = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"trailer"})
+
+T = TypeVar("T")
+
+
+class Pool(Protocol[T]):
+    """What a connection tells its pool."""
+
+    def opened(self, connection: "ShadowConnection[T]") -> None:
+        """It counts from now on, until `closed`."""
+
+    def answered(self, connection: "ShadowConnection[T]", item: T, answer: LiveAnswer) -> None:
+        """The connection is free again, or closed (`open` says)."""
+
+    def stale(self, connection: "ShadowConnection[T]", item: T, request: bytes) -> None:
+        """The candidate had closed the idle connection before the request reached it: ask again."""
+
+    def closed(self, connection: "ShadowConnection[T]") -> None:
+        """The connection is gone, after anything else that is told of it."""
+
+
+class ShadowConnection(asyncio.Protocol, Generic[T]):
+    """Made for each connection to the candidate; `ask` when it is idle."""
+
+    def __init__(self, pool: Pool[T], body_cap: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pool = pool
+        self._body_cap = body_cap
+        self._clock = clock
+        self._item: T | None = None
+        self._request = b""
+        self._transport: asyncio.Transport | None = None
+        self.open = True
+        self.since = clock()  # the request was sent, or the connection became idle
+        self._served = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: list[bytes] = []
+        self._head_size = 0
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._status = 0
+        self._received = False  # a byte of the answer
+        self._in_body = False
+        self._framed = False  # by length or chunks; else the answer ends with the connection
+        self._keep = False
+        self._whole = False
+        self._extra = False
+
+    @property
+    def busy(self) -> bool:
+        return self._item is not None
+
+    def ask(self, item: T, request: bytes) -> None:
+        """Send `request` at once; the pool hears of the answer."""
+        self._item, self._request = item, request
+        self.since = self._clock()
+        if self._transport is not None:
+            self._transport.write(request)
+
+    def give_up(self, outcome: Outcome) -> None:
+        """End the request in flight, if any, with `outcome`; the connection is not used again."""
+        self._fail(outcome)
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._pool.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._item is None:
+            self._shut()  # nobody asked: what follows cannot be told apart from an answer
+            return
+        self._received = True
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if not self._whole:
+                self._fail(Outcome.UNDECODABLE)
+                return
+            self._extra = True
+        if self._head_size > HEAD_CAP or self._body_size > self._body_cap:
+            self._fail(Outcome.TOO_LARGE)
+        elif self._whole:
+            self._finish()
+        elif not self._in_body:
+            self._head_size += len(data)  # whatever it is made of: names that never end are not told us
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self.open = False
+        if self._item is not None:
+            if exc is None and self._in_body and not self._framed:
+                self._finish()
+            elif self._served and not self._received:
+                item, self._item = self._item, None
+                self._pool.stale(self, item, self._request)
+            else:
+                self._fail(Outcome.REFUSED)
+        self._pool.closed(self)
+
+    # llhttp's side
+
+    def on_message_begin(self) -> None:
+        if self._whole:
+            self._extra = True  # a second answer to one request
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_body or self._extra:
+            return  # trailers
+        self._head_size += len(name) + len(value)
+        lower = name.lower()
+        if lower in _DROPPED_HEADERS:
+            self._framed = self._framed or lower in (b"content-length", b"transfer-encoding")
+        elif self._head_size <= HEAD_CAP:
+            self._headers.append(b"%b: %b\r\n" % (name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._extra:
+            return
+        self._status = self._parser.get_status_code()
+        if self._status < 200:
+            self._headers.clear()  # 103 and its like: the answer comes behind it
+            return
+        self._keep = self._parser.should_keep_alive()  # after the message it says False
+        self._in_body = True
+
+    def on_body(self, piece: bytes) -> None:
+        if self._extra:
+            return
+        self._body_size += len(piece)
+        if self._body_size <= self._body_cap:
+            self._body.append(piece)
+
+    def on_message_complete(self) -> None:
+        if self._in_body:
+            self._whole = True
+
+    # ends
+
+    def _finish(self) -> None:
+        answer = LiveAnswer(
+            None, self._status, self._clock() - self.since, b"".join(self._headers), b"".join(self._body)
+        )
+        reusable = self._keep and self._framed and not self._extra
+        self._served += 1
+        self._end(answer, reusable=reusable)
+
+    def _fail(self, outcome: Outcome) -> None:
+        self._end(LiveAnswer(outcome, 0, self._clock() - self.since, b"", b""), reusable=False)
+
+    def _end(self, answer: LiveAnswer, *, reusable: bool) -> None:
+        item, self._item, self._request = self._item, None, b""
+        if reusable and self.open:
+            self._begin()
+            self.since = self._clock()
+        else:
+            self._shut()
+        if item is not None:
+            self._pool.answered(self, item, answer)
+
+    def _shut(self) -> None:
+        self.open = False
+        if self._transport is not None:
+            self._transport.abort()

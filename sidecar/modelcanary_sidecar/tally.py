@@ -1,0 +1,48 @@
+"""What the scorer counts, and the figures it reports to the live process, which exports them.
+
+The scorer writes here; `channel.News` carries `figures()` each second. A name may carry a label's value behind
+a colon; names that end in `_total` only grow.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+from modelcanary_gate.protocol import Pair
+from modelcanary_gate.vocabulary import Role
+from modelcanary_sidecar.breaker import BreakerState
+from modelcanary_sidecar.decoding import Cause, Unread
+
+logger = logging.getLogger(__name__)
+
+#: The same complaint about a model's answers is logged this often; all are counted.
+_COMPLAINT_EVERY = 60.0
+
+
+class Tally:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counts: dict[str, int] = {}
+        self._complained: dict[tuple[Role, Cause], float] = {}
+
+    def count(self, name: str, by: int = 1) -> None:
+        self._counts[name] = self._counts.get(name, 0) + by
+
+    def pairs(self, pairs: list[Pair]) -> None:
+        for pair in pairs:
+            self.count(f"baseline_pairs_total:{pair.baseline.outcome}")
+            self.count(f"candidate_pairs_total:{pair.candidate.outcome}")
+
+    def unread(self, role: Role, unread: Unread) -> None:
+        self.count(f"{role}_unread_total:{unread.cause}")
+        now = self._clock()
+        if now >= self._complained.get((role, unread.cause), float("-inf")) + _COMPLAINT_EVERY:
+            self._complained[role, unread.cause] = now
+            logger.warning("the %s's answer has no probabilities (%s): %s", role, unread.outcome, unread.message)
+
+    def dropped(self, reason: str) -> None:
+        self.count(f"mirror_dropped_total:{reason}")
+
+    def figures(self, gauges: dict[str, float], breaker: BreakerState | None) -> dict[str, float]:
+        states = {f"breaker:{state}": float(state is breaker) for state in BreakerState}
+        return {**self._counts, **gauges, **states}
