@@ -1,21 +1,8 @@
 """What sidecars are told, from a specification. Called by `run`; pure."""
 
-from modelcanary_gate.protocol import Instructions, ModelReading
-from modelcanary_gate.spec import GuardType, Model, Spec
-
-
-def reading(model: Model) -> ModelReading:
-    return ModelReading(
-        protocol=str(model.protocol),
-        classes=list(model.classes),
-        candidateClasses=list(model.candidate_classes),
-        output=model.output,
-        pointer=model.pointer,
-        values=str(model.values),
-        task=str(model.task),
-        paths=list(model.paths),
-        requestPatch=None if model.request_patch is None else dict(model.request_patch),
-    )
+from modelcanary_gate.parse import to_reading
+from modelcanary_gate.protocol import Instructions
+from modelcanary_gate.spec import GuardType, Spec
 
 
 def mirroring(spec: Spec, *, version: int, run: str, candidate: str) -> Instructions:
@@ -26,14 +13,14 @@ def mirroring(spec: Spec, *, version: int, run: str, candidate: str) -> Instruct
         candidate=candidate,
         share=spec.mirror.share,
         idHeader=spec.labels.id_header,
-        model=reading(spec.model),
+        model=to_reading(spec),
         mirror=spec.mirror.limits,
     )
 
 
 def serving(spec: Spec, *, version: int) -> Instructions:
     """Mirror nothing, go on serving."""
-    return Instructions(version=version, idHeader=spec.labels.id_header, model=reading(spec.model))
+    return Instructions(version=version, idHeader=spec.labels.id_header, model=to_reading(spec))
 
 
 def unsupported(spec: Spec) -> str | None:

@@ -3,6 +3,7 @@
 Called by `run`. What stops a run raises InputError; what only makes a verdict unlikely is a warning.
 """
 
+import os
 from pathlib import Path
 
 import httpx
@@ -65,10 +66,10 @@ def unreachable(url: str) -> str | None:
     return None
 
 
-def _reason(error: Exception) -> str:
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror.lower()
+def _reason(error: BaseException) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return os.strerror(cause.errno).lower()
+        cause = cause.__cause__ or cause.__context__
     return str(error) or type(error).__name__
