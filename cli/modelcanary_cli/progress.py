@@ -17,7 +17,8 @@ from rich.text import Text
 from modelcanary_cli import view as shown
 from modelcanary_cli.view import View
 from modelcanary_gate.decision import GuardState, GuardStatus
-from modelcanary_gate.vocabulary import Verdict
+from modelcanary_gate.explain import duration
+from modelcanary_gate.vocabulary import Reason, Verdict
 
 _STYLE = {Verdict.PROMOTE: "green", Verdict.ROLL_BACK: "red", Verdict.CONTINUE: "yellow"}
 _GUARD_STYLE = {
@@ -53,6 +54,9 @@ def progress(*, machine: bool) -> Progress:
 class Lines:
     """Plain lines: what scripts' logs and people without a terminal get."""
 
+    def __init__(self) -> None:
+        self._reason: Reason | None = None
+
     def started(self, facts: dict[str, Any]) -> None:
         self.say(_started(facts))
 
@@ -66,7 +70,11 @@ class Lines:
         pass
 
     def look(self, view: View) -> None:
-        self.say(shown.line(view))
+        decision = view.decision
+        # What the message says is in the numbers of the line, but for the first time that a reason holds.
+        explained = "" if decision.reason is self._reason else f": {decision.message}"
+        self._reason = decision.reason
+        self.say(shown.line(view) + explained)
 
     def verdict(self, view: View, files: dict[str, str]) -> None:
         self.say(f"{view.decision.verdict} ({view.decision.reason}): {view.decision.message}")
@@ -146,7 +154,7 @@ def picture(view: View) -> Panel:
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(ratio=1)
-    rows.add_row("run", f"{view.run}, {shown.duration(view.elapsed)}")
+    rows.add_row("run", f"{view.run}, {duration(view.elapsed)}")
     rows.add_row(
         "pairs",
         f"{counts.pairs:,} recorded, {counts.labelled:,} labelled, {counts.waiting:,} ripening, "
@@ -156,7 +164,8 @@ def picture(view: View) -> Panel:
     rows.add_row("roll back", _bar(measures.rollback_evidence, measures.rollback_threshold, "red"))
     rows.add_row("promote", _bar(measures.promotion_evidence, measures.promotion_threshold, "green"))
     rows.add_row("to go", shown.samples_to_go(measures))
-    rows.add_row("guards", _guards(measures.guards))
+    if measures.guards:
+        rows.add_row("guards", _guards(measures.guards))
     requests = "unknown" if view.users.requests is None else f"{view.users.requests:,}"
     rows.add_row("users", f"{requests} requests at {view.listen}")
     dropped = {**counts.dropped, **view.users.dropped}

@@ -11,6 +11,7 @@ from modelcanary_cli.ledger_client import Counts
 from modelcanary_cli.record import finite
 from modelcanary_cli.recording import factor
 from modelcanary_gate.decision import Decision, Measures
+from modelcanary_gate.explain import duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +53,6 @@ def _short(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def duration(seconds: float) -> str:
-    """For people: `42 s`, `3 min 5 s`, `2 h 10 min`, `3 days`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole / 86400:.1f} days"
-
-
 def delta_text(measures: Measures) -> str:
     if measures.delta is None:
         return "not known yet"
@@ -94,7 +83,7 @@ def line(view: View) -> str:
         f"delta {delta_text(measures)}; "
         f"roll back {evidence_text(measures.rollback_evidence, measures.rollback_threshold)}, "
         f"promote {evidence_text(measures.promotion_evidence, measures.promotion_threshold)}; "
-        f"{view.decision.verdict} ({view.decision.reason}): {view.decision.message}"
+        f"{view.decision.verdict} ({view.decision.reason})"
     )
 
 
