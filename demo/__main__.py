@@ -11,6 +11,7 @@ from types import FrameType
 from demo import summary
 from demo.environments import KSERVE, MLSERVER
 from demo.errors import DemoError
+from demo.files import write_predictions
 from demo.models import trained
 from demo.rounds import Result, Round, play
 from demo.serving import kserve, mlserver
@@ -33,6 +34,7 @@ def demonstrate(out: Path) -> bool:
     serving = MLSERVER.installed(say)
     candidate_serving = KSERVE.installed(say)
     digits = trained(candidate_serving, say)
+    write_predictions(digits, out)
     say(f"Offline, on the {len(digits.rows)} rows kept from training:\n{summary.offline(digits)}")
     say("What follows is a replay: these rows, over and over, sent as live requests, with their labels sent late.\n")
     results: list[Result] = []

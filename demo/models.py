@@ -15,6 +15,7 @@ from demo.errors import DemoError
 
 TRAINING = SERVERS / "train.py"
 PATIENCE = 300.0
+NAMES = ("baseline", "shuffled", "better")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Digits:
     rows: NDArray[np.float32]  # (n, 64)
     labels: NDArray[np.int64]  # (n,)
     offline: dict[str, dict[str, float]]  # model -> loss and accuracy on these rows
+    probabilities: dict[str, NDArray[np.float64]]  # model -> (n, 10) on these rows
 
     def model(self, name: str) -> Path:
         return self.place / f"{name}.joblib"
@@ -53,4 +55,5 @@ def trained(python: Path, say: Callable[[str], None]) -> Digits:
     place = built(cache_root() / "models" / f"digits-{key}", build)
     with np.load(place / "held-out.npz") as kept:
         rows, labels = kept["rows"], kept["labels"]
-    return Digits(place, rows, labels, json.loads((place / "offline.json").read_text()))
+        probabilities = {name: kept[name] for name in NAMES}
+    return Digits(place, rows, labels, json.loads((place / "offline.json").read_text()), probabilities)

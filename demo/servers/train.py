@@ -43,15 +43,15 @@ def main() -> None:
             train_x, train_y
         ),
     }
-    held = {}
+    held, kept = {}, {}
     for name, model in models.items():
         joblib.dump(model, out / f"{name}.joblib")
-        probabilities = model.predict_proba(held_x)
+        kept[name] = probabilities = model.predict_proba(held_x)
         held[name] = {
             "loss": float(log_loss(held_y, probabilities)),
             "accuracy": float(np.mean(probabilities.argmax(1) == held_y)),
         }
-    np.savez(out / "held-out.npz", rows=held_x.astype(np.float32), labels=held_y.astype(np.int64))
+    np.savez(out / "held-out.npz", rows=held_x.astype(np.float32), labels=held_y.astype(np.int64), **kept)
     (out / "offline.json").write_text(json.dumps(held, indent=2))
 
 
