@@ -64,10 +64,11 @@ def test_multilabel_values_by_hand() -> None:
     assert ours[0] == pytest.approx(-(math.log(0.9) + math.log(0.8)) / 2)
     weighted = multilabel_cross_entropy(np.log(p), t, epsilon=EPSILON, class_weights=[4.0, 1.0])
     assert weighted[0] == pytest.approx(-(4 * math.log(0.9) + math.log(0.8)) / 2)
-    smoothed = multilabel_cross_entropy(np.log(p), t, epsilon=EPSILON, label_smoothing=0.2)
+    p3, t3 = np.array([[0.9, 0.2, 0.5]]), np.array([[1.0, 0.0, 0.0]])
+    smoothed = multilabel_cross_entropy(np.log(p3), t3, epsilon=EPSILON, label_smoothing=0.2)
     first = 0.9 * math.log(0.9) + 0.1 * math.log(0.1)
     second = 0.1 * math.log(0.2) + 0.9 * math.log(0.8)
-    assert smoothed[0] == pytest.approx(-(first + second) / 2)
+    assert smoothed[0] == pytest.approx(-(first + second + math.log(0.5)) / 3)
     focal = multilabel_cross_entropy(np.log(p), t, epsilon=EPSILON, focal_gamma=2.0)
     assert focal[0] == pytest.approx(-(0.01 * math.log(0.9) + 0.04 * math.log(0.8)) / 2)
 
@@ -190,14 +191,29 @@ def test_agreement_of_labels_is_the_mean_of_binary_divergences() -> None:
     assert (other - own)[0] == pytest.approx(expected)
 
 
-def test_float32_columns_give_losses_in_float64() -> None:
-    log_p = np.log([[0.25, 0.75]]).astype(np.float32)
-    losses = cross_entropy(log_p, np.array([0]), epsilon=EPSILON)
-    assert losses.dtype == np.float64
-    assert losses[0] == pytest.approx(math.log(4), abs=1e-6)
-    near_one = np.array([[-1e-12]], dtype=np.float32)  # 1 - p needs the digits of float64
-    loss = multilabel_cross_entropy(near_one, np.array([[0.0]]), epsilon=1e-20)
-    assert loss[0] == pytest.approx(-math.log(1e-12), rel=1e-5)
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_float32_columns_give_the_losses_of_float64(gamma: float) -> None:
+    near_one = np.log1p([[-1e-7, -0.3], [-0.9, -1e-3]]).astype(np.float32)
+    wide, labels, targets = near_one.astype(np.float64), np.array([0, 1]), np.array([[0.5, 0.5], [0.1, 0.9]])
+    for function, truth in (
+        (cross_entropy, labels),
+        (soft_cross_entropy, targets),
+        (multilabel_cross_entropy, targets),
+    ):
+        losses = function(near_one, truth, epsilon=EPSILON, focal_gamma=gamma)  # type: ignore[operator]
+        expected = function(wide, truth, epsilon=EPSILON, focal_gamma=gamma)  # type: ignore[operator]
+        assert losses.dtype == np.float64
+        np.testing.assert_array_equal(losses, expected)
+    for multilabel in (False, True):
+        narrow = agreement(near_one, near_one[::-1], epsilon=EPSILON, multilabel=multilabel)
+        expected = agreement(wide, wide[::-1], epsilon=EPSILON, multilabel=multilabel)
+        np.testing.assert_array_equal(narrow, expected)
+
+
+def test_a_rounded_soft_label_is_divided_by_its_sum() -> None:
+    log_p = np.log([[0.5, 0.5]])
+    loss = soft_cross_entropy(log_p, np.array([[0.5, 0.5008]]), epsilon=EPSILON)
+    assert loss[0] == pytest.approx(math.log(2), rel=1e-12)
 
 
 def test_no_rows_are_no_losses() -> None:
@@ -256,6 +272,7 @@ def test_targets_that_are_no_labels(targets: list[list[float]], words: str) -> N
         ({"epsilon": EPSILON, "class_weights": [1.0]}, "1 class weights where the answers have 2 classes"),
         ({"epsilon": EPSILON, "class_weights": [1.0, 0.0]}, "class weights must be positive"),
         ({"epsilon": EPSILON, "class_weights": [1.0, math.nan]}, "class weights must be positive"),
+        ({"epsilon": EPSILON, "class_weights": [1.0, math.inf]}, "class weights must be positive and finite"),
     ],
 )
 def test_options_out_of_range(options: dict[str, object], words: str) -> None:

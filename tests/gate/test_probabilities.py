@@ -80,6 +80,7 @@ def test_float32_answers_are_read_in_float64() -> None:
 def test_the_probabilities_of_labels_need_no_sum() -> None:
     log_p = log_probabilities([[0.9, 0.8, 0.0]], Values.PROBABILITIES, LABELS)
     np.testing.assert_allclose(np.exp(log_p), [[0.9, 0.8, 0.0]])
+    assert log_probabilities([[1.0005]], Values.PROBABILITIES, LABELS).tolist() == [[0.0]]
 
 
 @pytest.mark.parametrize("kind", list(Values))
