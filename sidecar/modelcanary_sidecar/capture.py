@@ -155,6 +155,4 @@ class _Cursor:
 def _unpack_answer(cursor: _Cursor) -> LiveAnswer:
     status, failure, latency, header_length, body_length = _ANSWER.unpack_from(cursor.view, cursor.at)
     cursor.at += _ANSWER.size
-    return LiveAnswer(
-        _FAILURES[failure], status, latency, cursor.take(header_length), cursor.take(body_length)
-    )
+    return LiveAnswer(_FAILURES[failure], status, latency, cursor.take(header_length), cursor.take(body_length))

@@ -9,9 +9,7 @@ from modelcanary_sidecar.capture import Captured, LiveAnswer
 from modelcanary_sidecar.channel import LARGE, LARGE_WAITING, Dropped, LiveEnd, News, ScorerEnd, socket_pair
 from modelcanary_sidecar.errors import FrameError
 
-SMALL = Captured(
-    "a", True, 1.5, "r", b"POST", b"/p", b"host: a\r\n", b"{}", LiveAnswer(None, 200, 0.1, b"", b"[]")
-)
+SMALL = Captured("a", True, 1.5, "r", b"POST", b"/p", b"host: a\r\n", b"{}", LiveAnswer(None, 200, 0.1, b"", b"[]"))
 
 
 @pytest.fixture

@@ -1,0 +1,152 @@
+"""The admin port: /healthz, /readyz, /metrics and /drain. For probes, scrapers and hooks, not for users.
+
+`live` starts it in the first live process. A request at a time per connection, each closed behind its answer.
+It must not know how the live path does what it counts.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from modelcanary_sidecar.figures import Figures, Histogram
+
+_log = logging.getLogger(__name__)
+_TIME_LIMIT = 5.0
+_REASONS = {200: "OK", 202: "Accepted", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    total = 0
+    buckets: list[tuple[str, float]] = []
+    for bound, count in zip((*map(str, histogram.bounds), "+Inf"), histogram.counts, strict=True):
+        total += count
+        buckets.append((bound, float(total)))
+    return buckets
+
+
+class Exporter:
+    """Turns figures into metrics when somebody scrapes; between scrapes it costs nothing."""
+
+    def __init__(
+        self,
+        namespace: str,
+        name: str,
+        figures: Callable[[], Figures],
+        scorer_figures: Callable[[], dict[str, float]],
+    ) -> None:
+        self._labels = [namespace, name]
+        self._figures = figures
+        self._scorer_figures = scorer_figures
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry.register(self)
+
+    def _counter(self, name: str, help: str, label: str, counts: dict[str, int]) -> Metric:
+        family = CounterMetricFamily(
+            f"modelcanary_sidecar_{name}", help, labels=["namespace", "name", *([label] if label else [])]
+        )
+        for key, count in counts.items():
+            family.add_metric([*self._labels, *([key] if label else [])], count)
+        return family
+
+    def _gauge(self, name: str, help: str, value: float) -> Metric:
+        family = GaugeMetricFamily(f"modelcanary_sidecar_{name}", help, labels=["namespace", "name"])
+        family.add_metric(self._labels, value)
+        return family
+
+    def _histogram(self, name: str, help: str, histogram: Histogram) -> Metric:
+        family = HistogramMetricFamily(f"modelcanary_sidecar_{name}", help, labels=["namespace", "name"])
+        family.add_metric(self._labels, _buckets(histogram), histogram.sum)
+        return family
+
+    def collect(self) -> Iterator[Metric]:
+        figures = self._figures()
+        answered = sum(figures.duration.counts)
+        yield self._counter("requests", "Requests answered by a model.", "", {"": answered})
+        yield self._counter(
+            "refused",
+            "Requests answered by the sidecar itself, by status.",
+            "status",
+            {str(status): count for status, count in figures.refused.items()},
+        )
+        yield self._counter("captured", "Requests handed to the scorer.", "", {"": figures.captured})
+        yield self._counter(
+            "dropped",
+            "Requests that were to be mirrored and were not, by reason.",
+            "reason",
+            {str(reason): count for reason, count in figures.dropped.items()},
+        )
+        yield self._counter(
+            "canary", "Requests with a canary weight, by whose answer was given.", "outcome", figures.canary
+        )
+        yield self._counter("retries", "Requests sent again on a fresh connection.", "", {"": figures.retries})
+        yield self._counter("broken_off", "Answers that ended after they had begun.", "", {"": figures.broken_off})
+        yield self._counter("passed_through", "HTTP/2 connections, never mirrored.", "", {"": figures.passed_through})
+        yield self._histogram("added_seconds", "Latency added by the sidecar.", figures.added)
+        yield self._histogram("request_seconds", "Request's head to answer's end.", figures.duration)
+        yield self._gauge("clients", "Connections of clients.", figures.clients)
+        yield self._gauge("model_connections", "Connections to the model.", figures.connections)
+        yield self._gauge("in_flight", "Requests at the model.", figures.in_flight)
+        yield self._gauge("waiting", "Requests waiting for a connection to the model.", figures.waiting)
+        yield self._gauge("loop_lag_seconds", "How late the event loop last was.", figures.loop_lag)
+        scorer = GaugeMetricFamily(
+            "modelcanary_sidecar_scorer",
+            "What the scorer counts, by figure and outcome.",
+            labels=["namespace", "name", "figure", "outcome"],
+        )
+        for key, value in sorted(self._scorer_figures().items()):
+            figure, _, outcome = key.partition(":")
+            scorer.add_metric([*self._labels, figure, outcome], value)
+        yield scorer
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)
+
+
+class Admin:
+    """Answers on the admin port."""
+
+    def __init__(
+        self, metrics: Callable[[], bytes], ready: Callable[[], Awaitable[str | None]], drain: Callable[[], None]
+    ) -> None:
+        self._metrics = metrics
+        self._ready = ready  # None, or why not
+        self._drain = drain
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_TIME_LIMIT):
+                head = await reader.readuntil(b"\r\n\r\n")
+                method, _, rest = head.partition(b" ")
+                path = rest.partition(b" ")[0].partition(b"?")[0].decode("latin-1")
+                status, body = await self._route(method.decode("latin-1"), path)
+                kind = "text/plain; version=0.0.4; charset=utf-8"
+                writer.write(
+                    f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: {kind}\r\n"
+                    f"content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode()
+                )
+                writer.write(b"" if method == b"HEAD" else body)
+                await writer.drain()
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            _log.debug("admin: no request, or nobody to answer: %r", error)
+        finally:
+            writer.close()
+
+    async def _route(self, method: str, path: str) -> tuple[int, bytes]:
+        if path == "/drain" and method in ("GET", "POST"):  # GET: Kubernetes' httpGet hooks can do no other
+            self._drain()
+            return 202, b"draining\n"
+        if path not in ("/healthz", "/readyz", "/metrics"):
+            return 404, b"there are /healthz, /readyz, /metrics and /drain\n"
+        if method not in ("GET", "HEAD"):
+            return 405, b"use GET\n"
+        if path == "/metrics":
+            return 200, self._metrics()
+        if path == "/readyz":
+            reason = await self._ready()
+            if reason is not None:
+                return 503, reason.encode() + b"\n"
+        return 200, b"ok\n"

@@ -1,0 +1,258 @@
+"""One request and its answer, between a client and a model: what is still to be sent, kept and told.
+
+A `Conversation` (the client's side) makes it and feeds it the request; a `ModelConnection` takes the request
+from it and delivers the answer to it. Sans-I/O: everything is decided synchronously, on events, and what is to
+be done is done through `Port`s, which are transports when it runs and recorders when a test plays a
+transcript. It must not know an event loop, a socket or a clock other than the one it is handed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from modelcanary_gate.vocabulary import Outcome
+from modelcanary_sidecar.capture import LiveAnswer
+from modelcanary_sidecar.figures import Drop
+from modelcanary_sidecar.heads import BAD_GATEWAY, GATEWAY_TIMEOUT, NO_ROOM, Refusal, RequestHead
+
+if TYPE_CHECKING:
+    from modelcanary_sidecar.conversation import Conversation
+    from modelcanary_sidecar.live_state import LiveState
+    from modelcanary_sidecar.model_connection import ModelConnection
+
+#: Of a request's bytes, kept until the answer begins, for a connection that turns out to have been closed.
+REPLAY_BYTES: Final = 256 << 10
+IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"})
+
+
+class Port(Protocol):
+    """What may be done to a connection. An asyncio transport is one."""
+
+    def write(self, data: bytes) -> None: ...
+    def write_eof(self) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class Failure:
+    """Why there is no answer: what the client is told, and what the pair says."""
+
+    __slots__ = ("outcome", "refusal")
+
+    def __init__(self, refusal: Refusal, outcome: Outcome) -> None:
+        self.refusal = refusal
+        self.outcome = outcome
+
+
+UNREACHABLE: Final = Failure(BAD_GATEWAY, Outcome.REFUSED)
+BROKE_OFF: Final = Failure(BAD_GATEWAY, Outcome.REFUSED)
+MALFORMED: Final = Failure(BAD_GATEWAY, Outcome.UNDECODABLE)
+TOO_LATE: Final = Failure(GATEWAY_TIMEOUT, Outcome.TIMEOUT)
+OVERLOADED: Final = Failure(NO_ROOM, Outcome.REFUSED)
+
+
+class Exchange:
+    """What a `ModelConnection` needs of a request, whoever asks. Subclasses say what becomes of the answer."""
+
+    __slots__ = (
+        "activity",
+        "added_head",
+        "answer_body",
+        "answer_headers",
+        "begun",
+        "complete",
+        "connection",
+        "head",
+        "keep_alive",
+        "kept",
+        "queued",
+        "room",
+        "sent",
+        "started",
+        "status",
+        "unsent",
+    )
+
+    def __init__(self, head: RequestHead, started: float) -> None:
+        self.head = head
+        self.started = started
+        self.sent = 0.0  # when its first byte went to the model
+        self.activity = started  # coarse: when a byte last moved
+        self.keep_alive = True  # with the client: decides what the answer's head says
+        self.added_head = b""  # a header line that the answer gets: the id that we minted
+        self.unsent: list[bytes] = []
+        self.complete = False  # the request has been read to its end
+        self.connection: ModelConnection | None = None
+        self.queued = False
+        self.kept: list[bytes] | None = []  # sent already, for one more try
+        self.begun = False  # the answer has begun to arrive
+        self.status = 0
+        self.answer_headers = b""
+        self.answer_body: list[bytes] | None = None  # collected for the pair; None: it is not wanted
+        self.room = 0  # bytes that may still be collected
+
+    def take(self) -> bytes:
+        """What is to be sent now."""
+        unsent = self.unsent
+        data = unsent[0] if len(unsent) == 1 else b"".join(unsent)
+        self.unsent = []
+        kept = self.kept
+        if kept is not None:
+            kept.append(data)
+            if len(data) > REPLAY_BYTES or (len(kept) > 1 and sum(map(len, kept)) > REPLAY_BYTES):
+                self.kept = None
+        return data
+
+    def rewind(self) -> bool:
+        """Make everything unsent again; False when it is not all there any more."""
+        if self.kept is None or self.begun:
+            return False
+        self.unsent = [*self.kept, *self.unsent]
+        self.kept = None  # one more try, not two
+        self.connection = None
+        return True
+
+    def collect(self, piece: bytes) -> None:
+        """A piece of the answer's body, for the pair."""
+        self.room -= len(piece)
+        if self.room < 0:
+            self.answer_body = None
+            self.outgrown()
+        elif self.answer_body is not None:
+            self.answer_body.append(piece)
+
+    def answer(self, latency: float, failure: Outcome | None = None) -> LiveAnswer:
+        """What the model said, for the pair."""
+        if failure is not None:
+            return LiveAnswer(failure, 0, latency, b"", b"")
+        return LiveAnswer(None, self.status, latency, self.answer_headers, b"".join(self.answer_body or ()))
+
+    # What a connection to the model tells:
+
+    def wants_answer(self) -> bool:
+        """False when nobody waits for it any more."""
+        raise NotImplementedError
+
+    def deliver(self, data: bytes) -> None:
+        """Bytes of the answer as the client is to get them: head, then body."""
+        raise NotImplementedError
+
+    def finished(self, received: float) -> None:
+        """The answer has been delivered whole."""
+        raise NotImplementedError
+
+    def failed(self, failure: Failure) -> None:
+        """There will be no answer, or no more of it."""
+        raise NotImplementedError
+
+    def outgrown(self) -> None:
+        """The answer's body is larger than what a pair may hold."""
+        raise NotImplementedError
+
+    def hold_request(self) -> None:
+        """The model does not read: send no more for now."""
+
+    def release_request(self) -> None:
+        """The model reads again."""
+
+
+class UserExchange(Exchange):
+    """A user's request, answered by the baseline."""
+
+    __slots__ = ("body", "body_size", "conversation", "delivered", "id", "minted", "state", "time")
+
+    def __init__(self, state: LiveState, conversation: Conversation, head: RequestHead, now: float) -> None:
+        super().__init__(head, now)
+        self.state = state
+        self.conversation: Conversation | None = conversation
+        self.body: list[bytes] | None = None  # collected for the mirrored copy; None: it is not mirrored
+        self.body_size = 0
+        self.delivered = False  # the client has got some of the answer
+        self.id = ""
+        self.minted = False
+        self.time = 0.0  # of arrival, since the epoch; set where it is mirrored
+
+    def capture(self, room: int, wall_time: float) -> None:
+        """Collect request and answer for the scorer, as far as there is room for either."""
+        self.body = []
+        self.answer_body = []
+        self.room = room
+        self.time = wall_time
+
+    def keep_body(self, piece: bytes) -> None:
+        body = self.body
+        if body is None:
+            return
+        self.body_size += len(piece)
+        if self.body_size > self.state.max_body:
+            self.forget(Drop.TOO_LARGE)
+        else:
+            body.append(piece)
+
+    def forget(self, reason: Drop) -> None:
+        """It is not mirrored after all."""
+        if self.body is not None:
+            self.body = self.answer_body = None
+            self.state.figures.drop(reason)
+
+    def wants_answer(self) -> bool:
+        return self.conversation is not None
+
+    def abandon(self) -> None:
+        """The client has left: nobody waits for the answer, so the model need not make it."""
+        self.conversation = None
+        self.forget(Drop.CLIENT_LEFT)
+        if self.connection is not None:
+            self.connection.abort()
+
+    def deliver(self, data: bytes) -> None:
+        conversation = self.conversation
+        if conversation is not None:
+            self.delivered = True
+            conversation.port.write(data)
+
+    def finished(self, received: float) -> None:
+        state = self.state
+        now = state.clock()
+        figures = state.figures
+        figures.duration.observe(now - self.started)
+        figures.added.observe(self.sent - self.started + now - received)
+        conversation = self.conversation
+        if conversation is not None:
+            conversation.answered(self)
+        if self.body is not None:
+            state.offer(self, self.answer(received - self.sent))
+
+    def failed(self, failure: Failure) -> None:
+        conversation = self.conversation
+        if conversation is not None:
+            self.conversation = None
+            conversation.unanswered(self, failure.refusal)
+        if self.body is not None:
+            if self.complete and self.sent:
+                waited = self.state.clock() - self.sent
+                self.state.offer(self, self.answer(waited, failure.outcome))
+            else:
+                self.forget(Drop.NOT_SENT)
+
+    def outgrown(self) -> None:
+        self.forget(Drop.TOO_LARGE)
+
+    def hold_answer(self) -> None:
+        """The client does not read."""
+        if self.connection is not None:
+            self.connection.hold_answer()
+
+    def release_answer(self) -> None:
+        if self.connection is not None:
+            self.connection.release_answer()
+
+    def hold_request(self) -> None:
+        if self.conversation is not None:
+            self.conversation.hold()
+
+    def release_request(self) -> None:
+        if self.conversation is not None:
+            self.conversation.release()

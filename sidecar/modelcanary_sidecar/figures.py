@@ -1,0 +1,94 @@
+"""What the live path counts: plain numbers, because a metrics library's call costs more than what it counts.
+
+Every part of the live path writes here; `admin` exports. It must not know how they are exported.
+"""
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, TypeVar
+
+K = TypeVar("K")
+
+#: Upper bounds of the histograms' buckets, in seconds.
+ADDED_BOUNDS: Final = (25e-6, 50e-6, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.1, 0.5, 1.0)
+DURATION_BOUNDS: Final = (1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Drop(StrEnum):
+    """Why a request that was to be mirrored was not."""
+
+    RATE = "rate"  # beyond maxPairsPerSecond
+    SHED = "shed"  # the scorer said that it has no room
+    QUEUE = "queue"  # no room on the way to the scorer
+    TOO_LARGE = "tooLarge"  # request or answer beyond maxBodyBytes
+    CLIENT_LEFT = "clientLeft"
+    NOT_SENT = "notSent"  # failed before the model had the whole request
+    ID = "id"  # the client's id is longer than 256 bytes, or no text
+
+
+@dataclass(slots=True)
+class Histogram:
+    bounds: tuple[float, ...]
+    counts: list[int] = field(default_factory=list)  # not cumulative; the last is beyond every bound
+    sum: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.counts = self.counts or [0] * (len(self.bounds) + 1)
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.sum += seconds
+
+    def add(self, other: "Histogram") -> None:
+        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        self.sum += other.sum
+
+
+def _add_counts(mine: dict[K, int], theirs: dict[K, int]) -> None:
+    for key, count in theirs.items():
+        mine[key] = mine.get(key, 0) + count
+
+
+@dataclass(slots=True)
+class Figures:
+    """Counters of one live process since its start, and its gauges as of the last sweep."""
+
+    added: Histogram = field(default_factory=lambda: Histogram(ADDED_BOUNDS))  # by us, per answered request
+    #: from the request's head received to its answer written
+    duration: Histogram = field(default_factory=lambda: Histogram(DURATION_BOUNDS))
+    captured: int = 0  # handed to the scorer
+    dropped: dict[Drop, int] = field(default_factory=dict)
+    refused: dict[int, int] = field(default_factory=dict)  # answered by ourselves, by status
+    canary: dict[str, int] = field(default_factory=dict)  # with a weight: whose answer the user got, and why
+    retries: int = 0
+    broken_off: int = 0  # answers that ended after they had begun
+    passed_through: int = 0  # HTTP/2 connections, unmirrored
+    clients: int = 0
+    connections: int = 0
+    in_flight: int = 0
+    waiting: int = 0
+    loop_lag: float = 0.0
+
+    def drop(self, reason: Drop) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    def refuse(self, status: int) -> None:
+        self.refused[status] = self.refused.get(status, 0) + 1
+
+    def add(self, other: "Figures") -> None:
+        """Another live process's, to export one sum."""
+        self.added.add(other.added)
+        self.duration.add(other.duration)
+        _add_counts(self.dropped, other.dropped)
+        _add_counts(self.canary, other.canary)
+        _add_counts(self.refused, other.refused)
+        self.captured += other.captured
+        self.retries += other.retries
+        self.broken_off += other.broken_off
+        self.passed_through += other.passed_through
+        self.clients += other.clients
+        self.connections += other.connections
+        self.in_flight += other.in_flight
+        self.waiting += other.waiting
+        self.loop_lag = max(self.loop_lag, other.loop_lag)

@@ -1,0 +1,270 @@
+"""Policy for the heads of requests and answers: what is refused, what is forwarded, what we say ourselves.
+
+Called by `conversation` and `model_connection` with what llhttp parsed. A head is always written anew from
+the parsed model, and its framing headers are ours, so that no reading of it can differ behind us. Pure; it
+must not know connections, nor what is mirrored.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+#: Of one head, in bytes as sent on and in lines.
+MAX_HEAD: Final = 64 << 10
+MAX_HEADERS: Final = 256
+_MAX_ID: Final = 256
+
+# What is special about a header, by its name in lower case. All else is forwarded as it is.
+_DROPPED, _LENGTH, _CODING, _CONNECTION, _EXPECT, _HOST, _ID, _CE_ID, _CREDENTIAL, _ACCEPT_ENCODING = range(10)
+_SPECIAL: Final = {
+    **dict.fromkeys(
+        (
+            b"keep-alive",
+            b"proxy-connection",
+            b"te",
+            b"trailer",
+            b"upgrade",
+            b"http2-settings",
+            b"proxy-authorization",
+            b"proxy-authenticate",
+        ),
+        _DROPPED,
+    ),
+    b"content-length": _LENGTH,
+    b"transfer-encoding": _CODING,
+    b"connection": _CONNECTION,
+    b"expect": _EXPECT,
+    b"host": _HOST,
+    b"ce-id": _CE_ID,
+    b"authorization": _CREDENTIAL,
+    b"cookie": _CREDENTIAL,
+    b"accept-encoding": _ACCEPT_ENCODING,
+}
+#: What a `Connection` header may not name: it would change where the request goes or how it is framed.
+_NOT_BY_CONNECTION: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection"})
+_OURS: Final = b"x-modelcanary-"
+_ID_TEXT: Final = re.compile(rb"[\x21-\x7e\x80-\xff](?:[\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer of our own. The connection is closed behind it."""
+
+    status: int
+    reason: str
+
+    def answer(self) -> bytes:
+        text = f"{self.status} {self.reason}\n"
+        return (
+            f"HTTP/1.1 {self.status} {self.reason}\r\ncontent-type: text/plain\r\n"
+            f"content-length: {len(text)}\r\nconnection: close\r\n\r\n{text}"
+        ).encode()
+
+
+BAD_REQUEST: Final = Refusal(400, "Bad Request")
+REQUEST_TIMEOUT: Final = Refusal(408, "Request Timeout")
+HEAD_TOO_LARGE: Final = Refusal(431, "Request Header Fields Too Large")
+NOT_IMPLEMENTED: Final = Refusal(501, "Not Implemented")
+BAD_GATEWAY: Final = Refusal(502, "Bad Gateway")
+NO_ROOM: Final = Refusal(503, "Service Unavailable")
+GATEWAY_TIMEOUT: Final = Refusal(504, "Gateway Timeout")
+VERSION_NOT_SUPPORTED: Final = Refusal(505, "HTTP Version Not Supported")
+
+
+class Names:
+    """The special headers, with the one that carries ids: instructions may name another."""
+
+    __slots__ = ("id_header", "kinds")
+
+    def __init__(self, id_header: str) -> None:
+        self.id_header = id_header.encode("latin-1", "replace")
+        self.kinds = {**_SPECIAL}
+        # A header that has a meaning of its own cannot carry ids as well; Ce-Id may.
+        if self.kinds.get(self.id_header.lower(), _CE_ID) == _CE_ID:
+            self.kinds[self.id_header.lower()] = _ID
+
+
+@dataclass(slots=True)  # not frozen: one is made for each request, and a frozen one costs three times as much
+class RequestHead:
+    """A request's head as it is sent on, without its framing."""
+
+    method: bytes
+    target: bytes
+    lines: list[bytes]  # `name: value\r\n`, in the order that they came
+    chunked: bool
+    length: bytes | None
+    expects: bool  # Expect: 100-continue
+    http10: bool
+    id: bytes | None  # the client's, None when it sent none
+    private: list[int] | None  # indices of lines that a mirrored copy has not: credentials
+    encodings: int  # index of the line Accept-Encoding, or -1
+
+    def to_model(self) -> bytes:
+        """The head as the model gets it."""
+        if self.chunked:
+            framing = b"transfer-encoding: chunked\r\n\r\n"
+        elif self.length is not None:
+            framing = b"content-length: " + self.length + b"\r\n\r\n"
+        else:
+            framing = b"\r\n"
+        return b"%b %b HTTP/1.1\r\n%b%b" % (self.method, self.target, b"".join(self.lines), framing)
+
+    def to_mirror(self, forward_credentials: bool) -> bytes:
+        """The header lines of the mirrored copy; its sender frames it."""
+        left_out = set(() if forward_credentials or self.private is None else self.private)
+        left_out.add(self.encodings)
+        lines = [line for index, line in enumerate(self.lines) if index not in left_out]
+        lines.append(b"accept-encoding: identity\r\nX-ModelCanary-Shadow: 1\r\n")
+        return b"".join(lines)
+
+
+def read_request(  # noqa: PLR0915 - one pass over the headers of every request, without calls
+    method: bytes, target: bytes, version: str, headers: Headers, names: Names, authority: bytes
+) -> RequestHead | Refusal:
+    """What to send on, or why not. `authority` stands in for a Host that HTTP/1.0 may leave out."""
+    if len(headers) > MAX_HEADERS:
+        return HEAD_TOO_LARGE
+    lines: list[bytes] = []
+    kinds = names.kinds
+    length = coding = connection = client_id = ce_id = host = None
+    expects = False
+    private: list[int] | None = None
+    encodings = -1
+    for name, value in headers:
+        lower = name.lower()
+        kind = kinds.get(lower)
+        if kind is None:
+            if lower.startswith(_OURS):
+                continue
+        elif kind == _LENGTH:
+            length = value.strip()
+            continue
+        elif kind == _HOST:
+            if host is not None:
+                return BAD_REQUEST
+            host = value
+        elif kind == _ID:
+            if not value:
+                continue
+            client_id = client_id or value
+        elif kind == _CE_ID:
+            ce_id = ce_id or value or None
+        elif kind == _CONNECTION:
+            connection = value.lower() if connection is None else connection + b"," + value.lower()
+            continue
+        elif kind == _CREDENTIAL:
+            private = [len(lines)] if private is None else [*private, len(lines)]
+        elif kind == _ACCEPT_ENCODING:
+            if encodings >= 0:  # one line, so that one index finds it
+                lines[encodings] = lines[encodings][:-2] + b", " + value + b"\r\n"
+                continue
+            encodings = len(lines)
+        elif kind == _CODING:
+            if coding is not None or value.lower() != b"chunked":
+                return NOT_IMPLEMENTED
+            coding = value
+            continue
+        elif kind == _EXPECT:
+            if value.lower() != b"100-continue":
+                return BAD_REQUEST
+            expects = True
+            continue
+        else:
+            continue
+        lines.append(b"%b: %b\r\n" % (name, value))
+    if connection is not None and connection not in (b"close", b"keep-alive"):
+        named = {token.strip() for token in connection.split(b",")} - _NOT_BY_CONNECTION
+        rest = [(name, value) for name, value in headers if name.lower() not in named]
+        if len(rest) < len(headers):
+            return read_request(method, target, version, rest, names, authority)
+    http10 = version == "1.0"
+    if version != "1.1":
+        if not http10:
+            return VERSION_NOT_SUPPORTED
+        if coding is not None:
+            return BAD_REQUEST
+        if host is None:
+            host = authority
+            lines.append(b"Host: %b\r\n" % authority)
+    if not host or method == b"CONNECT":
+        return BAD_REQUEST
+    if length is not None and (coding is not None or not length.isdigit()):
+        return BAD_REQUEST
+    if target[:1] != b"/" or b"#" in target:
+        origin = _origin_form(target, host, method)
+        if origin is None:
+            return BAD_REQUEST
+        target = origin
+    return RequestHead(
+        method,
+        target,
+        lines,
+        coding is not None,
+        length,
+        expects and not http10,
+        http10,
+        client_id or ce_id,
+        private,
+        encodings,
+    )
+
+
+def _origin_form(target: bytes, host: bytes, method: bytes) -> bytes | None:
+    """The path of an absolute-form target for the very host of the request; None: refuse it."""
+    if b"#" in target:
+        return None
+    if target == b"*" and method == b"OPTIONS":
+        return target
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or scheme.lower() != b"http":
+        return None
+    authority, slash, path = rest.partition(b"/")
+    if authority.lower() != host.lower():
+        return None
+    return slash + path if slash else b"/"
+
+
+def id_text(value: bytes) -> str | None:
+    """A client's id as text; None where it cannot be one: then the request is served and not mirrored."""
+    if len(value) > _MAX_ID or _ID_TEXT.fullmatch(value) is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def answer_lines(headers: Headers, names: Names, minted: bool) -> tuple[list[bytes], bytes | None, list[bytes]] | None:
+    """Of an answer: its end-to-end lines, its Content-Length, and its transfer codings. None: refuse it.
+
+    With an id that we minted, the model's own header of that name is left out: labels come with ours.
+    """
+    lines: list[bytes] = []
+    kinds = names.kinds
+    length: bytes | None = None
+    codings: list[bytes] = []
+    connection: bytes | None = None
+    for name, value in headers:
+        kind = kinds.get(name.lower())
+        if kind is not None:
+            if kind == _LENGTH:
+                length = value.strip()
+                if not length.isdigit():
+                    return None
+                continue
+            if kind == _CODING:
+                codings.append(value.lower())
+                continue
+            if kind == _CONNECTION:
+                connection = value.lower() if connection is None else connection + b"," + value.lower()
+                continue
+            if kind == _DROPPED or (kind == _ID and minted):
+                continue
+        lines.append(b"%b: %b\r\n" % (name, value))
+    if connection is not None and connection not in (b"close", b"keep-alive"):
+        named = {token.strip() for token in connection.split(b",")} - _NOT_BY_CONNECTION
+        lines = [line for line in lines if line.partition(b":")[0].lower() not in named]
+    return lines, length, codings

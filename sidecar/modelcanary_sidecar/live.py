@@ -1,0 +1,186 @@
+"""One live process: accepts, forwards, answers, and hands on what it captured.
+
+`main` starts it with its sockets. Here the sans-I/O parts meet the event loop, signals and the garbage
+collector. It must not know how pairs are made, nor what a ledger is.
+"""
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from typing import cast
+
+import uvloop
+
+from modelcanary_sidecar.admin import Admin, Exporter
+from modelcanary_sidecar.board import Board
+from modelcanary_sidecar.channel import LiveEnd
+from modelcanary_sidecar.client import Client
+from modelcanary_sidecar.drain import Drain, Phase
+from modelcanary_sidecar.errors import FrameError
+from modelcanary_sidecar.exchange import Port
+from modelcanary_sidecar.figures import Figures
+from modelcanary_sidecar.live_state import LiveState
+from modelcanary_sidecar.settings import Settings
+from modelcanary_sidecar.splice import Splices
+from modelcanary_sidecar.upstream import Connector
+
+_log = logging.getLogger(__name__)
+_SWEEP = 0.1  # seconds between sweeps: how coarse time limits are
+_EXPORT = 10  # sweeps between reports to the board and to the scorer
+_BACKLOG = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """What a live process is started with, all of it bound already."""
+
+    listener: socket.socket
+    admin: socket.socket | None  # in the first live process only
+    scorer: socket.socket  # its end of the channel
+
+
+class LiveProcess:
+    def __init__(self, settings: Settings, sockets: Sockets, board: Board, worker: int) -> None:
+        self._settings = settings
+        self._sockets = sockets
+        self._board = board
+        self._worker = worker
+        self._drain = Drain(settings.limits.drain_delay, settings.limits.drain_time)
+        self._scorer = LiveEnd(sockets.scorer)
+        self._told: dict[str, int] = {}  # drops that the scorer has been told of
+
+    async def run(self) -> None:
+        """Until a signal has been followed to its end."""
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as tasks:
+            limits = settings.limits
+            connector = Connector(tasks, settings.upstream, limits.connect_time)
+            self._splices = Splices(tasks, settings.upstream, limits.connect_time)
+            self._state = state = LiveState(
+                connect=connector,
+                clock=time.monotonic,
+                wall_clock=time.time,
+                offer=self._scorer.offer,
+                pass_through=self._pass_through,
+                authority=str(settings.upstream),
+                limits=limits,
+                workers=settings.workers,
+            )
+            loop.add_reader(self._scorer.fileno(), self._hear)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, lambda: self._drain.end(time.monotonic()))
+            server = await loop.create_server(lambda: Client(state), sock=self._sockets.listener, backlog=_BACKLOG)
+            admin = None
+            if self._sockets.admin is not None:
+                admin = await asyncio.start_server(self._admin().answer, sock=self._sockets.admin)
+            _settle_garbage_collector()
+            await self._sweep_until_ended(server)
+            self._report()
+            loop.remove_reader(self._scorer.fileno())
+            if admin is not None:
+                admin.close()
+            state.baseline.close()
+            self._splices.close()
+
+    def _admin(self) -> Admin:
+        settings = self._settings
+
+        def figures() -> Figures:
+            self._board.write(self._worker, self._state.figures)
+            return self._board.total()
+
+        exporter = Exporter(
+            settings.namespace,
+            settings.name,
+            figures,
+            lambda: self._state.scorer_figures,
+        )
+        return Admin(exporter.text, self._why_not_ready, self._board.leave)
+
+    async def _why_not_ready(self) -> str | None:
+        if self._drain.phase is not Phase.SERVING or self._board.leaving:
+            return "draining"
+        model = self._settings.upstream
+        try:
+            async with asyncio.timeout(self._settings.limits.connect_time):
+                _, writer = await asyncio.open_connection(model.host, model.port)
+        except OSError as error:
+            return f"the model at {model} does not accept connections: {error}"
+        writer.close()
+        return None
+
+    def _pass_through(self, port: Port, first: bytes) -> None:
+        if self._splices.begin(cast(asyncio.Transport, port), first):
+            self._state.figures.passed_through += 1
+
+    def _hear(self) -> None:
+        while True:
+            try:
+                news = self._scorer.receive()
+            except FrameError as error:
+                _log.error("the scorer's news are left aside: %s", error)
+                continue
+            if news is None:
+                return
+            self._state.hear(news)
+
+    async def _sweep_until_ended(self, server: asyncio.Server) -> None:
+        """The one periodic task: time limits, rates, gauges, and the way to the end."""
+        state = self._state
+        drain = self._drain
+        turns = 0
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(_SWEEP)
+            now = time.monotonic()
+            figures = state.figures
+            figures.loop_lag = max(now - before - _SWEEP, 0.95 * figures.loop_lag)
+            state.sweep()
+            turns += 1
+            if turns % _EXPORT == 0:
+                self._report()
+            if self._board.leaving:
+                drain.leave(now)
+            was = drain.phase
+            phase = drain.step(now, state.idle and not self._splices.sides)
+            if phase is not Phase.SERVING and not state.draining:
+                _log.info("draining: answers now close their connections")
+                state.drain()
+            if phase is not was and phase is Phase.FINISHING:
+                server.close()
+            if phase in (Phase.FINISHING, Phase.ENDED):
+                for conversation in list(state.conversations):
+                    conversation.close_idle()
+            if phase is Phase.ENDED:
+                return
+
+    def _report(self) -> None:
+        """To the board, and to the scorer what was dropped since the last time."""
+        figures = self._state.figures
+        self._board.write(self._worker, figures)
+        told = self._told
+        fresh = {
+            str(reason): count - told.get(str(reason), 0)
+            for reason, count in figures.dropped.items()
+            if count > told.get(str(reason), 0)
+        }
+        if fresh and self._scorer.report_dropped(fresh):
+            self._told = {str(reason): count for reason, count in figures.dropped.items()}
+
+
+def _settle_garbage_collector() -> None:
+    """What is alive now stays alive: do not look at it again, and look at the rest seldom."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def run(settings: Settings, sockets: Sockets, board: Board, worker: int) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and return."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(LiveProcess(settings, sockets, board, worker).run())

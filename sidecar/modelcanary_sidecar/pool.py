@@ -1,0 +1,160 @@
+"""The connections to one model: how many there are, which are free, and who waits for one.
+
+Conversations dispatch exchanges here; `upstream` opens the connections. The last used is used first, so that
+as few as are needed stay warm. Sans-I/O: it is told what happened and calls `connect` to have one opened. It
+must not know which model it is, nor what is asked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from modelcanary_sidecar.exchange import OVERLOADED, TOO_LATE, UNREACHABLE, Exchange
+from modelcanary_sidecar.heads import Names
+from modelcanary_sidecar.model_connection import ModelConnection
+
+
+class Pool:
+    """At most `limit` connections and `waiting` exchanges that wait for one.
+
+    Invariant: as long as exchanges wait and there is room for a connection, one is being opened.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[Pool, Exchange | None], None],
+        *,
+        clock: Callable[[], float],
+        names: Names,
+        limit: int,
+        waiting: int,
+        waiting_time: float,
+        answer_time: float,
+        idle: float,
+    ) -> None:
+        self._connect = connect
+        self.clock = clock
+        self.names = names
+        self.limit = limit
+        self.draining = False
+        self.connections: set[ModelConnection] = set()
+        self.opening = 0
+        self._free: list[ModelConnection] = []
+        self._waiting: deque[Exchange] = deque()
+        self._waiting_limit = waiting
+        self._waiting_time = waiting_time
+        self._answer_time = answer_time
+        self._idle = idle
+        self.retries = 0
+
+    # -- what conversations ask for
+
+    def dispatch(self, exchange: Exchange) -> None:
+        """Send it now, or when there is a connection, or fail it."""
+        now = exchange.started
+        free = self._free
+        while free:
+            connection = free.pop()
+            if connection.closed:
+                continue
+            if now - connection.idle_since > self._idle:
+                connection.close_idle()  # the model may be closing it at this very moment
+                continue
+            connection.reused = True
+            connection.start(exchange, self.clock())
+            return
+        if len(self._waiting) >= self._waiting_limit:
+            exchange.failed(OVERLOADED)
+            return
+        exchange.queued = True
+        self._waiting.append(exchange)
+        self._open_if_needed()
+
+    def again(self, lost: ModelConnection, exchange: Exchange) -> None:
+        """Try an exchange on a fresh connection: the one it was sent on had been closed by the model."""
+        self.connections.discard(lost)
+        self.retries += 1
+        exchange.queued = True
+        self.opening += 1
+        self._connect(self, exchange)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def busy(self) -> int:
+        return sum(1 for connection in self.connections if connection.exchange is not None)
+
+    # -- what connections tell
+
+    def connected(self, connection: ModelConnection, exchange: Exchange | None) -> None:
+        self.opening -= 1
+        self.connections.add(connection)
+        if exchange is not None and exchange.wants_answer():
+            connection.start(exchange, self.clock())
+            exchange.release_request()
+        else:
+            self.released(connection, self.clock())
+
+    def connect_failed(self, exchange: Exchange | None) -> None:
+        self.opening -= 1
+        if exchange is None:
+            exchange = self._next_waiting()
+        if exchange is not None and exchange.wants_answer():
+            exchange.failed(UNREACHABLE)
+        self._open_if_needed()
+
+    def released(self, connection: ModelConnection, now: float) -> None:
+        exchange = self._next_waiting()
+        if exchange is None:
+            connection.idle_since = now
+            self._free.append(connection)
+        else:
+            connection.reused = bool(connection.written)
+            connection.start(exchange, now)
+            exchange.release_request()
+
+    def lost(self, connection: ModelConnection) -> None:
+        self.connections.discard(connection)
+        if connection in self._free:
+            self._free.remove(connection)
+        self._open_if_needed()
+
+    def _next_waiting(self) -> Exchange | None:
+        waiting = self._waiting
+        while waiting:
+            exchange = waiting.popleft()
+            if exchange.wants_answer() and exchange.queued:
+                return exchange
+        return None
+
+    def _open_if_needed(self) -> None:
+        while self.opening < len(self._waiting) and len(self.connections) + self.opening < self.limit:
+            self.opening += 1
+            self._connect(self, None)
+
+    # -- now and then
+
+    def sweep(self, now: float) -> None:
+        """Time limits, coarse: one pass over the connections instead of a timer per request."""
+        for connection in list(self.connections):
+            exchange = connection.exchange
+            if exchange is None:
+                if not connection.closed and now - connection.idle_since > self._idle:
+                    connection.close_idle()
+            elif now - max(exchange.activity, exchange.sent) > self._answer_time:
+                connection.fail(TOO_LATE)
+        while self._waiting and now - self._waiting[0].started > self._waiting_time:
+            exchange = self._waiting.popleft()
+            if exchange.wants_answer():
+                exchange.failed(OVERLOADED)
+
+    def close(self) -> None:
+        """At the end: idle connections are closed, the others broken off."""
+        for connection in list(self.connections):
+            if connection.exchange is None:
+                connection.close_idle()
+            else:
+                connection.abort()
