@@ -1,34 +1,26 @@
 """The entry of a process that `supervise` starts: runs a part's `main` and ends when its starter does.
 
-`python -m modelcanary_cli.child LIFE LOCK PACKAGE ARGUMENT ...`: LIFE is the reading end of a pipe that only the
-starter can write to, so its end is the starter's, however that ended; LOCK is held open until this process ends.
-Must not know what the part does.
+`python -m modelcanary_cli.child STARTER LOCK PACKAGE ARGUMENT ...`: STARTER is the process id of what started it;
+LOCK is an open file that stays open until this process and its children end. Must not know what the part does.
 """
 
+import ctypes
 import os
 import signal
 import sys
-import threading
-import time
 from importlib import import_module
 
-#: A part that was told to end and has not is killed after this, seconds.
-_GRACE = 15.0
-
-
-def _follow(life: int) -> None:
-    """Blocks until the starter is gone, then ends this process as a supervisor would."""
-    os.read(life, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_GRACE)
-    os.kill(os.getpid(), signal.SIGKILL)
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    life, lock, package = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    for handle in (life, lock):
-        os.set_inheritable(handle, False)
-    threading.Thread(target=_follow, args=(life,), name="follow-starter", daemon=True).start()
+    starter, lock, package = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    os.set_inheritable(lock, False)
+    # The kernel sends it when the starter is gone, even by SIGKILL. A thread that waits for that would do too, but
+    # a part may fork, and takes its signals in its one thread.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != starter:
+        return
     sys.argv = [package, *sys.argv[4:]]
     sys.exit(import_module(f"{package}.main").main())
 

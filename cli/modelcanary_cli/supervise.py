@@ -23,6 +23,7 @@ from modelcanary_cli.errors import CliError, ExitCode
 _START = 30.0
 #: Longer than a part's own drain.
 _END = 20.0
+_GROUP_END = 2.0
 _TAIL = 4
 
 
@@ -65,7 +66,6 @@ class Supervisor:
         self._say = say
         self._stopping = stopping
         self._parts: list[Part] = []
-        self._life: tuple[int, int] | None = None
 
     def start(self, part: Part) -> None:
         """Returns when it is ready. Raises PartError, Interrupted."""
@@ -87,24 +87,23 @@ class Supervisor:
             self._say(
                 f"the {part.name} ended by itself (exit code {part.exit_code}); restarted, once. Its log: {part.log}"
             )
+            _end_group(part)
             self._spawn(part)
             restarted.append(part)
         return restarted
 
     def _spawn(self, part: Part) -> None:
-        if self._life is None:
-            self._life = os.pipe()
-        life = self._life[0]
         with part.log.open("ab") as log:
             part.child = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "modelcanary_cli.child", str(life), str(self._lock), part.package),
+                    *(sys.executable, "-m", "modelcanary_cli.child"),
+                    *(str(os.getpid()), str(self._lock), part.package),
                     *part.arguments,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(life, self._lock),
+                pass_fds=(self._lock,),
                 start_new_session=True,
             )
         deadline = time.monotonic() + _START
@@ -134,13 +133,8 @@ class Supervisor:
                     part.child.wait(_END)
                 except subprocess.TimeoutExpired:
                     self._say(f"the {part.name} did not end within {_END:.0f} s and is killed")
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(part.child.pid, signal.SIGKILL)  # what it may have left behind
+            _end_group(part)
             part.child.wait()
-        if self._life is not None:
-            for handle in self._life:
-                os.close(handle)
-            self._life = None
 
     def __enter__(self) -> Self:
         return self
@@ -149,6 +143,17 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end()
+
+
+def _end_group(part: Part) -> None:
+    """Ends what a part has left behind, and waits a moment for it: it may hold the part's port."""
+    if part.child is None:
+        return
+    deadline = time.monotonic() + _GROUP_END
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(part.child.pid, signal.SIGKILL)
+            time.sleep(0.02)
 
 
 def _answers(url: str) -> bool:
