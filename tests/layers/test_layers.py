@@ -90,11 +90,17 @@ def purity_violations(text: str) -> list[str]:
 
 
 def environment_violations(name: str, text: str) -> list[str]:
-    """The environment is read in settings.py only, and there within functions only."""
+    """The environment is read in settings.py, or handed to its reader by main.py; within functions only."""
     tree = ast.parse(text)
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     bodies = [statement for node in ast.walk(tree) if isinstance(node, functions) for statement in node.body]
     inside = {id(node) for statement in bodies for node in ast.walk(statement)}
+    handed_on = {
+        id(argument)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and "settings" in node.func.id
+        for argument in node.args
+    }
     found = []
     for node in ast.walk(tree):
         words: set[str] = set()
@@ -102,9 +108,8 @@ def environment_violations(name: str, text: str) -> list[str]:
             words = {node.attr}
         elif isinstance(node, ast.ImportFrom) and node.module == "os":
             words = {alias.name for alias in node.names}
-        if words & {"environ", "environb", "getenv", "getenvb"} and (
-            Path(name).name != "settings.py" or (id(node) not in inside and isinstance(node, ast.Attribute))
-        ):
+        allowed = {"settings.py": inside, "main.py": inside & handed_on}.get(Path(name).name, set())
+        if words & {"environ", "environb", "getenv", "getenvb"} and id(node) not in allowed:
             found.append(f"{name}:{node.lineno}: reads the environment")
     return found
 
@@ -156,6 +161,10 @@ def test_impurity_is_found(text: str) -> None:
     [
         ("main.py", "import os\ndef f():\n    return os.environ['A']", 1),
         ("main.py", "from os import getenv", 1),
+        ("main.py", "import os\ndef f():\n    return read_settings([], os.environ)", 0),
+        ("main.py", "import os\nSETTINGS = read_settings([], os.environ)", 1),
+        ("serve.py", "import os\ndef f():\n    return read_settings([], os.environ)", 1),
+        ("settings.py", "from os import environ", 1),
         ("settings.py", "import os\nA = os.getenv('A')", 1),
         ("settings.py", "import os\ndef f(a=os.environ):\n    return a", 1),
         ("settings.py", "import os\ndef f():\n    return os.environ['A']", 0),
