@@ -26,10 +26,13 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 types: $(STAMP)
-	$(BIN)/mypy gate sidecar ledger cli
+	$(BIN)/mypy gate sidecar ledger cli demo
 
 layers: $(STAMP)
 	$(BIN)/pytest -q tests/layers
+
+demo: $(STAMP) ## real models on real servers: a bad candidate is rolled back, a good one promoted; needs no cluster
+	$(BIN)/python -m demo demo-out
 
 test: $(STAMP) check ## everything that runs without a cluster
 	$(BIN)/pytest -q tests
