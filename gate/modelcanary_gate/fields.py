@@ -6,6 +6,7 @@ default that silently holds. It must not know any field of the resource.
 """
 
 import difflib
+import math
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import TypeVar
@@ -21,6 +22,7 @@ E = TypeVar("E", bound=StrEnum)
 Reader = Callable[[object, str], T]
 
 _QUOTE = "put it in quotes"
+_MOST_VALUES = 10_000
 
 
 class Fields:
@@ -129,13 +131,36 @@ def list_of(reader: Reader[T], remedy: str) -> Reader[tuple[T, ...]]:
 
 
 def mapping(value: object, field: str) -> dict[str, object]:
-    """A mapping whose content is not the project's to judge."""
+    """A mapping of names to anything."""
     if not isinstance(value, Mapping):
         raise SpecError(field, f"{show(value)} is not a mapping", "write a mapping of names to values")
     for key in value:
         if not isinstance(key, str):
             raise SpecError(field, f"the name {show(key)} is not text", _QUOTE)
     return dict(value)
+
+
+def json_mapping(value: object, field: str) -> dict[str, object]:
+    """A mapping that can be sent as JSON: YAML has dates, names that are no text, and lists in themselves."""
+    result = mapping(value, field)
+    inside: list[object] = [result]
+    seen = 0
+    while inside:
+        seen += 1
+        if seen > _MOST_VALUES:
+            raise SpecError(field, f"holds more than {_MOST_VALUES} values", "write less")
+        item = inside.pop()
+        if isinstance(item, Mapping):
+            inside += mapping(item, field).values()
+        elif isinstance(item, list):
+            inside += item
+        elif not (item is None or isinstance(item, (int, str)) or _is_finite(item)):
+            raise SpecError(field, f"{show(item)} cannot be sent as JSON", _QUOTE)
+    return result
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def unique(values: tuple[str, ...], field: str, what: str) -> None:

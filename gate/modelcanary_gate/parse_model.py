@@ -12,8 +12,8 @@ from modelcanary_gate.fields import (
     between,
     choice,
     flag,
+    json_mapping,
     list_of,
-    mapping,
     positive,
     text,
     unique,
@@ -65,7 +65,7 @@ def model(fields: Fields, *, require_classes: bool) -> Model:
         values=fields.read("values", choice(Values), default.values),
         task=fields.read("task", choice(Task), default.task),
         paths=fields.read("paths", list_of(_path, "list paths such as [/v1/models/fraud:predict]"), ()),
-        request_patch=fields.read("requestPatch", mapping, default.request_patch),
+        request_patch=fields.read("requestPatch", json_mapping, default.request_patch),
     )
     if "classes" in fields:
         _check_classes(fields, result)

@@ -1,7 +1,9 @@
 """The examples parse to what they say, and every error names its field, its value and the remedy."""
 
 import copy
+import math
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +242,8 @@ def test_words_that_yaml_reads_as_booleans() -> None:
     assert spec.analysis.restarts is Restarts.OFF
     assert spec.alerts == (Notification("oncall", ("Held",)),)
     assert spec.webhooks == (Notification("x", ("Held",)),)
+    resource = {**example("minimal.yaml"), "spec": document}
+    assert parse_resource(resource, require_target=False)[2] == spec
     document["analysis"]["restarts"] = True
     assert parse_spec(document, require_target=False).analysis.restarts is Restarts.ON
 
@@ -253,6 +257,7 @@ def test_files_of_losses_need_no_classes() -> None:
 def test_metadata_of_kubernetes_is_let_pass() -> None:
     resource = changed(example("minimal.yaml"), "metadata.uid", "x")
     resource = changed(resource, "metadata.namespace", "payments")
+    resource = changed(resource, "metadata.creationTimestamp", date(2026, 1, 1))  # as YAML reads it
     resource["status"] = {"phase": "Shadowing"}
     assert parse_resource(resource)[:2] == ("payments", "fraud")
 
@@ -373,6 +378,16 @@ SPEC_ERRORS = [
     ({"model.paths": ["/a", "/a"]}, "model.paths", '"/a" is there twice', "name each once"),
     ({"model.requestPatch": []}, "model.requestPatch", "[] is not a mapping", "write a mapping"),
     ({"model.requestPatch": {1: 2}}, "model.requestPatch", "the name 1 is not text", "put it in quotes"),
+    (
+        *({"model.requestPatch": {"a": [{"b": {True: 1}}]}}, "model.requestPatch"),
+        *("the name true is not text", "put it in quotes"),
+    ),
+    (
+        *({"model.requestPatch": {"a": [date(2026, 1, 1)]}}, "model.requestPatch"),
+        *("cannot be sent as JSON", "put it in quotes"),
+    ),
+    ({"model.requestPatch": yaml.safe_load("a: &a [*a]")}, "model.requestPatch", "more than 10000", "write less"),
+    ({"model.requestPatch": {"a": math.nan}}, "model.requestPatch", "nan cannot be sent as JSON", "quotes"),
     ({"model.clases": []}, "model.clases", "unknown field", 'did you mean "classes"?'),
     ({"model": "fraud"}, "model", '"fraud" is not a mapping', "write fields: protocol, classes"),
     # mirror
