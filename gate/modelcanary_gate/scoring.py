@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from modelcanary_gate.errors import DataError
+from modelcanary_gate.errors import DataError, NonFiniteError
 from modelcanary_gate.losses import (
     agreement,
     cross_entropy,
@@ -84,7 +84,8 @@ def score(spec: Spec, baseline: Floats, candidate: Floats, labels: Ints | Floats
 
 def score_agreement(spec: Spec, baseline: Floats, candidate: Floats) -> LabelledPairs:
     """Label-free: the baseline's distribution is the target, so the delta is KL(baseline‖candidate) ≥ 0."""
-    entropy, crossed = agreement(baseline, candidate, epsilon=spec.analysis.loss.clip_epsilon)
+    multilabel = spec.model.task is Task.MULTILABEL
+    entropy, crossed = agreement(baseline, candidate, epsilon=spec.analysis.loss.clip_epsilon, multilabel=multilabel)
     unknown = np.full(len(entropy), -1, dtype=np.int64)
     return _with_predictions(entropy, crossed, unknown, baseline, candidate)
 
@@ -97,10 +98,10 @@ def from_losses(spec: Spec, baseline_loss: Floats, candidate_loss: Floats) -> La
         values = np.asarray(given, dtype=np.float64)
         if np.isnan(values).any():
             row = int(np.isnan(values).argmax())
-            raise DataError(f"row {row}: the {role}'s loss is not a number; leave the pair out")
+            raise NonFiniteError(f"the {role}'s loss is not a number; leave the pair out", row=row)
         if (values < 0).any():
             row = int((values < 0).argmax())
-            raise DataError(f"row {row}: the {role}'s loss is {values[row]:g}; a cross-entropy is never negative")
+            raise DataError(f"the {role}'s loss is {values[row]:g}; a cross-entropy is never negative", row=row)
         columns.append(np.minimum(values, bound))
     unknown = np.full(len(columns[0]), -1, dtype=np.int64)
     confidence = np.full(len(columns[0]), np.nan)
