@@ -30,6 +30,7 @@ _TICK = 0.1
 _NEWS_EVERY = 1.0
 #: Messages taken from one live process before the loop does something else.
 _AT_A_TIME = 64
+#: At the end: for the candidate to answer, and again for the ledger to take what is left.
 _FLUSH_TIME = 5.0
 
 #: A captured request, and the id that its labels will come with.
@@ -81,9 +82,9 @@ class Mirror:
 
     async def _let_finish(self) -> None:
         """Until the candidate has answered what it was asked, or its time is up."""
-        limit = self._standing.instructions.mirror.timeout + _TICK
+        limit = min(self._standing.instructions.mirror.timeout, _FLUSH_TIME)
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(limit + _TICK):
                 while self._shadow is not None and self._shadow.queued + self._shadow.in_flight:
                     await asyncio.sleep(_TICK / 4)
         except TimeoutError:

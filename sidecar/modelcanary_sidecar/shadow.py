@@ -24,8 +24,8 @@ T = TypeVar("T")
 class Shed(StrEnum):
     """Why a captured request was not sent to the candidate."""
 
-    QUEUE = "queue"  # too many wait
-    QUEUE_BYTES = "queueBytes"  # what waits is too large
+    QUEUE = "candidateQueue"  # too many wait for the candidate
+    QUEUE_BYTES = "candidateBytes"  # what waits for it is too large
     BREAKER = "breaker"  # the candidate failed several times in a row
     STOPPED = "stopped"  # the run, or the sidecar, ended first
 

@@ -1,0 +1,325 @@
+"""From captured requests on the channel to pairs at the ledger, with a candidate and a ledger on real sockets."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from modelcanary_gate.protocol import Instructions, MirrorLimits, ModelReading
+from modelcanary_gate.sampling import position
+from modelcanary_gate.vocabulary import Outcome
+from modelcanary_sidecar.capture import Captured, LiveAnswer
+from modelcanary_sidecar.channel import LiveEnd, News, ScorerEnd, socket_pair
+from modelcanary_sidecar.instructions import Standing
+from modelcanary_sidecar.ledger_client import LedgerClient
+from modelcanary_sidecar.mirror import Mirror
+from modelcanary_sidecar.sender import Pace, Sender
+from modelcanary_sidecar.tally import Tally
+
+READING = ModelReading(classes=["a", "b"])
+GOOD = b'{"predictions":[[0.75,0.25]]}'
+
+
+def captured(id: str = "req-1", *, run: str = "run-1", **changes: Any) -> Captured:
+    answer = LiveAnswer(None, 200, 0.01, b"", GOOD)
+    request = Captured(id, False, time.time(), run, b"POST", b"/p", b"host: users\r\n", b'{"instances":[1]}', answer)
+    return replace(request, **changes)
+
+
+@dataclass
+class Model:
+    """A candidate; `answer` None: it never answers."""
+
+    answer: bytes | None = b'{"predictions":[[0.5,0.5]]}'
+    port: int = 0
+    requests: list[tuple[str, bytes]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                length = int(head.lower().split("content-length: ")[1].split("\r\n")[0])
+                self.requests.append((head, await reader.readexactly(length)))
+                if self.answer is None:
+                    await reader.read(-1)
+                    return
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(self.answer), self.answer))
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return
+        finally:
+            writer.close()
+
+
+@dataclass
+class Running:
+    mirror: Mirror
+    live: LiveEnd
+    model: Model
+    ledger: Any
+    tally: Tally
+    news: list[News] = field(default_factory=list)
+
+    def hear(self) -> News | None:
+        while (found := self.live.receive()) is not None:
+            self.news.append(found)
+        return self.news[-1] if self.news else None
+
+    async def until_told(self, condition: Callable[[News], bool]) -> News:
+        await until(lambda: (found := self.hear()) is not None and condition(found))
+        return self.news[-1]
+
+    def offer(self, request: Captured) -> None:
+        assert self.live.offer(request)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def mirror(stub_ledger: Any, instructions: Instructions, model: Model | None = None) -> AsyncIterator[Running]:
+    """In the given instructions, the candidate `model` stands for the URL of the one that is started."""
+    model = model or Model()
+    server = await asyncio.start_server(model.serve, "127.0.0.1", 0)
+    model.port = server.sockets[0].getsockname()[1]
+    if instructions.candidate == "model":
+        instructions = replace(instructions, candidate=model.url)
+    live, scorer = socket_pair()
+    async with stub_ledger(instructions) as ledger, LedgerClient(ledger.url, "n", "m", None) as client:
+        tally, standing = Tally(), Standing()
+
+        def hear(instructions: Instructions, asked: float) -> None:
+            running.mirror.hear(instructions, asked)
+
+        sender = Sender(client, "pod-1", hear, pace=Pace(0.02, 0.05))
+        running = Running(Mirror(sender, [ScorerEnd(scorer)], standing, tally), LiveEnd(live), model, ledger, tally)
+        task = asyncio.create_task(running.mirror.run())
+        try:
+            await running.until_told(lambda news: news.instructions.version == instructions.version)
+            yield running
+        finally:
+            running.mirror.stop()
+            await task
+            server.close()
+            live.close()
+            scorer.close()
+
+
+IN_RUN = Instructions(1, "run-1", "model", 1.0, model=READING)
+
+
+def test_a_captured_request_becomes_a_pair(stub_ledger: Any) -> None:
+    async def main() -> None:
+        async with mirror(stub_ledger, IN_RUN) as at:
+            request = captured()
+            at.offer(request)
+            await until(lambda: bool(at.ledger.pairs))
+            (pair,) = at.ledger.pairs
+            assert (pair.id, pair.index, pair.time) == ("req-1", 0, request.time)
+            assert (pair.baseline.outcome, pair.candidate.outcome) == (Outcome.OK, Outcome.OK)
+            assert pair.baseline.latency == 0.01
+            assert pair.baseline.log_probabilities != pair.candidate.log_probabilities
+            head, body = at.model.requests[0]
+            assert head.startswith("POST /p HTTP/1.1\r\nhost: users\r\n")
+            assert body == request.body
+            assert at.ledger.batches[-1].run == "run-1"
+
+    asyncio.run(main())
+
+
+def test_a_request_larger_than_the_socket_comes_too(stub_ledger: Any) -> None:
+    async def main() -> None:
+        async with mirror(stub_ledger, IN_RUN) as at:
+            at.offer(captured(body=b"x" * 600_000))
+            await until(lambda: bool(at.ledger.pairs))
+            assert at.model.requests[0][1] == b"x" * 600_000
+
+    asyncio.run(main())
+
+
+def test_the_prefix_and_the_patch_are_the_candidates(stub_ledger: Any) -> None:
+    async def main() -> None:
+        patched = replace(READING, requestPatch={"parameters": {"probabilities": True}})
+        async with mirror(stub_ledger, replace(IN_RUN, candidate=None)) as at:
+            at.ledger.instructions = replace(IN_RUN, version=2, candidate=at.model.url + "/next/", model=patched)
+            await at.until_told(lambda news: news.instructions.version == 2)
+            at.offer(captured())
+            await until(lambda: bool(at.ledger.pairs))
+            head, body = at.model.requests[0]
+            assert head.startswith("POST /next/p HTTP/1.1\r\n")
+            assert json.loads(body) == {"instances": [1], "parameters": {"probabilities": True}}
+
+    asyncio.run(main())
+
+
+def test_an_answer_from_the_live_path_is_not_asked_for_again(stub_ledger: Any) -> None:
+    async def main() -> None:
+        async with mirror(stub_ledger, IN_RUN) as at:
+            at.offer(captured(candidate=LiveAnswer(Outcome.TIMEOUT, 0, 0.7, b"", b"")))
+            await until(lambda: bool(at.ledger.pairs))
+            assert at.ledger.pairs[0].candidate.outcome is Outcome.TIMEOUT
+            assert at.ledger.pairs[0].candidate.latency == 0.7
+            assert at.model.requests == []
+
+    asyncio.run(main())
+
+
+def test_a_hung_candidate_is_a_timeout_per_pair(stub_ledger: Any) -> None:
+    async def main() -> None:
+        limited = replace(IN_RUN, mirror=MirrorLimits(timeout=0.1))
+        async with mirror(stub_ledger, limited, Model(answer=None)) as at:
+            for number in range(3):
+                at.offer(captured(f"req-{number}"))
+            await until(lambda: len(at.ledger.pairs) == 3)
+            assert {pair.candidate.outcome for pair in at.ledger.pairs} == {Outcome.TIMEOUT}
+
+    asyncio.run(main())
+
+
+def test_what_makes_no_pair_is_counted_by_reason(stub_ledger: Any) -> None:
+    async def main() -> None:
+        async with mirror(stub_ledger, replace(IN_RUN, share=0.5, candidate=None)) as at:
+            at.offer(captured(run="run-0"))
+            at.offer(captured())
+            at.offer(captured(minted=True, body=b'{"id":"%b"}' % outside.encode()))
+            at.offer(captured(minted=True, body=b'{"id":"%b"}' % inside.encode()))
+            at.live.report_dropped({"rate": 5})
+            expected = {"runEnded": 1, "noCandidate": 2, "bodyId": 1, "rate": 5}
+            await until(lambda: at.ledger.dropped == expected, 2.0)
+            news = await at.until_told(lambda news: news.figures.get("mirror_dropped_total:noCandidate") == 2.0)
+            assert news.figures["mirror_dropped_total:bodyId"] == 1.0
+
+    ids = [f"req-{number}" for number in range(100)]
+    inside = next(id for id in ids if position(id) < 0.5)
+    outside = next(id for id in ids if position(id) >= 0.5)
+    asyncio.run(main())
+
+
+def test_a_way_of_reading_that_cannot_be_followed_mirrors_nothing(
+    stub_ledger: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with mirror(stub_ledger, replace(IN_RUN, model=ModelReading())) as at:
+            at.offer(captured())
+            await until(lambda: at.ledger.dropped == {"instructions": 1})
+            assert at.model.requests == []
+            assert "model.classes" in caplog.text
+            # The next instructions can be followed.
+            at.ledger.instructions = replace(IN_RUN, version=2, candidate=at.model.url)
+            await at.until_told(lambda news: news.instructions.version == 2)
+            at.offer(captured())
+            await until(lambda: bool(at.ledger.pairs))
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1", "http://", "http://127.0.0.1:99999", "candidate:80"])
+def test_a_candidate_that_is_no_http_url_is_none(stub_ledger: Any, url: str) -> None:
+    async def main() -> None:
+        async with mirror(stub_ledger, replace(IN_RUN, candidate=url)) as at:
+            at.offer(captured())
+            await until(lambda: at.ledger.dropped == {"noCandidate": 1})
+
+    asyncio.run(main())
+
+
+def test_a_new_run_has_new_everything(stub_ledger: Any) -> None:
+    async def main() -> None:
+        async with mirror(stub_ledger, IN_RUN, Model(answer=None)) as at:
+            at.offer(captured())
+            await until(lambda: len(at.model.requests) == 1)
+            at.model.answer = GOOD
+            swapped = ModelReading(classes=["a", "b"], candidateClasses=["b", "a"])
+            at.ledger.instructions = Instructions(2, "run-2", at.model.url, 1.0, model=swapped)
+            await at.until_told(lambda news: news.instructions.run == "run-2")
+            at.offer(captured(run="run-2"))
+            await until(lambda: bool(at.ledger.pairs))
+            (pair,) = at.ledger.pairs
+            assert pair.baseline.log_probabilities is not None
+            assert pair.candidate.log_probabilities is not None
+            assert pair.candidate.log_probabilities == (
+                pair.baseline.log_probabilities[4:] + pair.baseline.log_probabilities[:4]
+            )
+            await until(lambda: at.ledger.dropped == {"stopped": 1})
+            assert [batch.run for batch in at.ledger.batches if batch.dropped] == ["run-1"]
+
+    asyncio.run(main())
+
+
+def test_news_renew_the_lease_and_say_what_goes_on(stub_ledger: Any) -> None:
+    async def main() -> None:
+        async with mirror(stub_ledger, IN_RUN) as at:
+            first = at.news[-1].heard
+            at.offer(captured())
+            news = await at.until_told(lambda news: news.figures.get("candidate_pairs_total:ok") == 1.0)
+            later = await at.until_told(lambda news: news.heard > first + 0.5)
+            assert later.heard <= time.monotonic()
+            assert news.figures["baseline_pairs_total:ok"] == 1.0
+            assert news.figures["breaker:closed"] == 1.0
+            assert news.figures["breaker:open"] == 0.0
+            assert news.figures["connections"] == 1.0
+
+    asyncio.run(main())
+
+
+def test_the_live_path_is_told_when_there_is_no_use_in_capturing(stub_ledger: Any) -> None:
+    async def main() -> None:
+        limited = replace(IN_RUN, mirror=MirrorLimits(timeout=5.0, maxInFlight=1))
+        async with mirror(stub_ledger, limited, Model(answer=None)) as at:
+            for number in range(250):
+                at.offer(captured(f"req-{number}"))
+            await at.until_told(lambda news: news.shedding)
+            at.ledger.instructions = replace(limited, version=2, candidate=None)
+            await at.until_told(lambda news: news.instructions.version == 2 and not news.shedding)
+
+    asyncio.run(main())
+
+
+def test_complaints_are_logged_seldom_and_counted_all(stub_ledger: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with mirror(stub_ledger, IN_RUN, Model(answer=b"<html>secret</html>")) as at:
+            for number in range(5):
+                at.offer(captured(f"req-{number}"))
+            news = await at.until_told(lambda news: news.figures.get("candidate_unread_total:html") == 5.0)
+            assert news.figures["candidate_pairs_total:undecodable"] == 5.0
+            complaints = [record.getMessage() for record in caplog.records if "HTML" in record.getMessage()]
+            assert len(complaints) == 1
+            assert complaints[0].startswith("the candidate's answer")
+            assert "secret" not in caplog.text
+
+    asyncio.run(main())
+
+
+def test_at_the_end_all_that_was_captured_is_sent(stub_ledger: Any) -> None:
+    async def main() -> None:
+        async with mirror(stub_ledger, IN_RUN) as at:
+            for number in range(50):
+                at.offer(captured(f"req-{number}"))
+            at.mirror.stop()
+            await until(lambda: len(at.ledger.pairs) == 50)
+
+    asyncio.run(main())
+
+
+def test_a_message_that_is_none_of_ours_does_not_end_the_scorer(stub_ledger: Any) -> None:
+    async def main() -> None:
+        async with mirror(stub_ledger, IN_RUN) as at:
+            at.live._socket.send(b"Cnonsense")
+            at.live._socket.send(b"?")
+            at.offer(captured())
+            await until(lambda: bool(at.ledger.pairs))
+            await until(lambda: at.ledger.dropped == {"frame": 2})
+
+    asyncio.run(main())
