@@ -1,0 +1,225 @@
+"""The HTTP side: reads requests, hands them to the writer, answers when it has committed.
+
+Made by `main`. Handlers are thin; what a request means is decided in `transaction` and `join`. Errors are problem
+documents. It must not touch files.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from modelcanary_gate.protocol import Heartbeat, Instructions, PairBatch, PutInstructions
+from modelcanary_ledger.auth import Callers
+from modelcanary_ledger.batches import check_batch
+from modelcanary_ledger.core import Evidence, Ledger
+from modelcanary_ledger.errors import BadRequest, LedgerError, NotFound
+from modelcanary_ledger.export import export_lines
+from modelcanary_ledger.labels import read_labels
+from modelcanary_ledger.metrics import Metrics
+from modelcanary_ledger.model import IDLE, Standing
+from modelcanary_ledger.problems import decode, encoded, is_msgpack, problem, read_body
+from modelcanary_ledger.writer import Writer
+
+log = logging.getLogger(__name__)
+
+MAX_BODY = 16 << 20
+_SMALL_BODY = 1 << 20
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class LedgerApp:
+    """Handlers over one ledger and its writer."""
+
+    def __init__(self, ledger: Ledger, writer: Writer, callers: Callers, directory: Path) -> None:
+        self._ledger = ledger
+        self._writer = writer
+        self._callers = callers
+        self._directory = directory
+        self._metrics = Metrics(writer)
+
+    def application(self) -> Starlette:
+        model = "/v1/runs/{namespace}/{name}"
+        routes = [
+            Route(f"{model}/pairs", self._guarded(self.pairs), methods=["POST"]),
+            Route(f"{model}/pairs", self._guarded(self.export), methods=["GET"]),
+            Route(f"{model}/heartbeat", self._guarded(self.heartbeat), methods=["POST"]),
+            Route(f"{model}/evidence", self._guarded(self.evidence), methods=["GET"]),
+            Route(f"{model}/instructions", self._guarded(self.put_instructions), methods=["PUT"]),
+            Route("/v1/feedback", self._guarded(self.feedback, namespaced=False), methods=["POST"]),
+            Route("/metrics", self.metrics, methods=["GET"]),
+            Route("/healthz", self.healthz, methods=["GET"]),
+            Route("/readyz", self.readyz, methods=["GET"]),
+        ]
+        return Starlette(routes=routes, exception_handlers={HTTPException: _http_problem}, lifespan=self._lifespan)
+
+    # --- sidecars
+
+    async def pairs(self, request: Request) -> Response:
+        body = await read_body(request, MAX_BODY)
+        batch = decode(body, PairBatch, msgpack=is_msgpack(request.headers.get("content-type", "")))
+        standing = self._standing(request)
+        if standing is None:
+            return encoded(IDLE, request.headers)
+        classes = self._ledger.classes_of(standing, batch.run)
+        # Pairs of an unknown run are not kept: the instructions in the answer say which run it is now.
+        if classes is None:
+            reasons = {"unknownRun": len(batch.pairs)} if batch.pairs else {}
+            await self._writer.change(lambda change: change.dropped(standing, reasons))
+        else:
+            check_batch(batch, classes)
+            await self._writer.record(standing, batch)
+        return encoded(self._instructions(request), request.headers)
+
+    async def heartbeat(self, request: Request) -> Response:
+        body = await read_body(request, _SMALL_BODY)
+        beat = decode(body, Heartbeat, msgpack=is_msgpack(request.headers.get("content-type", "")))
+        standing = self._standing(request)
+        if standing is not None and beat.dropped:
+            await self._writer.change(lambda change: change.dropped(standing, beat.dropped))
+        return encoded(self._instructions(request), request.headers)
+
+    # --- label senders
+
+    async def feedback(self, request: Request) -> Response:
+        standing = self._meant(request)
+        self._callers.require(request.headers.get("authorization"), standing.namespace)
+        labels = read_labels(await read_body(request, MAX_BODY), standing)
+        counts = await self._writer.change(lambda change: change.feedback(standing, labels), rows=len(labels))
+        self._metrics.labels(counts)
+        return encoded(counts, request.headers, 202)
+
+    # --- operator, cli, page
+
+    async def put_instructions(self, request: Request) -> Response:
+        put = decode(await read_body(request, _SMALL_BODY), PutInstructions, msgpack=False)
+        namespace, name = request.path_params["namespace"], request.path_params["name"]
+        instructions = await self._writer.change(lambda change: change.put(namespace, name, put))
+        return encoded(instructions, request.headers)
+
+    async def evidence(self, request: Request) -> Response:
+        standing = self._known(request)
+        run, since = request.query_params.get("run"), _since(request.query_params.get("since", "0.0"))
+
+        def look(ledger: Ledger, now: float) -> tuple[str, Evidence]:
+            fresh = ledger.standings[standing.namespace, standing.name]
+            tag = f'"{ledger.evidence_version(fresh, run)}.{since[0]}.{since[1]}.{id(self)}"'
+            return tag, ledger.evidence(fresh, run, since, now)
+
+        tag, evidence = await self._writer.read(look)
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers={"ETag": tag})
+        response = encoded(evidence, request.headers)
+        response.headers["ETag"] = tag
+        return response
+
+    async def export(self, request: Request) -> Response:
+        wanted = request.query_params.get("format", "ndjson")
+        if wanted != "ndjson":
+            raise BadRequest(f"format is {wanted!r}", field="format", remedy="ask for format=ndjson")
+        standing, run = self._known(request), request.query_params.get("run")
+
+        def find(ledger: Ledger, _: float) -> tuple[int, str]:
+            fresh = ledger.standings[standing.namespace, standing.name]
+            return ledger.run_number(fresh, run), run or fresh.instructions.run
+
+        number, name = await self._writer.read(find)
+        return StreamingResponse(export_lines(self._directory, number, name), media_type="application/x-ndjson")
+
+    # --- cluster
+
+    async def healthz(self, _: Request) -> Response:
+        return Response(
+            b"ok\n" if self._writer.alive else b"the writer has ended\n", 200 if self._writer.alive else 503
+        )
+
+    async def readyz(self, request: Request) -> Response:
+        return await self.healthz(request)
+
+    async def metrics(self, _: Request) -> Response:
+        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    # --- inside
+
+    def _guarded(self, handler: Handler, *, namespaced: bool = True) -> Handler:
+        """Knows the caller, and turns our errors into problem documents."""
+
+        async def answer(request: Request) -> Response:
+            try:
+                if namespaced:
+                    namespace = request.path_params["namespace"]
+                    self._callers.require(request.headers.get("authorization"), namespace)
+                return await handler(request)
+            except LedgerError as error:
+                self._metrics.refused(error.status)
+                return problem(error)
+
+        return answer
+
+    def _standing(self, request: Request) -> Standing | None:
+        return self._ledger.standings.get((request.path_params["namespace"], request.path_params["name"]))
+
+    def _known(self, request: Request) -> Standing:
+        standing = self._standing(request)
+        if standing is None:
+            raise NotFound(
+                f"nothing is known of {request.path_params['namespace']}/{request.path_params['name']}",
+                remedy="put its instructions first",
+            )
+        return standing
+
+    def _instructions(self, request: Request) -> Instructions:
+        standing = self._standing(request)
+        return IDLE if standing is None else standing.instructions
+
+    def _meant(self, request: Request) -> Standing:
+        """The model that labels are for: by `namespace` and `name`, or the only one there is."""
+        standings = self._ledger.standings
+        namespace, name = request.query_params.get("namespace"), request.query_params.get("name")
+        found = [
+            standing
+            for standing in standings.values()
+            if namespace in (None, standing.namespace) and name in (None, standing.name)
+        ]
+        if len(found) == 1:
+            return found[0]
+        self._callers.require(request.headers.get("authorization"), namespace)
+        raise NotFound(
+            f"{len(found)} models are known by namespace={namespace or '*'} name={name or '*'}",
+            field="name" if namespace else "namespace",
+            remedy="say which: POST /v1/feedback?namespace=…&name=…",
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        self._writer.start()
+        try:
+            yield
+        finally:
+            await self._writer.stop()
+            self._ledger.close()
+
+
+def _since(text: str) -> tuple[int, int]:
+    loss, _, traffic = text.partition(".")
+    if not (loss.isdecimal() and traffic.isdecimal()):
+        raise BadRequest(
+            f"since is {text!r}", field="since", remedy="write the `next` of an earlier answer, such as 12.40"
+        )
+    return int(loss), int(traffic)
+
+
+async def _http_problem(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    detail = error.detail if isinstance(error, HTTPException) else "the ledger failed"
+    body = {"type": "about:blank", "title": detail, "status": status, "detail": detail}
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    return Response(msgspec.json.encode(body), status, headers, media_type="application/problem+json")

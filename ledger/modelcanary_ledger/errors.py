@@ -1,0 +1,72 @@
+"""What the ledger refuses, and how HTTP says so: the class is the status, the fields name the remedy."""
+
+
+class LedgerError(Exception):
+    """Base of every error that the ledger raises. `status` is its HTTP status."""
+
+    status = 500
+    title = "The ledger failed"
+
+    def __init__(self, detail: str, *, field: str | None = None, row: int | None = None, remedy: str = ""):
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+        self.row = row
+        self.remedy = remedy
+
+
+class BadRequest(LedgerError):
+    status = 400
+    title = "The request cannot be used"
+
+
+class Unauthorized(LedgerError):
+    status = 401
+    title = "The caller is not known"
+
+
+class Forbidden(LedgerError):
+    status = 403
+    title = "The caller may not do this"
+
+
+class NotFound(LedgerError):
+    status = 404
+    title = "There is no such thing"
+
+
+class StaleEpoch(LedgerError):
+    """Another leader has taken over since."""
+
+    status = 409
+    title = "A newer leader has written"
+
+
+class TooLarge(LedgerError):
+    status = 413
+    title = "The request is too large"
+
+
+class Unprocessable(LedgerError):
+    """Well formed, and yet a value in it cannot be used."""
+
+    status = 422
+    title = "A value cannot be used"
+
+
+class Busy(LedgerError):
+    """More is waiting to be recorded than the ledger holds in memory; try again."""
+
+    status = 503
+    title = "The ledger is busy"
+
+
+class DiskFull(LedgerError):
+    """Nothing of the request was recorded."""
+
+    status = 507
+    title = "The disk is full"
+
+
+class SettingsError(LedgerError):
+    """A command line option cannot be used; the process does not start."""

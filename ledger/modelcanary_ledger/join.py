@@ -1,0 +1,222 @@
+"""Joins labels to pairs: the first label of a pair wins, whatever comes again or in another order.
+
+Called by `core` within a transaction of the main file. It must not know HTTP, nor write segments.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from modelcanary_gate.protocol import FeedbackCounts
+from modelcanary_gate.sampling import position
+from modelcanary_ledger.held import Held, HeldLabel
+from modelcanary_ledger.idindex import id_hash
+from modelcanary_ledger.model import Standing
+from modelcanary_ledger.pairs import SLACK, PairStore, Wanted
+from modelcanary_ledger.run import Run, Scorable, answers
+from modelcanary_ledger.segment import JoinRow, run_of
+from modelcanary_ledger.state import LabelRow, State
+
+#: Ids that begin with a time are believed when it is within this many seconds before now.
+_ID_WINDOW = 60 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A label as a sender posted it, its value resolved: a class index, or little-endian float64 per class."""
+
+    id: str
+    index: int
+    value: int | bytes
+    ts: float | None = None
+
+
+@dataclass(slots=True)
+class _Tally:
+    joined: int = 0
+    duplicate: int = 0
+    conflict: int = 0
+    unmatched: int = 0
+    unsampled: int = 0
+    ambiguous: int = 0
+    expired: int = 0
+    unscored: int = 0
+
+    def again(self, before: int | bytes, value: int | bytes) -> None:
+        if before == value:
+            self.duplicate += 1
+        else:
+            self.conflict += 1
+
+
+@dataclass(slots=True)
+class _Joined:
+    """What a transaction joined in one run, until it is added to the evidence."""
+
+    rows: list[JoinRow] = field(default_factory=list)
+    values: list[int | bytes] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)  # of the requests of all labels that came now
+    delays: list[float] = field(default_factory=list)  # between request and label
+
+
+class Joiner:
+    """Joins within one transaction; `finish` adds what was joined to the evidence."""
+
+    def __init__(self, state: State, pairs: PairStore, held: Held, runs: dict[int, Run], now: float) -> None:
+        self._state = state
+        self._pairs = pairs
+        self._held = held
+        self._runs = runs
+        self._now = now
+        self._joined: defaultdict[int, _Joined] = defaultdict(_Joined)
+
+    def post(self, standing: Standing, labels: Sequence[Posted]) -> FeedbackCounts:
+        """What became of each label of one request."""
+        tally, now = _Tally(), self._now
+        below = standing.sampled_below(now)
+        oldest = now - (standing.spec.labels.max_delay if standing.spec else 0.0)
+        waiting: list[tuple[Posted, Wanted]] = []
+        for label in labels:
+            if below < 1.0 and position(label.id) >= below:
+                tally.unsampled += 1
+            elif label.ts is not None and label.ts < oldest:
+                tally.expired += 1
+            else:
+                hashed = id_hash(label.id, self._pairs.salt(standing.no, label.index))
+                held = self._held.get(hashed)
+                if held is not None:
+                    tally.again(held.value, label.value)
+                else:
+                    around = label.ts if label.ts is not None else time_in(label.id, now)
+                    waiting.append((label, Wanted(hashed, label.id, label.index, around)))
+        found = self._pairs.find([wanted for _, wanted in waiting])
+        matched: list[tuple[JoinRow, int | bytes]] = []
+        for (label, wanted), rows in zip(waiting, found, strict=True):
+            near = [row for row in rows if label.ts is not None and abs(row.time - label.ts) <= SLACK]
+            if len(rows) == 1 or len(near) == 1:
+                matched.append(((near or rows)[0], label.value))
+            elif rows:
+                tally.ambiguous += 1
+            else:
+                self._hold(standing, label, wanted.hash, tally)
+        self._settle(standing, matched, tally)
+        return self._counted(standing, tally)
+
+    def found(self, run: Run, rows: Sequence[tuple[JoinRow, HeldLabel]]) -> None:
+        """Pairs that were recorded after their label had come."""
+        counts = run.progress.counts
+        labels: list[LabelRow] = []
+        for row, label in rows:
+            late = label.at > row.time + run.horizon
+            labels.append((row.pid, label.at, label.value, late))
+            self._delayed(run, row, label.at)
+            if late:
+                counts.expired += 1
+            elif row.baseline is None or row.candidate is None or not run.fits(label.value):
+                counts.unscored += 1
+            else:
+                self._count(run, row, label.value)
+        self._state.add_labels(labels)
+
+    def finish(self) -> None:
+        for number, joined in self._joined.items():
+            run = self._runs[number]
+            run.delays.add(np.array(joined.times), np.array(joined.delays))
+            run.changed = True
+            if joined.rows:
+                rows = joined.rows
+                pairs = Scorable(
+                    np.array([row.time for row in rows]),
+                    answers([row.baseline for row in rows], run.classes),
+                    answers([row.candidate for row in rows], run.classes),
+                    joined.values,
+                )
+                run.add_labelled(pairs, np.full(len(rows), self._now))
+        self._joined.clear()
+
+    def _settle(self, standing: Standing, matched: Sequence[tuple[JoinRow, int | bytes]], tally: _Tally) -> None:
+        known = self._state.labels_of([row.pid for row, _ in matched]) if matched else {}
+        labels: list[LabelRow] = []
+        for row, posted in matched:
+            run = self._runs[run_of(row.pid)]
+            value = posted if run.no == standing.run else _translated(standing, run, posted)
+            before = known.get(row.pid)
+            if before is not None:
+                tally.again(before, value)
+                continue
+            known[row.pid] = value
+            late = row.pid <= run.progress.matured or self._now > row.time + run.horizon
+            labels.append((row.pid, self._now, value, late))
+            self._delayed(run, row, self._now)
+            if late:
+                tally.expired += 1
+            elif row.baseline is None or row.candidate is None or not run.fits(value):
+                tally.unscored += 1
+            else:
+                tally.joined += 1
+                self._count(run, row, value)
+        self._state.add_labels(labels)
+
+    def _delayed(self, run: Run, row: JoinRow, at: float) -> None:
+        joined = self._joined[run.no]
+        joined.times.append(row.time)
+        joined.delays.append(max(0.0, at - row.time))
+
+    def _count(self, run: Run, row: JoinRow, value: int | bytes) -> None:
+        run.progress.counts.labelled += 1
+        if run.at_once and not run.agreement:
+            joined = self._joined[run.no]
+            joined.rows.append(row)
+            joined.values.append(value)
+
+    def _hold(self, standing: Standing, label: Posted, hashed: int, tally: _Tally) -> None:
+        held = self._held.get(hashed)  # an earlier label of this very request
+        if held is not None:
+            tally.again(held.value, label.value)
+            return
+        tally.unmatched += 1
+        gone = self._held.add(hashed, HeldLabel(standing.no, label.id, label.index, self._now, label.value))
+        if gone is not None:
+            self.give_up([gone])
+
+    def give_up(self, labels: Sequence[HeldLabel]) -> None:
+        """Labels whose pair never came are counted with the newest run of their model."""
+        for label in labels:
+            runs = [run for run in self._runs.values() if run.model == label.model]
+            if runs:
+                runs[-1].progress.counts.unmatched += 1
+                runs[-1].changed = True
+
+    def _counted(self, standing: Standing, tally: _Tally) -> FeedbackCounts:
+        run = self._runs.get(standing.run)
+        if run is not None:
+            counts = run.progress.counts
+            for name in ("duplicate", "conflict", "unsampled", "ambiguous", "expired", "unscored"):
+                setattr(counts, name, getattr(counts, name) + getattr(tally, name))
+            run.changed = True
+        return FeedbackCounts(*(getattr(tally, name) for name in FeedbackCounts.__dataclass_fields__))
+
+
+def time_in(identifier: str, now: float) -> float | None:
+    """The time at the head of an id: UUIDv7, or 32 hexadecimal digits of which 12 are milliseconds."""
+    match len(identifier):
+        case 36 if identifier[14] == "7":
+            digits = identifier[:8] + identifier[9:13]
+        case 32:
+            digits = identifier[:12]
+        case _:
+            return None
+    try:
+        seconds = int(digits, 16) / 1000.0
+    except ValueError:
+        return None
+    return seconds if now - _ID_WINDOW < seconds < now + SLACK else None
+
+
+def _translated(standing: Standing, run: Run, value: int | bytes) -> int | bytes:
+    """A class of the current run, as the index that an earlier run gave to it; −1 where it had none."""
+    if isinstance(value, bytes) or standing.spec is None:
+        return value
+    return run.class_index.get(standing.spec.model.classes[value], -1)

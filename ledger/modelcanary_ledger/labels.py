@@ -1,0 +1,153 @@
+"""Labels as senders write them, read into what `join` takes: one object, an array, or lines of JSON.
+
+Called by `app`. Either all labels of a request can be used, or none is: the error names the row and the field.
+"""
+
+import math
+from datetime import UTC, datetime
+
+import msgspec
+import numpy as np
+
+from modelcanary_gate.spec import Task
+from modelcanary_ledger.errors import BadRequest, LedgerError, Unprocessable
+from modelcanary_ledger.join import Posted
+from modelcanary_ledger.model import Standing
+from modelcanary_ledger.problems import refused
+
+MAX_LABELS = 20_000
+_SUM_TOLERANCE = 1e-3
+_NAMED = 12  # classes that an error names
+
+
+class LabelRecord(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The fields of `modelcanary_gate.protocol.Label`, strictly."""
+
+    id: str
+    label: str | int | list[float]
+    index: int = 0
+    ts: float | str | None = None
+    source: str = ""
+
+
+_ONE = msgspec.json.Decoder(LabelRecord)
+_MANY = msgspec.json.Decoder(list[LabelRecord])
+
+
+def read_labels(body: bytes, standing: Standing) -> list[Posted]:
+    """Raises BadRequest for what is not JSON or not a label, Unprocessable for a value that cannot be."""
+    records = _records(body)
+    if len(records) > MAX_LABELS:
+        raise BadRequest(f"{len(records)} labels in one request", remedy=f"send at most {MAX_LABELS} at a time")
+    if standing.spec is None:
+        raise Unprocessable(
+            f"{standing.namespace}/{standing.name} has no run whose classes are known",
+            field="label",
+            remedy="put its instructions first",
+        )
+    return [_posted(record, row, standing) for row, record in enumerate(records)]
+
+
+def _records(body: bytes) -> list[LabelRecord]:
+    start = body.lstrip()[:1]
+    if start == b"[":
+        try:
+            return _MANY.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise refused(error) from error
+    if not start:
+        raise BadRequest("the body is empty", remedy='send {"id": ..., "label": ...}')
+    try:
+        return [_ONE.decode(body)]
+    except msgspec.ValidationError as error:
+        raise refused(error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _lines(body)
+
+
+def _lines(body: bytes) -> list[LabelRecord]:
+    try:
+        return _ONE.decode_lines(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    records = []
+    for row, line in enumerate(line for line in body.splitlines() if line.strip()):
+        try:
+            records.append(_ONE.decode(line))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise refused(error, row=row) from error
+    return records
+
+
+def _posted(record: LabelRecord, row: int, standing: Standing) -> Posted:
+    if record.index < 0:
+        raise _unusable(f"index is {record.index}", "index", row, "instances of a request count from 0")
+    if not record.id:
+        raise _unusable("id is empty", "id", row, "send the id that the request had")
+    ts = record.ts
+    return Posted(record.id, record.index, _value(record.label, row, standing), None if ts is None else _time(ts, row))
+
+
+def _value(label: str | int | list[float], row: int, standing: Standing) -> int | bytes:
+    classes = standing.class_index
+    spec = standing.spec
+    multilabel = spec is not None and spec.model.task is Task.MULTILABEL
+    if isinstance(label, list):
+        return _soft(label, row, len(classes), multilabel=multilabel)
+    if multilabel:
+        raise _unusable(
+            f"label is {label!r} where the task is multilabel",
+            "label",
+            row,
+            f"send a list of {len(classes)} numbers, 1 for each class that holds",
+        )
+    if isinstance(label, str):
+        index = classes.get(label)
+        if index is None:
+            names = ", ".join(list(classes)[:_NAMED]) + (", …" if len(classes) > _NAMED else "")
+            raise _unusable(f"label {label!r} is none of the classes", "label", row, f"the classes are {names}")
+        return index
+    if not 0 <= label < len(classes):
+        raise _unusable(
+            f"label {label} is none of the classes",
+            "label",
+            row,
+            f"class indices are 0 to {len(classes) - 1}; a class name is sent as text",
+        )
+    return label
+
+
+def _soft(label: list[float], row: int, classes: int, *, multilabel: bool) -> bytes:
+    if len(label) != classes:
+        raise _unusable(f"label has {len(label)} numbers", "label", row, f"send one per class, {classes} of them")
+    for position, value in enumerate(label):
+        if not (math.isfinite(value) and 0.0 <= value <= 1.0):
+            raise _unusable(f"label[{position}] is {value:g}", "label", row, "send numbers from 0 to 1")
+    total = math.fsum(label)
+    if not multilabel and abs(total - 1.0) > _SUM_TOLERANCE:
+        raise _unusable(
+            f"label sums to {total:.6g}, {abs(total - 1.0):.3g} {'above' if total > 1 else 'below'} 1",
+            "label",
+            row,
+            "send probabilities that sum to 1",
+        )
+    return np.array(label, dtype="<f8").tobytes()
+
+
+def _time(ts: float | str, row: int) -> float:
+    """Seconds since the epoch; a text without a time zone is read as UTC."""
+    if isinstance(ts, str):
+        try:
+            parsed = datetime.fromisoformat(ts)
+        except ValueError:
+            raise _unusable(
+                f"ts is {ts!r}", "ts", row, "send seconds since the epoch or 2026-01-31T12:00:00Z"
+            ) from None
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+    if not math.isfinite(ts):
+        raise _unusable(f"ts is {ts}", "ts", row, "send seconds since the epoch")
+    return ts
+
+
+def _unusable(what: str, field: str, row: int, remedy: str) -> LedgerError:
+    return Unprocessable(f"row {row}: {what}", field=field, row=row, remedy=remedy)

@@ -1,0 +1,238 @@
+"""The main file: models, runs with their evidence, labels, and labels that wait for their pair.
+
+Called by `core` and its parts, from one thread. It alone decides what was joined and counted: a label, and what
+it adds to the evidence, commit in one transaction of this file. Segments are only read for it.
+"""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from modelcanary_gate.blocks_json import (
+    loss_block_from_json,
+    loss_block_to_json,
+    traffic_block_from_json,
+    traffic_block_to_json,
+)
+from modelcanary_gate.contrasts import EvidencePlan
+from modelcanary_gate.parse import parse_spec
+from modelcanary_gate.protocol import Instructions
+from modelcanary_ledger.model import Share, Standing
+from modelcanary_ledger.run import Progress, Run
+from modelcanary_ledger.segment import connect, marks
+
+LOSS, TRAFFIC = 0, 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS model (
+  no INTEGER PRIMARY KEY, namespace TEXT NOT NULL, name TEXT NOT NULL, epoch INTEGER NOT NULL, run INTEGER NOT NULL,
+  instructions TEXT NOT NULL, shares TEXT NOT NULL, UNIQUE (namespace, name)
+);
+CREATE TABLE IF NOT EXISTS run (
+  no INTEGER PRIMARY KEY, model INTEGER NOT NULL, run TEXT NOT NULL, digest TEXT NOT NULL, started REAL NOT NULL,
+  spec TEXT NOT NULL, progress TEXT NOT NULL, loss TEXT, traffic TEXT
+);
+CREATE TABLE IF NOT EXISTS block (
+  run INTEGER NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (run, stream, seq)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cohort (
+  run INTEGER NOT NULL, start REAL NOT NULL, counts BLOB NOT NULL, PRIMARY KEY (run, start)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS label (pid INTEGER PRIMARY KEY, at REAL NOT NULL, value NOT NULL, late INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS held (
+  model INTEGER NOT NULL, id TEXT NOT NULL, idx INTEGER NOT NULL, at REAL NOT NULL, value NOT NULL,
+  PRIMARY KEY (model, id, idx)
+) WITHOUT ROWID;
+"""
+
+#: (pid, when it came, class index or float64 per class, whether it came too late to count)
+LabelRow = tuple[int, float, int | bytes, bool]
+
+
+class State:
+    """Tables of the main file, through one connection."""
+
+    def __init__(self, path: Path, *, max_pages: int | None = None) -> None:
+        self.connection = connect(path, max_pages=max_pages)
+        self.connection.executescript(_SCHEMA)
+        self.source = self._meta("source", uuid.uuid4().hex[:12])
+
+    # --- models
+
+    def standings(self, specs: dict[int, Run]) -> list[Standing]:
+        """Every model, with the specification of its current run."""
+        rows = self.connection.execute(
+            "SELECT no, namespace, name, epoch, run, instructions, shares FROM model ORDER BY no"
+        )
+        standings = []
+        for no, namespace, name, epoch, run, instructions, shares in rows:
+            current = specs.get(run)
+            standings.append(
+                Standing(
+                    no,
+                    namespace,
+                    name,
+                    epoch,
+                    run,
+                    msgspec.json.decode(instructions, type=Instructions),
+                    current.spec if current else None,
+                    current.class_index if current else {},
+                    msgspec.json.decode(shares, type=tuple[Share, ...]),
+                )
+            )
+        return standings
+
+    def save_standing(self, standing: Standing) -> None:
+        self.connection.execute(
+            "INSERT INTO model VALUES (?,?,?,?,?,?,?) ON CONFLICT (no) DO UPDATE SET epoch = excluded.epoch, "
+            "run = excluded.run, instructions = excluded.instructions, shares = excluded.shares",
+            (
+                standing.no,
+                standing.namespace,
+                standing.name,
+                standing.epoch,
+                standing.run,
+                msgspec.json.encode(standing.instructions).decode(),
+                msgspec.json.encode(standing.shares).decode(),
+            ),
+        )
+
+    # --- runs
+
+    def runs(self) -> list[Run]:
+        return [self._run(row) for row in self.connection.execute(f"SELECT {_RUN} FROM run ORDER BY no").fetchall()]
+
+    def save_spec(self, run: Run, spec: dict[str, object]) -> None:
+        """Makes the run, or replaces its specification by one that measures the same."""
+        self.connection.execute(
+            "INSERT INTO run (no, model, run, digest, started, spec, progress) VALUES (?,?,?,?,?,?,?) "
+            "ON CONFLICT (no) DO UPDATE SET spec = excluded.spec",
+            (
+                run.no,
+                run.model,
+                run.run,
+                run.plan.digest,
+                run.started,
+                msgspec.json.encode(spec).decode(),
+                _text(run.progress),
+            ),
+        )
+
+    def save_run(self, run: Run) -> None:
+        """Progress, open blocks, blocks that were cut, delays: all that changed."""
+        progress = run.progress
+        progress.loss_opened, progress.loss_clock = run.loss.opened, run.loss.clock
+        progress.traffic_opened, progress.traffic_clock = run.traffic.opened, run.traffic.clock
+        progress.delay_length = run.delays.length
+        loss, traffic = (
+            _text(loss_block_to_json(run.plan, run.loss.block)),
+            _text(traffic_block_to_json(run.plan, run.traffic.block)),
+        )
+        blocks = [
+            *((run.no, LOSS, b.seq, _text(loss_block_to_json(run.plan, b))) for b in run.loss.closed),
+            *((run.no, TRAFFIC, b.seq, _text(traffic_block_to_json(run.plan, b))) for b in run.traffic.closed),
+        ]
+        self.connection.execute(
+            "UPDATE run SET progress = ?, loss = ?, traffic = ? WHERE no = ?",
+            (_text(progress), loss, traffic, run.no),
+        )
+        self.connection.executemany("INSERT INTO block VALUES (?,?,?,?)", blocks)
+        self._save_delays(run)
+
+    def blocks(self, run: int, stream: int, since: int) -> list[msgspec.Raw]:
+        """Immutable blocks from `since` on, as JSON text."""
+        rows = self.connection.execute(
+            "SELECT body FROM block WHERE run = ? AND stream = ? AND seq >= ? ORDER BY seq",
+            (run, stream, since),
+        )
+        return [msgspec.Raw(body.encode()) for (body,) in rows]
+
+    # --- labels
+
+    def labels_of(self, pids: Sequence[int]) -> dict[int, int | bytes]:
+        known: dict[int, int | bytes] = {}
+        for start in range(0, len(pids), 512):
+            part = sorted(pids[start : start + 512])
+            known.update(
+                self.connection.execute(f"SELECT pid, value FROM label WHERE pid IN ({marks(len(part))})", part)
+            )
+        return known
+
+    def labels_between(self, after: int, last: int) -> dict[int, tuple[float, int | bytes, int]]:
+        """pid → (at, value, late) with after < pid ≤ last."""
+        rows = self.connection.execute(
+            "SELECT pid, at, value, late FROM label WHERE pid > ? AND pid <= ?", (after, last)
+        )
+        return {pid: (at, value, late) for pid, at, value, late in rows}
+
+    def add_labels(self, rows: Sequence[LabelRow]) -> None:
+        for start in range(0, len(rows), 128):
+            part = rows[start : start + 128]
+            self.connection.execute(
+                "INSERT INTO label VALUES " + ",".join(["(?,?,?,?)"] * len(part)),
+                [value for row in part for value in row],
+            )
+
+    def mark_late(self, pids: Iterable[int]) -> None:
+        self.connection.executemany("UPDATE label SET late = 1 WHERE pid = ?", ((pid,) for pid in pids))
+
+    def drop_labels(self, first: int, last: int) -> None:
+        self.connection.execute("DELETE FROM label WHERE pid >= ? AND pid <= ?", (first, last))
+
+    # --- held labels
+
+    def held(self) -> list[tuple[int, str, int, float, int | bytes]]:
+        """(model, id, index, at, value), oldest first."""
+        return self.connection.execute("SELECT model, id, idx, at, value FROM held ORDER BY at").fetchall()
+
+    def hold(self, rows: Iterable[tuple[int, str, int, float, int | bytes]]) -> None:
+        self.connection.executemany("INSERT INTO held VALUES (?,?,?,?,?)", rows)
+
+    def release(self, rows: Iterable[tuple[int, str, int]]) -> None:
+        self.connection.executemany("DELETE FROM held WHERE model = ? AND id = ? AND idx = ?", rows)
+
+    # --- small things
+
+    def batch_cursor(self) -> int:
+        return int(self._meta("batches", "0"))
+
+    def set_batch_cursor(self, batch: int) -> None:
+        self.connection.execute("UPDATE meta SET value = ? WHERE name = 'batches'", (str(batch),))
+
+    def _meta(self, name: str, default: str) -> str:
+        self.connection.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, default))
+        row = self.connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return str(row[0])
+
+    def _save_delays(self, run: Run) -> None:
+        delays = run.delays
+        if delays.doubled:
+            self.connection.execute("DELETE FROM cohort WHERE run = ?", (run.no,))
+        self.connection.executemany(
+            "INSERT OR REPLACE INTO cohort VALUES (?,?,?)",
+            [(run.no, start, delays.cohorts[start].tobytes()) for start in delays.changed],
+        )
+
+    def _run(self, row: tuple[Any, ...]) -> Run:
+        no, model, name, started, spec_text, progress, loss, traffic = row
+        spec = parse_spec(msgspec.json.decode(spec_text), require_target=False)
+        plan = EvidencePlan.of(spec)
+        blocks = (
+            loss_block_from_json(plan, msgspec.json.decode(loss)) if loss else None,
+            traffic_block_from_json(plan, msgspec.json.decode(traffic)) if traffic else None,
+        )
+        run = Run(no, model, name, spec, started, msgspec.json.decode(progress, type=Progress), blocks)
+        run.delays.load(self.connection.execute("SELECT start, counts FROM cohort WHERE run = ?", (no,)).fetchall())
+        return run
+
+
+_RUN = "no, model, run, started, spec, progress, loss, traffic"
+
+
+def _text(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,278 @@
+"""The one thread that writes: what comes within a few milliseconds shares a commit, and is answered after it.
+
+Called by `app` from the event loop. Work is bounded in rows; what is beyond is refused as Busy. It must not know
+HTTP; the clock is handed in.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from modelcanary_gate.errors import GateError
+from modelcanary_gate.protocol import PairBatch
+from modelcanary_ledger.core import Ledger
+from modelcanary_ledger.errors import Busy, DiskFull, LedgerError
+from modelcanary_ledger.model import Standing
+from modelcanary_ledger.transaction import Transaction
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MAX_ROWS_WAITING = 60_000
+_MAX_JOBS_WAITING = 2_000
+_ROWS_PER_GROUP = 8_000
+_GATHER_SECONDS = 0.002
+_FOLD_SECONDS = 0.25
+_UPKEEP_SECONDS = 2.0
+_STEPS_PER_FOLD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    standing: Standing
+    batch: PairBatch
+    future: asyncio.Future[Any]
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """Work within a transaction of the main file."""
+
+    work: Callable[[Transaction], Any]
+    future: asyncio.Future[Any]
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Asked of the ledger when all that was acknowledged before is folded."""
+
+    work: Callable[[Ledger, float], Any]
+    future: asyncio.Future[Any]
+    rows: int = 1
+
+
+_Job = _Record | _Change | _Read
+
+
+@dataclass(slots=True)
+class Tallies:
+    """What `metrics` shows; written by the writer's thread alone."""
+
+    commits: int = 0
+    commit_seconds: float = 0.0
+    pairs: int = 0
+    refused_full: int = 0
+    failures: int = 0
+    segments: int = 0
+    held: int = 0
+    behind: int = 0
+
+
+class Writer:
+    """Start it, hand it work, stop it: `stop` commits and folds what is still waiting."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float], has_room: Callable[[], bool] = lambda: True) -> None:
+        self.tallies = Tallies()
+        self.rows_waiting = 0
+        self._ledger = ledger
+        self._clock = clock
+        self._has_room = has_room
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs_waiting = 0
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._next_fold = 0.0
+        self._next_upkeep = 0.0
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    async def stop(self) -> None:
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join, 30.0)
+
+    # --- from the event loop
+
+    async def record(self, standing: Standing, batch: PairBatch) -> int | None:
+        """New pairs that were recorded; None where the run is not known."""
+        recorded: int | None = await self._submit(
+            lambda future, rows: _Record(standing, batch, future, rows), len(batch.pairs) + 1
+        )
+        return recorded
+
+    async def change(self, work: Callable[[Transaction], T], rows: int = 1) -> T:
+        result: T = await self._submit(lambda future, rows: _Change(work, future, rows), rows)
+        return result
+
+    async def read(self, work: Callable[[Ledger, float], T]) -> T:
+        result: T = await self._submit(lambda future, rows: _Read(work, future, rows), 1)
+        return result
+
+    async def _submit(self, make: Callable[[asyncio.Future[Any], int], _Job], rows: int) -> Any:
+        if self.rows_waiting + rows > MAX_ROWS_WAITING and self._jobs_waiting:
+            raise Busy(f"{self.rows_waiting} rows are waiting to be written", remedy="send it again in a second")
+        if self._jobs_waiting >= _MAX_JOBS_WAITING or not self.alive:
+            raise Busy("the writer does not keep up", remedy="send it again in a second")
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.rows_waiting += rows
+        self._jobs_waiting += 1
+        self._queue.put(make(future, rows))
+        try:
+            return await future
+        finally:
+            self.rows_waiting -= rows
+            self._jobs_waiting -= 1
+
+    # --- in the thread
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            group, stopping = self._gather()
+            try:
+                self._write(group)
+            except Exception as error:
+                self.tallies.failures += 1
+                log.exception("a group of %d jobs failed", len(group))
+                self._answer([(job, _mapped(error)) for job in group if not job.future.done()])
+        self._fold(final=True)
+
+    def _gather(self) -> tuple[list[_Job], bool]:
+        """What came since the last commit, or within a few milliseconds from now."""
+        group: list[_Job] = []
+        rows = 0
+        try:
+            job = self._queue.get(timeout=_FOLD_SECONDS)
+            while True:
+                if job is None:
+                    return group, True
+                group.append(job)
+                rows += job.rows
+                if rows >= _ROWS_PER_GROUP:
+                    break
+                if len(group) == 1 and self._queue.empty():
+                    time.sleep(_GATHER_SECONDS)
+                job = self._queue.get_nowait()
+        except queue.Empty:
+            pass
+        return group, False
+
+    def _write(self, group: Sequence[_Job]) -> None:
+        started = time.perf_counter()
+        records = [job for job in group if isinstance(job, _Record)]
+        if records:
+            self._answer(self._record(records))
+        changes = [job for job in group if isinstance(job, _Change)]
+        if changes:
+            self._answer(self._change(changes))
+        if records or changes:
+            self.tallies.commits += 1
+            self.tallies.commit_seconds += time.perf_counter() - started
+        reads = [job for job in group if isinstance(job, _Read)]
+        if reads:
+            self._fold(final=True)
+            self._answer([(job, self._attempt(job.work, self._ledger, self._clock())) for job in reads])
+        elif time.monotonic() >= self._next_fold:
+            self._fold(final=False)
+
+    def _record(self, jobs: Sequence[_Record]) -> list[tuple[_Job, Any]]:
+        if not self._has_room():
+            self.tallies.refused_full += len(jobs)
+            full = DiskFull("too little room is left on the disk", remedy="make room; nothing was recorded")
+            return [(job, full) for job in jobs]
+        try:
+            results = self._ledger.record([(job.standing, job.batch) for job in jobs], self._clock())
+        except (sqlite3.Error, OSError) as error:
+            self.tallies.refused_full += len(jobs)
+            log.error("%d batches were not recorded: %s", len(jobs), error)
+            return [(job, _mapped(error)) for job in jobs]
+        self.tallies.pairs += sum(filter(None, results))
+        return list(zip(jobs, results, strict=True))
+
+    def _change(self, jobs: Sequence[_Change]) -> list[tuple[_Job, Any]]:
+        try:
+            with self._ledger.transaction(self._clock()) as transaction:
+                results = [self._attempt(job.work, transaction) for job in jobs]
+        except (sqlite3.Error, OSError) as error:
+            log.error("%d changes were not written: %s", len(jobs), error)
+            return [(job, _mapped(error)) for job in jobs]
+        return list(zip(jobs, results, strict=True))
+
+    def _fold(self, *, final: bool) -> None:
+        """What this writes is derived, so a failure loses nothing: it is folded another time."""
+        self._next_fold = time.monotonic() + _FOLD_SECONDS
+        upkeep = time.monotonic() >= self._next_upkeep
+        try:
+            more = True
+            while more:
+                with self._ledger.transaction(self._clock()) as transaction:
+                    more = transaction.fold(_STEPS_PER_FOLD)
+                    if upkeep:
+                        transaction.learn()
+                if not final:
+                    break
+            if more:
+                self._next_fold = 0.0
+            if upkeep:
+                self._next_upkeep = time.monotonic() + _UPKEEP_SECONDS
+                self._ledger.forget(self._clock())
+        except (sqlite3.Error, OSError) as error:
+            log.error("the evidence was not written: %s", error)
+        tallies, ledger = self.tallies, self._ledger
+        tallies.segments, tallies.held, tallies.behind = ledger.segments(), ledger.held, ledger.behind()
+
+    @staticmethod
+    def _attempt(work: Callable[..., Any], *arguments: Any) -> Any:
+        """An error of ours has changed nothing and is this job's alone; any other ends the group."""
+        try:
+            return work(*arguments)
+        except LedgerError as error:
+            return error
+
+    def _answer(self, outcomes: Sequence[tuple[_Job, Any]]) -> None:
+        if outcomes and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(_resolve, outcomes)
+
+
+def _resolve(outcomes: Sequence[tuple[_Job, Any]]) -> None:
+    for job, outcome in outcomes:
+        if job.future.done():
+            continue
+        if isinstance(outcome, BaseException):
+            job.future.set_exception(outcome)
+        else:
+            job.future.set_result(outcome)
+
+
+def _mapped(error: BaseException) -> LedgerError:
+    """Errors of SQLite and the system as ours."""
+    match error:
+        case LedgerError():
+            return error
+        case sqlite3.OperationalError() if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+            return DiskFull("the disk is full", remedy="make room; nothing was recorded")
+        case sqlite3.OperationalError() if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
+            # What a file system without room answers where SQLite maps or extends a file.
+            return DiskFull(f"the disk cannot be written: {error}", remedy="make room, or replace the disk")
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFull("the disk is full", remedy="make room; nothing was recorded")
+        case GateError():
+            return LedgerError(f"the evidence could not be summed: {error}")
+        case _:
+            return LedgerError(f"{type(error).__name__}; the ledger's log says more")
