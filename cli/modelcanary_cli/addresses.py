@@ -5,6 +5,8 @@ Called by `run` and `preflight`. Every error names the option and the remedy.
 
 import socket
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 from urllib.parse import urlsplit
 
 from modelcanary_cli.errors import InputError
@@ -27,13 +29,52 @@ class Address:
         return f"http://{Address(reachable, self.port)}"
 
 
-def read_address(option: str, text: str) -> Address:
-    """`HOST:PORT`, `[HOST]:PORT` for IPv6; port 0 becomes a free one."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise InputError(option, f"{text!r} is not HOST:PORT", "use for example 127.0.0.1:8080")
-    address = Address(host.strip("[]"), int(port))
-    return _listenable(option, address)
+class Ports:
+    """Addresses that are held for processes to listen on; a context manager.
+
+    Each is bound and not listened on: a part that binds with SO_REUSEADDR, as servers do, may listen there, now and
+    after a restart, and the system gives the port to no one else meanwhile, such as an outgoing connection.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[socket.socket] = []
+
+    def hold(self, option: str, text: str) -> Address:
+        """`HOST:PORT`, `[HOST]:PORT` for IPv6; port 0 becomes a free one. Raises InputError when it is in use."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not host or not port.isdigit() or int(port) > 65535:
+            raise InputError(option, f"{text!r} is not HOST:PORT", "use for example 127.0.0.1:8080")
+        address = Address(host.strip("[]"), int(port))
+        if port != "0" and any(held.getsockname()[1] == address.port for held in self._held):
+            raise InputError(option, f"port {port} is another option's too", "give each option a port of its own")
+        try:
+            family, kind, protocol, _, where = socket.getaddrinfo(
+                address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            holder = socket.socket(family, kind, protocol)
+            self._held.append(holder)
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind(where)
+        except OSError as error:
+            raise InputError(
+                option,
+                f"cannot listen on {address} ({(error.strerror or str(error)).lower()})",
+                "end what listens there, or choose another port",
+            ) from error
+        return Address(address.host, int(holder.getsockname()[1]))
+
+    def close(self) -> None:
+        for holder in self._held:
+            holder.close()
+        self._held.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def read_url(option: str, text: str) -> str:
@@ -54,22 +95,3 @@ def read_url(option: str, text: str) -> str:
             option, f"{text!r} has more than host and port", "use http://HOST:PORT; paths are the clients' own"
         )
     return Address(parts.hostname, port).url
-
-
-def _listenable(option: str, address: Address) -> Address:
-    """The address, with a port if it had none; raises when nobody could listen there."""
-    try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
-            probe.listen(1)
-            return Address(address.host, int(probe.getsockname()[1]))
-    except OSError as error:
-        raise InputError(
-            option,
-            f"cannot listen on {address} ({(error.strerror or str(error)).lower()})",
-            "end what listens there, or choose another port",
-        ) from error

@@ -13,8 +13,8 @@ from types import FrameType
 import click
 
 from modelcanary_cli import preflight
-from modelcanary_cli.addresses import read_address, read_url
-from modelcanary_cli.errors import ExitCode, InputError
+from modelcanary_cli.addresses import Ports, read_url
+from modelcanary_cli.errors import ExitCode
 from modelcanary_cli.progress import progress
 from modelcanary_cli.session import Options, Session
 from modelcanary_cli.specs import load_spec
@@ -60,29 +60,28 @@ def run(
     """
     loaded = load_spec(spec)
     warnings = preflight.check_spec(loaded)
-    options = Options(
-        loaded=loaded,
-        baseline=read_url("--baseline", baseline),
-        candidate=read_url("--candidate", candidate),
-        listen=read_address("--listen", listen),
-        feedback=read_address("--feedback", feedback),
-        admin=read_address("--admin", admin),
-        report=report_path,
-        keep_serving=keep_serving,
-        new_run=new_run,
-    )
-    if len({options.listen.port, options.feedback.port, options.admin.port}) < 3:
-        raise InputError("--listen", "shares its port with --feedback or --admin", "give each a port of its own")
-    preflight.check_report(report_path)
-    preflight.check_baseline(options.baseline)
-    warnings += preflight.check_candidate(options.candidate)
-    with closing(StateFolder(state)) as folder, closing(progress(machine=as_json)) as show, _stop() as stopping:
-        for warning in warnings:
-            show.warn(warning)
-        try:
-            return Session(options, folder, show, stopping).play()
-        except Interrupted:
-            return ExitCode.UNDECIDED
+    with Ports() as ports:
+        options = Options(
+            loaded=loaded,
+            baseline=read_url("--baseline", baseline),
+            candidate=read_url("--candidate", candidate),
+            listen=ports.hold("--listen", listen),
+            feedback=ports.hold("--feedback", feedback),
+            admin=ports.hold("--admin", admin),
+            report=report_path,
+            keep_serving=keep_serving,
+            new_run=new_run,
+        )
+        preflight.check_report(report_path)
+        preflight.check_baseline(options.baseline)
+        warnings += preflight.check_candidate(options.candidate)
+        with closing(StateFolder(state)) as folder, closing(progress(machine=as_json)) as show, _stop() as stopping:
+            for warning in warnings:
+                show.warn(warning)
+            try:
+                return Session(options, folder, show, stopping).play()
+            except Interrupted:
+                return ExitCode.UNDECIDED
 
 
 @contextmanager

@@ -84,11 +84,10 @@ class Supervisor:
                     f"see {part.log}, which ends: {part.tail()}"
                 )
             part.restarts += 1
-            self._say(
-                f"the {part.name} ended by itself (exit code {part.exit_code}); restarted, once. Its log: {part.log}"
-            )
+            code = part.exit_code
             _end_group(part)
             self._spawn(part)
+            self._say(f"the {part.name} ended by itself (exit code {code}) and was restarted, once; see {part.log}")
             restarted.append(part)
         return restarted
 

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-from modelcanary_cli.addresses import read_address
+from modelcanary_cli.addresses import Ports
 
 SERVER = Path(__file__).with_name("model_server.py")
 #: What is true: the label is 1 with this slope. So 2 is the best model, 1 a fair one, -1 a broken one.
@@ -288,6 +288,11 @@ def test_a_candidate_that_answers_html_is_told(tmp_path: Path) -> None:
         assert run.end(signal.SIGINT) == 2
 
 
+def free_port() -> int:
+    with Ports() as ports:
+        return ports.hold("--port", "127.0.0.1:0").port
+
+
 def refused(folder: Path, *arguments: str, spec: str | None = None) -> str:
     """The one line of a command that is refused."""
     path = folder / "canary.yaml"
@@ -314,17 +319,17 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         port = busy.getsockname()[1]
-        unused = read_address("--baseline", "127.0.0.1:0")
+        unused = f"http://127.0.0.1:{free_port()}"
         good = ["--baseline", baseline, "--candidate", baseline]
         assert f"--listen: cannot listen on 127.0.0.1:{port}" in refused(
             tmp_path, *good, "--listen", f"127.0.0.1:{port}"
         )
         nobody = refused(
             tmp_path,
-            *("--baseline", unused.url, "--candidate", baseline),
+            *("--baseline", unused, "--candidate", baseline),
             *("--listen", "127.0.0.1:0", "--feedback", "127.0.0.1:0"),
         )
-        assert f"--baseline: {unused.url} cannot be reached (connection refused)" in nobody
+        assert f"--baseline: {unused} cannot be reached (connection refused)" in nobody
         assert "http://HOST:PORT" in refused(tmp_path, "--baseline", "model", "--candidate", baseline)
         unknown = SPEC.replace("interval:", "intervall:").replace("MIN_PROMOTE", "1000")
         assert "intervall" in refused(tmp_path, *good, spec=unknown)

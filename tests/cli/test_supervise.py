@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from modelcanary_cli.addresses import read_address
+from modelcanary_cli.addresses import Ports
 from modelcanary_cli.supervise import Interrupted, Part, PartError, Supervisor
 
 TOY = """
@@ -35,8 +35,13 @@ def main():
 """
 
 
+def free_port() -> int:
+    with Ports() as ports:
+        return ports.hold("--port", "127.0.0.1:0").port
+
+
 def toy(folder: Path, mode: str = "serves") -> Part:
-    port = read_address("--port", "127.0.0.1:0").port
+    port = free_port()
     return Part("toy", "toy_part", [mode, str(port)], f"http://127.0.0.1:{port}/", folder / "toy.log")
 
 
@@ -83,7 +88,7 @@ def test_a_part_that_dies_is_restarted_once(place: Path, lock: int) -> None:
         eventually(lambda: part.exit_code is not None)
         assert parts.check() == [part]
         assert httpx.get(part.ready).text != first
-        assert "toy ended by itself (exit code 9); restarted, once" in said[0]
+        assert "toy ended by itself (exit code 9) and was restarted, once" in said[0]
         with pytest.raises(httpx.HTTPError):
             httpx.get(part.ready + "die")
         eventually(lambda: part.exit_code is not None)
@@ -128,7 +133,7 @@ with Supervisor(lock, print, lambda: False) as parts:
 
 
 def test_parts_end_when_their_starter_is_killed(place: Path) -> None:
-    port = read_address("--port", "127.0.0.1:0").port
+    port = free_port()
     starter = subprocess.Popen(
         [sys.executable, "-c", STARTER, str(place), str(port)],
         stdin=subprocess.PIPE,
