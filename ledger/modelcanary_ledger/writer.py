@@ -221,9 +221,9 @@ class Writer:
             more = True
             while more:
                 with self._ledger.transaction(self._clock()) as transaction:
-                    more = transaction.fold(_STEPS_PER_FOLD)
-                    if upkeep:
+                    if upkeep:  # first: what matures is judged by all that is known
                         transaction.learn()
+                    more = transaction.fold(_STEPS_PER_FOLD)
                 if not final:
                     break
             if more:
