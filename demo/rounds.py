@@ -13,7 +13,7 @@ from typing import Any
 
 from demo.errors import DemoError
 from demo.models import Digits
-from demo.processes import Process, free_port
+from demo.processes import Process
 from demo.traffic import Habits, Tally, Traffic
 
 SPEC = Path(__file__).parent / "canary.yaml"
@@ -57,12 +57,11 @@ async def play(this: Round, digits: Digits, baseline: str, candidate: str, out: 
     """Raises DemoError when `modelcanary run` ends without a verdict."""
     report = out / f"{this.model}.html"
     log = out / f"{this.model}.log"
-    ports = [f"127.0.0.1:{free_port()}" for _ in range(2)]
     command = [
         *(sys.executable, "-m", "modelcanary_cli", "run"),
         *("--spec", str(SPEC)),
         *("--baseline", baseline, "--candidate", candidate),
-        *("--listen", ports[0], "--feedback", ports[1]),
+        *("--listen", "127.0.0.1:0", "--feedback", "127.0.0.1:0"),
         *("--state", str(out / f"{this.model}-state"), "--report", str(report)),
         *("--json", "--keep-serving"),
     ]
@@ -97,20 +96,26 @@ async def _lines(process: Process) -> asyncio.StreamReader:
 
 async def _event(events: asyncio.StreamReader, wanted: str, limit: float) -> dict[str, Any]:
     """The next event of that kind; looks and warnings before it are shown. Raises EOFError, TimeoutError."""
+    shown = ""
     async with asyncio.timeout(limit):
         while line := await events.readline():
             event: dict[str, Any] = json.loads(line)
             if event["event"] == wanted:
                 return event
-            _show(event)
+            text = _text(event)
+            if text != shown:
+                print(text, flush=True)
+                shown = text
     raise EOFError
 
 
-def _show(event: dict[str, Any]) -> None:
-    if event["event"] == "look" and event.get("delta") is not None:
-        print(
-            f"  {event['pairs']:6d} pairs, {event['judged']:6d} judged, delta {event['delta']:+.4f} "
-            f"[{event['lower']:+.4f}, {event['upper']:+.4f}]  {event['reason']}: {event['message']}"
-        )
-    elif event["event"] == "warning":
-        print("  warning:", event["message"])
+def _text(event: dict[str, Any]) -> str:
+    if event["event"] != "look":
+        return f"  {event['event']}: {event['message']}"
+    if event["delta"] is None:
+        return f"  {event['reason']}"
+    return (
+        f"  {event['judged']:5d} pairs judged, delta {event['delta']:+.4f}; roll back "
+        f"{event['rollbackEvidence']:.2g} of {event['rollbackThreshold']:.0f}, promote "
+        f"{event['promotionEvidence']:.2g} of {event['promotionThreshold']:.0f}: {event['reason']}"
+    )

@@ -17,6 +17,7 @@ from modelcanary_gate.vocabulary import Outcome, Reason, Role, Verdict
 _RATE_WINDOW = 60.0
 #: Pairs after which it is said that none could be scored.
 _ENOUGH_PAIRS = 20
+_LOST_LOOKS = 3
 
 _REMEDIES: Mapping[str, str] = {
     Outcome.ERROR_STATUS: "the model answers with an error status: try one of the users' requests on it by hand",
@@ -46,6 +47,7 @@ class Watch:
         self.started = 0.0
         self.maturity: float | None = None
         self._warned: set[str] = set()
+        self._lost = 0  # looks in a row at which labels had come and none had joined
 
     @property
     def digest(self) -> str:
@@ -97,7 +99,10 @@ class Watch:
     def warnings(self) -> list[str]:
         """What the user must repair before there can be a verdict; each is told once."""
         found = [warning for role in Role if (warning := self._unscored(role)) is not None]
-        if self.counts.pairs >= _ENOUGH_PAIRS and not self.counts.labelled and self.counts.unmatched:
+        # Labels may be faster than their pairs, which travel in batches: once is no sign.
+        lost = self.counts.pairs >= _ENOUGH_PAIRS and not self.counts.labelled and self.counts.unmatched > 0
+        self._lost = self._lost + 1 if lost else 0
+        if self._lost >= _LOST_LOOKS:
             found.append(
                 f"{self.counts.unmatched} labels came and none matches a pair: a label's id must be the request's "
                 "X-Request-Id, or the id that the answer's header returned"
