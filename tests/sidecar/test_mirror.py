@@ -36,6 +36,7 @@ class Model:
     """A candidate; `answer` None: it never answers."""
 
     answer: bytes | None = b'{"predictions":[[0.5,0.5]]}'
+    pause: float = 0.0
     port: int = 0
     requests: list[tuple[str, bytes]] = field(default_factory=list)
 
@@ -52,6 +53,7 @@ class Model:
                 if self.answer is None:
                     await reader.read(-1)
                     return
+                await asyncio.sleep(self.pause)
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(self.answer), self.answer))
         except (ConnectionError, asyncio.IncompleteReadError):
             return
@@ -304,11 +306,30 @@ def test_complaints_are_logged_seldom_and_counted_all(stub_ledger: Any, caplog: 
 
 def test_at_the_end_all_that_was_captured_is_sent(stub_ledger: Any) -> None:
     async def main() -> None:
-        async with mirror(stub_ledger, IN_RUN) as at:
+        async with mirror(stub_ledger, IN_RUN, Model(pause=0.3)) as at:
             for number in range(50):
                 at.offer(captured(f"req-{number}"))
             at.mirror.stop()
             await until(lambda: len(at.ledger.pairs) == 50)
+
+    asyncio.run(main())
+
+
+def test_at_the_end_what_lies_in_the_socket_is_read(stub_ledger: Any) -> None:
+    async def main() -> None:
+        live, scorer = socket_pair()
+        async with stub_ledger(IN_RUN) as ledger, LedgerClient(ledger.url, "n", "m", None) as client:
+            sender = Sender(client, "pod-1", lambda instructions, asked: None)
+            ending = Mirror(sender, [ScorerEnd(scorer)], Standing(), Tally())
+            ending.hear(replace(IN_RUN, candidate=None), time.monotonic())
+            for number in range(200):
+                request = captured(f"req-{number}", candidate=LiveAnswer(None, 200, 0.1, b"", GOOD))
+                assert LiveEnd(live).offer(request)
+            ending.stop()
+            await ending.run()
+            assert len(ledger.pairs) == 200
+        live.close()
+        scorer.close()
 
     asyncio.run(main())
 

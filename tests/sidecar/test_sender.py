@@ -163,7 +163,8 @@ def test_counts_that_are_refused_do_not_go_round_for_ever(stub_ledger: Any) -> N
             await until(lambda: sender.heartbeats == 1)
             ledger.faults = [response(404)] * 50
             sender.add("run-1", pair(1))
-            await until(lambda: len(ledger.batches) == 2)
+            await until(lambda: len(ledger.batches) == 2 and sender._unsent is None)
+            assert sender.buffer.cut() is None
             sender.add("run-2", pair(2))
             await until(lambda: [batch.run for batch in ledger.batches[2:3]] == ["run-2"])
 

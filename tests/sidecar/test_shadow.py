@@ -149,20 +149,20 @@ def test_the_request_arrives_as_it_was(play: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "body"),
+    ("answer", "body", "kept"),
     [
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", b"abcde"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-Trailer: 1\r\n\r\n", b"ab"),
-        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\n" + OK, b"{}"),
-        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", b"{}"),
-        (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", b"{}"),
-        (OK + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nextra", b"{}"),
-        (OK + b"garbage", b"{}"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", b"abcde", True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-Trailer: 1\r\n\r\n", b"ab", True),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\n" + OK, b"{}", True),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b"", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", b"{}", False),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", b"{}", False),
+        (OK + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nextra", b"{}", False),
+        (OK + b"garbage", b"{}", False),
     ],
     ids=["chunked", "trailers", "interim", "no content", "close", "HTTP/1.0", "a second answer", "extra bytes"],
 )
-def test_framings(play: Any, answer: bytes, body: bytes) -> None:
+def test_framings(play: Any, answer: bytes, body: bytes, kept: bool) -> None:
     async def main() -> None:
         async with candidate(answering(answer)) as model:
             for _ in range(3):  # what is left of one answer never becomes the next one's
@@ -170,6 +170,7 @@ def test_framings(play: Any, answer: bytes, body: bytes) -> None:
                 assert (found.failure, found.body) == (None, body)
                 assert b"Trailer" not in found.headers
                 assert b"Link" not in found.headers
+                assert bool(model.shadow._idle) is kept
 
     play(main())
 
@@ -383,6 +384,39 @@ def test_a_candidate_that_dies_of_a_request_is_asked_twice_at_most(play: Any) ->
     play(main())
 
 
+class Wire(asyncio.Transport):
+    """A transport that goes nowhere: for what no socket does at a chosen moment."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+def test_a_request_is_asked_twice_at_most_on_used_connections_too() -> None:
+    """The second attempt may get a connection that another request has just freed, and that is closed as well."""
+    model = Candidate(1, ShadowLimits())
+    connections = []
+    for _ in range(3):
+        connection = model.shadow._made()
+        connection.connection_made(Wire())
+        connection._served = 1
+        connections.append(connection)
+    first, second, neighbour = connections
+    model.shadow._idle = [neighbour, first]
+    model.offer()
+    assert first.busy
+    first.connection_lost(None)
+    assert model.shadow.queued == 1
+    assert not neighbour.open
+    model.shadow._serve(second)
+    assert second.busy
+    second.connection_lost(None)
+    assert model.answers[1].failure is Outcome.REFUSED
+    assert model.shadow.queued == 0
+
+
 def test_idle_connections_are_closed_before_the_candidate_does(play: Any) -> None:
     async def main() -> None:
         async with candidate(answering(OK), idle=0.1) as model:
@@ -404,7 +438,7 @@ def test_unsolicited_bytes_close_the_connection(play: Any) -> None:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
             await hang(reader, writer)
 
-        async with candidate(handle) as model:
+        async with candidate(handle, idle=60.0) as model:
             await model.ask()
             await until(lambda: model.shadow.connections == 0)
             assert (await model.ask()).body == b"{}"
