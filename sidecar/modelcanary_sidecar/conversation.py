@@ -277,7 +277,7 @@ class Conversation:
         elif exchange.queued:
             self._hold(_MODEL)
         else:
-            self.state.dispatch(exchange)
+            self.state.baseline.dispatch(exchange)
 
     def hold(self) -> None:
         """The model takes no more of the request for now."""
@@ -352,6 +352,8 @@ class Conversation:
             building.abandon()
         if self._waiting or (current is not None and building is not current):
             self._hold(_PIPELINE)
+            if current is not None and current.unsent:
+                self._forward(current)
             return
         self._current = None
         if current is None:

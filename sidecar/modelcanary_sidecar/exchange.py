@@ -56,42 +56,24 @@ OVERLOADED: Final = Failure(NO_ROOM, Outcome.REFUSED)
 class Exchange:
     """What a `ModelConnection` needs of a request, whoever asks. Subclasses say what becomes of the answer."""
 
-    __slots__ = (
-        "activity",
-        "added_head",
-        "answer_body",
-        "answer_headers",
-        "begun",
-        "complete",
-        "connection",
-        "head",
-        "keep_alive",
-        "kept",
-        "queued",
-        "room",
-        "sent",
-        "started",
-        "status",
-        "unsent",
-    )
+    # Not slots but defaults of the class: most exchanges change few of them, and each costs when it is set.
+    sent = 0.0  # when its first byte went to the model
+    keep_alive = True  # with the client: decides what the answer's head says
+    added_head = b""  # a header line that the answer gets: the id that we minted
+    complete = False  # the request has been read to its end
+    connection: ModelConnection | None = None
+    queued = False
+    kept: list[bytes] | bytes | None = b""  # what was sent, for one more try
+    begun = False  # the answer has begun to arrive
+    status = 0
+    answer_headers = b""
+    answer_body: list[bytes] | None = None  # collected for the pair; None: it is not wanted
+    room = 0  # bytes that may still be collected
 
     def __init__(self, head: RequestHead, started: float) -> None:
         self.head = head
-        self.started = started
-        self.sent = 0.0  # when its first byte went to the model
-        self.activity = started  # coarse: when a byte last moved
-        self.keep_alive = True  # with the client: decides what the answer's head says
-        self.added_head = b""  # a header line that the answer gets: the id that we minted
+        self.started = self.activity = started  # activity: when a byte last moved
         self.unsent: list[bytes] = []
-        self.complete = False  # the request has been read to its end
-        self.connection: ModelConnection | None = None
-        self.queued = False
-        self.kept: list[bytes] | None = []  # sent already, for one more try
-        self.begun = False  # the answer has begun to arrive
-        self.status = 0
-        self.answer_headers = b""
-        self.answer_body: list[bytes] | None = None  # collected for the pair; None: it is not wanted
-        self.room = 0  # bytes that may still be collected
 
     def take(self) -> bytes:
         """What is to be sent now."""
@@ -100,16 +82,23 @@ class Exchange:
         self.unsent = []
         kept = self.kept
         if kept is not None:
-            kept.append(data)
-            if len(data) > REPLAY_BYTES or (len(kept) > 1 and sum(map(len, kept)) > REPLAY_BYTES):
-                self.kept = None
+            if not kept and len(data) <= REPLAY_BYTES:
+                self.kept = data
+            else:
+                self._keep_more(data)
         return data
+
+    def _keep_more(self, data: bytes) -> None:
+        kept = self.kept
+        pieces = [*kept, data] if isinstance(kept, list) else [kept or b"", data]
+        self.kept = pieces if sum(map(len, pieces)) <= REPLAY_BYTES else None
 
     def rewind(self) -> bool:
         """Make everything unsent again; False when it is not all there any more."""
-        if self.kept is None or self.begun:
+        kept = self.kept
+        if kept is None or self.begun:
             return False
-        self.unsent = [*self.kept, *self.unsent]
+        self.unsent = [*(kept if isinstance(kept, list) else [kept]), *self.unsent]
         self.kept = None  # one more try, not two
         self.connection = None
         return True
@@ -161,18 +150,19 @@ class Exchange:
 class UserExchange(Exchange):
     """A user's request, answered by the baseline."""
 
-    __slots__ = ("body", "body_size", "conversation", "delivered", "id", "minted", "state", "time")
+    body: list[bytes] | None = None  # collected for the mirrored copy; None: it is not mirrored
+    body_size = 0
+    delivered = False  # the client has got some of the answer
+    id = ""
+    minted = False
+    time = 0.0  # of arrival, since the epoch; set where it is mirrored
 
     def __init__(self, state: LiveState, conversation: Conversation, head: RequestHead, now: float) -> None:
-        super().__init__(head, now)
+        self.head = head
+        self.started = self.activity = now
+        self.unsent = []
         self.state = state
         self.conversation: Conversation | None = conversation
-        self.body: list[bytes] | None = None  # collected for the mirrored copy; None: it is not mirrored
-        self.body_size = 0
-        self.delivered = False  # the client has got some of the answer
-        self.id = ""
-        self.minted = False
-        self.time = 0.0  # of arrival, since the epoch; set where it is mirrored
 
     def capture(self, room: int, wall_time: float) -> None:
         """Collect request and answer for the scorer, as far as there is room for either."""
@@ -216,9 +206,7 @@ class UserExchange(Exchange):
     def finished(self, received: float) -> None:
         state = self.state
         now = state.clock()
-        figures = state.figures
-        figures.duration.observe(now - self.started)
-        figures.added.observe(self.sent - self.started + now - received)
+        state.figures.answered(self.sent - self.started + now - received, now - self.started)
         conversation = self.conversation
         if conversation is not None:
             conversation.answered(self)

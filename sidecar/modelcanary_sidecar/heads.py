@@ -17,8 +17,10 @@ MAX_HEAD: Final = 64 << 10
 MAX_HEADERS: Final = 256
 _MAX_ID: Final = 256
 
-# What is special about a header, by its name in lower case. All else is forwarded as it is.
-_DROPPED, _LENGTH, _CODING, _CONNECTION, _EXPECT, _HOST, _ID, _CE_ID, _CREDENTIAL, _ACCEPT_ENCODING = range(10)
+# What is special about a header, by its name in lower case. All else is forwarded as it is
+# (_PLAIN); what begins with X-ModelCanary- is ours alone.
+_PLAIN, _OURS, _DROPPED, _LENGTH, _CODING, _CONNECTION, _EXPECT = range(7)
+_HOST, _ID, _CE_ID, _CREDENTIAL, _ACCEPT_ENCODING = range(7, 12)
 _SPECIAL: Final = {
     **dict.fromkeys(
         (
@@ -45,7 +47,8 @@ _SPECIAL: Final = {
 }
 #: What a `Connection` header may not name: it would change where the request goes or how it is framed.
 _NOT_BY_CONNECTION: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection"})
-_OURS: Final = b"x-modelcanary-"
+_OUR_PREFIX: Final = b"x-modelcanary-"
+_REMEMBERED: Final = 512  # names of headers
 _ID_TEXT: Final = re.compile(rb"[\x21-\x7e\x80-\xff](?:[\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
 
 
@@ -75,48 +78,63 @@ VERSION_NOT_SUPPORTED: Final = Refusal(505, "HTTP Version Not Supported")
 
 
 class Names:
-    """The special headers, with the one that carries ids: instructions may name another."""
+    """What is special about a header, by its name as it was sent.
 
-    __slots__ = ("id_header", "kinds")
+    Clients send the same few names over and over, so a name is looked at once and remembered. Instructions
+    may say which header carries ids.
+    """
+
+    __slots__ = ("_special", "id_header", "known")
 
     def __init__(self, id_header: str) -> None:
+        self.known: dict[bytes, int] = {}
         self.id_header = id_header.encode("latin-1", "replace")
-        self.kinds = {**_SPECIAL}
+        self._special = {**_SPECIAL}
         # A header that has a meaning of its own cannot carry ids as well; Ce-Id may.
-        if self.kinds.get(self.id_header.lower(), _CE_ID) == _CE_ID:
-            self.kinds[self.id_header.lower()] = _ID
+        if self._special.get(self.id_header.lower(), _CE_ID) == _CE_ID:
+            self._special[self.id_header.lower()] = _ID
+
+    def learn(self, name: bytes) -> int:
+        lower = name.lower()
+        kind = self._special.get(lower, _OURS if lower.startswith(_OUR_PREFIX) else _PLAIN)
+        if len(self.known) < _REMEMBERED:
+            self.known[name] = kind
+        return kind
 
 
 @dataclass(slots=True)  # not frozen: one is made for each request, and a frozen one costs three times as much
 class RequestHead:
-    """A request's head as it is sent on, without its framing."""
+    """A request's head as it is sent on."""
 
     method: bytes
     target: bytes
-    lines: list[bytes]  # `name: value\r\n`, in the order that they came
+    #: Request line, header lines and framing in pieces, because joining once is cheaper than formatting each
+    #: line: four for the request line, four for each header, one for the framing.
+    pieces: list[bytes]
     chunked: bool
-    length: bytes | None
     expects: bool  # Expect: 100-continue
     http10: bool
     id: bytes | None  # the client's, None when it sent none
-    private: list[int] | None  # indices of lines that a mirrored copy has not: credentials
-    encodings: int  # index of the line Accept-Encoding, or -1
+    private: list[int] | None  # where lines begin that a mirrored copy has not: credentials
+    encodings: int  # where Accept-Encoding begins, or -1
+
+    def add(self, line: bytes) -> None:
+        """A header line of ours."""
+        self.pieces[-1:-1] = (line, b"", b"", b"")
 
     def to_model(self) -> bytes:
         """The head as the model gets it."""
-        if self.chunked:
-            framing = b"transfer-encoding: chunked\r\n\r\n"
-        elif self.length is not None:
-            framing = b"content-length: " + self.length + b"\r\n\r\n"
-        else:
-            framing = b"\r\n"
-        return b"%b %b HTTP/1.1\r\n%b%b" % (self.method, self.target, b"".join(self.lines), framing)
+        return b"".join(self.pieces)
 
     def to_mirror(self, forward_credentials: bool) -> bytes:
         """The header lines of the mirrored copy; its sender frames it."""
         left_out = set(() if forward_credentials or self.private is None else self.private)
         left_out.add(self.encodings)
-        lines = [line for index, line in enumerate(self.lines) if index not in left_out]
+        pieces = self.pieces
+        lines: list[bytes] = []
+        for start in range(4, len(pieces) - 1, 4):
+            if start not in left_out:
+                lines += pieces[start : start + 4]
         lines.append(b"accept-encoding: identity\r\nX-ModelCanary-Shadow: 1\r\n")
         return b"".join(lines)
 
@@ -127,22 +145,23 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
     """What to send on, or why not. `authority` stands in for a Host that HTTP/1.0 may leave out."""
     if len(headers) > MAX_HEADERS:
         return HEAD_TOO_LARGE
-    lines: list[bytes] = []
-    kinds = names.kinds
+    pieces = [method, b" ", target, b" HTTP/1.1\r\n"]
+    known = names.known
     length = coding = connection = client_id = ce_id = host = None
     expects = False
     private: list[int] | None = None
     encodings = -1
     for name, value in headers:
-        lower = name.lower()
-        kind = kinds.get(lower)
+        kind = known.get(name)
         if kind is None:
-            if lower.startswith(_OURS):
-                continue
-        elif kind == _LENGTH:
+            kind = names.learn(name)
+        if not kind:  # _PLAIN
+            pieces += (name, b": ", value, b"\r\n")
+            continue
+        if kind == _LENGTH:
             length = value.strip()
             continue
-        elif kind == _HOST:
+        if kind == _HOST:
             if host is not None:
                 return BAD_REQUEST
             host = value
@@ -156,12 +175,12 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
             connection = value.lower() if connection is None else connection + b"," + value.lower()
             continue
         elif kind == _CREDENTIAL:
-            private = [len(lines)] if private is None else [*private, len(lines)]
+            private = [*(private or ()), len(pieces)]
         elif kind == _ACCEPT_ENCODING:
-            if encodings >= 0:  # one line, so that one index finds it
-                lines[encodings] = lines[encodings][:-2] + b", " + value + b"\r\n"
+            if encodings >= 0:  # one line, so that one place finds it
+                pieces[encodings + 2] += b", " + value
                 continue
-            encodings = len(lines)
+            encodings = len(pieces)
         elif kind == _CODING:
             if coding is not None or value.lower() != b"chunked":
                 return NOT_IMPLEMENTED
@@ -172,9 +191,9 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
                 return BAD_REQUEST
             expects = True
             continue
-        else:
+        else:  # _OURS, _DROPPED
             continue
-        lines.append(b"%b: %b\r\n" % (name, value))
+        pieces += (name, b": ", value, b"\r\n")
     if connection is not None and connection not in (b"close", b"keep-alive"):
         named = {token.strip() for token in connection.split(b",")} - _NOT_BY_CONNECTION
         rest = [(name, value) for name, value in headers if name.lower() not in named]
@@ -188,22 +207,25 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
             return BAD_REQUEST
         if host is None:
             host = authority
-            lines.append(b"Host: %b\r\n" % authority)
+            pieces += (b"Host", b": ", authority, b"\r\n")
     if not host or method == b"CONNECT":
-        return BAD_REQUEST
-    if length is not None and (coding is not None or not length.isdigit()):
         return BAD_REQUEST
     if target[:1] != b"/" or b"#" in target:
         origin = _origin_form(target, host, method)
         if origin is None:
             return BAD_REQUEST
-        target = origin
+        pieces[2] = target = origin
+    if length is not None:
+        if coding is not None or not length.isdigit():
+            return BAD_REQUEST
+        pieces.append(b"content-length: %b\r\n\r\n" % length)
+    else:
+        pieces.append(b"\r\n" if coding is None else b"transfer-encoding: chunked\r\n\r\n")
     return RequestHead(
         method,
         target,
-        lines,
+        pieces,
         coding is not None,
-        length,
         expects and not http10,
         http10,
         client_id or ce_id,
@@ -237,34 +259,42 @@ def id_text(value: bytes) -> str | None:
         return value.decode("latin-1")
 
 
-def answer_lines(headers: Headers, names: Names, minted: bool) -> tuple[list[bytes], bytes | None, list[bytes]] | None:
-    """Of an answer: its end-to-end lines, its Content-Length, and its transfer codings. None: refuse it.
+def answer_pieces(headers: Headers, names: Names, minted: bool) -> tuple[list[bytes], bytes | None, bool] | None:
+    """Of an answer: its end-to-end header lines in pieces, its Content-Length, and whether it is chunked.
 
-    With an id that we minted, the model's own header of that name is left out: labels come with ours.
+    None: it is refused. With an id that we minted, the model's own header of that name is left out: labels come with ours.
     """
-    lines: list[bytes] = []
-    kinds = names.kinds
+    pieces: list[bytes] = []
+    known = names.known
     length: bytes | None = None
-    codings: list[bytes] = []
+    chunked = False
     connection: bytes | None = None
     for name, value in headers:
-        kind = kinds.get(name.lower())
-        if kind is not None:
+        kind = known.get(name)
+        if kind is None:
+            kind = names.learn(name)
+        if kind:
             if kind == _LENGTH:
                 length = value.strip()
                 if not length.isdigit():
                     return None
                 continue
             if kind == _CODING:
-                codings.append(value.lower())
+                if chunked or value.lower() != b"chunked":
+                    return None
+                chunked = True
                 continue
             if kind == _CONNECTION:
                 connection = value.lower() if connection is None else connection + b"," + value.lower()
                 continue
             if kind == _DROPPED or (kind == _ID and minted):
                 continue
-        lines.append(b"%b: %b\r\n" % (name, value))
+        pieces += (name, b": ", value, b"\r\n")
+    if chunked and length is not None:
+        return None
     if connection is not None and connection not in (b"close", b"keep-alive"):
         named = {token.strip() for token in connection.split(b",")} - _NOT_BY_CONNECTION
-        lines = [line for line in lines if line.partition(b":")[0].lower() not in named]
-    return lines, length, codings
+        rest = [(name, value) for name, value in headers if name.lower() not in named]
+        if len(rest) < len(headers):
+            return answer_pieces(rest, names, minted)
+    return pieces, length, chunked

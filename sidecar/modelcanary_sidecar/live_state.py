@@ -92,7 +92,7 @@ class LiveState:
         exchange.id = id = f"{milliseconds:012x}{self._unique}{self._minted:012x}"
         exchange.minted = True
         exchange.added_head = line = b"%b: %b\r\n" % (self.names.id_header, id.encode())
-        head.lines.append(line)
+        head.add(line)
 
     def _choose(self, exchange: UserExchange, head: RequestHead) -> None:
         """Capture it, or count why not."""
@@ -113,9 +113,6 @@ class LiveState:
             self.figures.drop(Drop.SHED)
         else:
             exchange.capture(self.max_body, self._wall_clock())
-
-    def dispatch(self, exchange: UserExchange) -> None:
-        self.baseline.dispatch(exchange)
 
     def offer(self, exchange: UserExchange, baseline: LiveAnswer, candidate: LiveAnswer | None = None) -> None:
         """Hand a captured exchange to the scorer, after the user has the answer."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import httptools
 
 from modelcanary_sidecar.exchange import BROKE_OFF, IDEMPOTENT, MALFORMED, Exchange, Failure, Port
-from modelcanary_sidecar.heads import MAX_HEAD, MAX_HEADERS, answer_lines
+from modelcanary_sidecar.heads import MAX_HEAD, MAX_HEADERS, answer_pieces
 
 if TYPE_CHECKING:
     from modelcanary_sidecar.pool import Pool
@@ -79,7 +79,9 @@ class ModelConnection:
         self._finished = self._in_body = self._until_close = self._bodiless = False
         self._barren = 0
         self.before = self.written
-        self.forward()
+        data = exchange.take()
+        self.written += len(data)
+        self.port.write(data)
 
     def forward(self) -> None:
         """Send what the exchange has for the model."""
@@ -236,43 +238,44 @@ class ModelConnection:
             return  # we have answered Expect ourselves
         self._in_body = True
         self._keep = parser.should_keep_alive()  # it says False once the message is complete
-        read = answer_lines(self._headers, self.pool.names, bool(exchange.added_head))
+        read = answer_pieces(self._headers, self.pool.names, bool(exchange.added_head))
         if read is None or len(self._headers) > MAX_HEADERS:
             raise ValueError("an answer's head that is not forwarded")
-        lines, length, codings = read
-        if codings and (codings != [b"chunked"] or length is not None):
-            raise ValueError("an answer's transfer coding that is not forwarded")
-        head = exchange.head
+        pieces, length, chunked = read
         if exchange.answer_body is not None:
-            exchange.answer_headers = b"".join(lines)
+            exchange.answer_headers = b"".join(pieces)
         exchange.status = status
-        self._frame(exchange, lines, status, length, bool(codings))
+        out = self._out
+        out.append(b"HTTP/1.1 %d %b\r\n" % (status, self._reason))
+        out += pieces
+        if length is not None and exchange.head.method != b"HEAD" and status not in _NO_BODY:
+            self._chunked = False
+            out += (b"content-length: ", length, b"\r\n")
+        else:
+            self._frame(exchange, status, length, chunked)
         if exchange.added_head:
-            lines.append(exchange.added_head)
+            out.append(exchange.added_head)
         if not exchange.keep_alive or self.pool.draining:
             exchange.keep_alive = False
-            lines.append(b"connection: close\r\n\r\n")
+            out.append(b"connection: close\r\n\r\n")
         else:
-            lines.append(b"connection: keep-alive\r\n\r\n" if head.http10 else b"\r\n")
-        self._out.append(b"HTTP/1.1 %d %b\r\n%b" % (status, self._reason, b"".join(lines)))
+            out.append(b"connection: keep-alive\r\n\r\n" if exchange.head.http10 else b"\r\n")
 
-    def _frame(self, exchange: Exchange, lines: list[bytes], status: int, length: bytes | None, chunked: bool) -> None:
-        """Say where the answer ends, in our own words."""
+    def _frame(self, exchange: Exchange, status: int, length: bytes | None, chunked: bool) -> None:
+        """Say where an answer ends that has no body, or a body of unknown length."""
         self._chunked = False
         if exchange.head.method == b"HEAD" or status in _NO_BODY:
             if length is not None and status != 204:
-                lines.append(b"content-length: " + length + b"\r\n")
+                self._out += (b"content-length: ", length, b"\r\n")
             if exchange.head.method == b"HEAD":
                 self._bodiless = self._finished = True  # llhttp would wait for a body
-        elif length is not None:
-            lines.append(b"content-length: " + length + b"\r\n")
+            return
+        self._until_close = not chunked
+        if exchange.head.http10:
+            exchange.keep_alive = False
         else:
-            self._until_close = not chunked
-            if exchange.head.http10:
-                exchange.keep_alive = False
-            else:
-                lines.append(b"transfer-encoding: chunked\r\n")
-                self._chunked = True
+            self._out.append(b"transfer-encoding: chunked\r\n")
+            self._chunked = True
 
     def on_body(self, piece: bytes) -> None:
         exchange = self.exchange

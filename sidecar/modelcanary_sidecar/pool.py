@@ -107,7 +107,7 @@ class Pool:
         self._open_if_needed()
 
     def released(self, connection: ModelConnection, now: float) -> None:
-        exchange = self._next_waiting()
+        exchange = self._next_waiting() if self._waiting else None
         if exchange is None:
             connection.idle_since = now
             self._free.append(connection)

@@ -1,0 +1,221 @@
+"""What is handed to the scorer, and when not."""
+
+from dataclasses import replace
+
+import pytest
+
+from modelcanary_gate.protocol import Instructions
+from modelcanary_gate.sampling import position
+from modelcanary_gate.vocabulary import Outcome
+from modelcanary_sidecar.capture import LiveAnswer
+from modelcanary_sidecar.channel import News
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def ask(stage, message: bytes, answer: bytes = OK):
+    client = stage.client()
+    client.sends(message)
+    stage.open()
+    model = next(model for model in stage.models if model.connection.exchange is not None)
+    stage.now += 0.25
+    model.sends(answer)
+    return client
+
+
+def test_a_pair_holds_what_the_candidate_is_to_be_asked_and_what_the_baseline_said(stage, request_of) -> None:
+    stage.mirror()
+    ask(
+        stage,
+        request_of(
+            "/infer?a=1",
+            b'{"x": 1}',
+            "Authorization: Bearer secret",
+            "Cookie: c",
+            "Accept-Encoding: gzip",
+            "accept-encoding: br",
+            "X-Kept: 1",
+        ),
+    )
+    (captured,) = stage.captured
+    assert captured.id == "q0"
+    assert not captured.minted
+    assert captured.run == "r1"
+    assert captured.time == 1.7e9 + 1000.0
+    assert (captured.method, captured.target) == (b"POST", b"/infer?a=1")
+    assert captured.body == b'{"x": 1}'
+    assert captured.headers == (
+        b"Host: fraud\r\nX-Request-Id: q0\r\nX-Kept: 1\r\naccept-encoding: identity\r\nX-ModelCanary-Shadow: 1\r\n"
+    )
+    assert captured.baseline == LiveAnswer(None, 200, 0.25, b"Content-Type: application/json\r\n", b"{}")
+    assert captured.candidate is None
+
+
+def test_the_user_gets_the_answer_first(stage, request_of) -> None:
+    stage.mirror()
+    got_at_offer = []
+    client = stage.client()
+    stage.state._offer = lambda captured: not got_at_offer.append(client.port.written)
+    client.sends(request_of())
+    stage.open()
+    stage.models[0].sends(OK)
+    assert got_at_offer[0].endswith(b"{}")
+
+
+def test_credentials_are_forwarded_where_the_user_says_so(stage, request_of) -> None:
+    stage.mirror(forwardCredentials=True)
+    ask(stage, request_of("/x", b"{}", "Authorization: Bearer secret", "Cookie: c"))
+    assert b"Authorization: Bearer secret\r\nCookie: c\r\n" in stage.captured[0].headers
+
+
+def test_a_minted_id_goes_to_both_models(stage, request_of) -> None:
+    stage.mirror()
+    client = ask(stage, request_of(id=False))
+    (captured,) = stage.captured
+    assert captured.minted
+    assert f"X-Request-Id: {captured.id}\r\n".encode() in captured.headers
+    assert f"X-Request-Id: {captured.id}\r\n".encode() in client.gets()
+
+
+@pytest.mark.parametrize(
+    ("headers", "id", "minted"),
+    [
+        (["X-Request-Id: a", "Ce-Id: b"], "a", False),
+        (["Ce-Id: b"], "b", False),
+        (["X-Request-Id:", "Ce-Id: b"], "b", False),
+        (["x-request-id: caf\u00e9"], "caf\u00e9", False),
+    ],
+)
+def test_the_id_is_the_id_headers_else_ce_id(stage, request_of, headers: list[str], id: str, minted: bool) -> None:
+    stage.mirror()
+    ask(stage, request_of("/x", b"", *headers, id=False))
+    assert (stage.captured[0].id, stage.captured[0].minted) == (id, minted)
+
+
+def test_instructions_may_name_another_id_header(stage, request_of) -> None:
+    stage.mirror(idHeader="X-Trace")
+    ask(stage, request_of("/x", b"", "x-trace: t1"))
+    assert stage.captured[0].id == "t1"
+    client = ask(stage, request_of("/x", b""))
+    assert b"X-Trace: " in client.gets()
+
+
+def test_an_id_that_cannot_be_one_is_served_and_counted(stage, request_of) -> None:
+    stage.mirror()
+    client = ask(stage, request_of("/x", b"", "X-Request-Id: " + "a" * 300, id=False))
+    assert client.gets().startswith(b"HTTP/1.1 200 ")
+    assert stage.captured == []
+    assert stage.state.figures.dropped == {"id": 1}
+
+
+def test_nothing_is_captured_without_instructions(stage, request_of) -> None:
+    ask(stage, request_of())
+    stage.mirror(run="")
+    ask(stage, request_of())
+    assert stage.captured == []
+    assert stage.state.figures.dropped == {}
+
+
+def test_only_posts_to_the_listed_paths_are_captured(stage, request_of) -> None:
+    stage.mirror(paths=["/infer"])
+    for target, method in [("/infer", "POST"), ("/infer?x=1", "POST"), ("/infer/2", "POST"), ("/infer", "PUT")]:
+        ask(stage, request_of(target, method=method))
+    assert [captured.target for captured in stage.captured] == [b"/infer", b"/infer?x=1"]
+
+
+def test_the_share_is_chosen_by_the_hash_of_the_id(stage, request_of) -> None:
+    stage.mirror(share=0.3)
+    client = stage.client()
+    for n in range(300):
+        client.sends(request_of("/x", b"", f"X-Request-Id: id-{n}", id=False))
+        stage.open()
+        stage.models[0].sends(OK)
+    expected = [f"id-{n}" for n in range(300) if position(f"id-{n}") < 0.3]
+    assert [captured.id for captured in stage.captured] == expected
+    assert 60 < len(expected) < 120
+    assert stage.state.figures.dropped == {}
+
+
+def test_what_is_too_large_is_served_and_not_captured(stage, request_of) -> None:
+    stage.mirror(maxBodyBytes=1000)
+    ask(stage, request_of("/x", bytes(1001)))
+    client = ask(stage, request_of(), b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n" + bytes(1001))
+    assert client.gets().endswith(bytes(1001))
+    ask(stage, request_of("/x", bytes(1000)), b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + bytes(1000))
+    assert len(stage.captured) == 1
+    assert stage.state.figures.dropped == {"tooLarge": 2}
+
+
+def test_what_the_channel_has_no_room_for_is_counted(stage, request_of) -> None:
+    stage.mirror()
+    stage.room = False
+    client = ask(stage, request_of())
+    assert client.gets().startswith(b"HTTP/1.1 200 ")
+    assert stage.state.figures.dropped == {"queue": 1}
+    assert stage.state.figures.captured == 0
+
+
+def test_nothing_is_captured_while_the_scorer_sheds_or_is_silent(stage, request_of) -> None:
+    news = News(Instructions(1, "r", "http://c", 1.0), stage.now, shedding=True)
+    stage.state.hear(news)
+    ask(stage, request_of())
+    assert stage.captured == []
+    assert stage.state.figures.dropped == {"shed": 1}
+    stage.state.hear(replace(news, shedding=False))
+    ask(stage, request_of())
+    assert len(stage.captured) == 1
+    stage.passes(6.0)
+    ask(stage, request_of())
+    assert len(stage.captured) == 1
+
+
+def test_what_the_baseline_fails_to_answer_is_a_pair_too(make_stage, request_of) -> None:
+    stage = make_stage(answer_time=10.0)
+    stage.mirror()
+    ask(stage, request_of(), b"HTTP/1.1 500 Oops\r\nContent-Length: 2\r\n\r\nno")
+    ask(stage, request_of(), b"garbage")
+    client = stage.client()
+    client.sends(request_of())
+    stage.open()
+    stage.passes(11.0)
+    assert client.gets().startswith(b"HTTP/1.1 504 ")
+    assert [captured.baseline.failure for captured in stage.captured] == [
+        None,
+        Outcome.UNDECODABLE,
+        Outcome.TIMEOUT,
+    ]
+    assert [captured.baseline.status for captured in stage.captured] == [500, 0, 0]
+
+
+def test_what_the_model_never_got_is_no_pair(stage, request_of) -> None:
+    stage.mirror()
+    client = stage.client()
+    client.sends(request_of())
+    stage.refuse()
+    assert client.gets().startswith(b"HTTP/1.1 502 ")
+    assert stage.captured == []
+    assert stage.state.figures.dropped == {"notSent": 1}
+
+
+def test_a_client_that_leaves_takes_its_pair_with_it(stage, request_of) -> None:
+    stage.mirror()
+    client = stage.client()
+    client.sends(request_of())
+    stage.open()
+    client.leaves()
+    stage.models[0].closes()
+    assert stage.captured == []
+    assert stage.state.figures.dropped == {"clientLeft": 1}
+
+
+def test_bodies_are_captured_without_their_chunks(stage) -> None:
+    stage.mirror()
+    ask(
+        stage,
+        b"POST /x HTTP/1.1\r\nHost: a\r\nX-Request-Id: i\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"2\r\n{}\r\n1\r\n \r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[\r\n1\r\n]\r\n0\r\n\r\n",
+    )
+    (captured,) = stage.captured
+    assert (captured.body, captured.baseline.body) == (b"{} ", b"[]")
+    assert b"ncoding: chunked" not in captured.headers + captured.baseline.headers
