@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,9 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(1200)]
 
 
-def start(out: Path, mark: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def demo(out: Path, mark: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
         [sys.executable, "-m", "demo", str(out)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -25,6 +28,11 @@ def start(out: Path, mark: str) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "MODELCANARY_TEST": mark, "PYTHONUNBUFFERED": "1"},
     )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=90)
 
 
 def started_by(mark: str) -> list[str]:
@@ -41,8 +49,8 @@ def started_by(mark: str) -> list[str]:
 
 def test_both_verdicts_are_right_and_no_user_saw_a_failure(tmp_path: Path) -> None:
     mark = str(uuid.uuid4())
-    process = start(tmp_path / "out", mark)
-    said, _ = process.communicate()
+    with demo(tmp_path / "out", mark) as process:
+        said, _ = process.communicate()
     assert process.returncode == 0, said
     assert re.search(r"verdict +RollBack \(LossRegression\) +Promote \(CandidateNoWorse\)", said), said
     assert re.search(r"  failed +0 +0\n", said), said
@@ -54,21 +62,21 @@ def test_both_verdicts_are_right_and_no_user_saw_a_failure(tmp_path: Path) -> No
 
 def test_an_interrupt_ends_everything(tmp_path: Path) -> None:
     mark = str(uuid.uuid4())
-    process = start(tmp_path / "out", mark)
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if "pairs," in line:  # a look: servers, ledger, sidecar and users are all there
-            break
-    else:
-        pytest.fail("".join(lines))
-    assert len(started_by(mark)) >= 5
-    process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=90)
-    assert process.returncode == 130, rest
-    assert "Traceback" not in rest
-    deadline = time.monotonic() + 5
-    while started_by(mark) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert started_by(mark) == []
+    with demo(tmp_path / "out", mark) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "pairs judged" in line:  # a look: servers, ledger, sidecar and users are all there
+                break
+        else:
+            pytest.fail("".join(lines))
+        assert len(started_by(mark)) >= 5
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=90)
+        assert process.returncode == 130, rest
+        assert "Traceback" not in rest
+        deadline = time.monotonic() + 5
+        while started_by(mark) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert started_by(mark) == []
