@@ -56,8 +56,12 @@ async def scorer(url: str, *before: str) -> AsyncIterator[tuple[asyncio.subproce
     end.close()
     at = LiveEnd(live)
     try:
-        news: list[News] = []
-        await until(lambda: (found := at.receive()) and (news.append(found) or found.instructions == IN_RUN))
+
+        def told() -> bool:
+            found: News | None = at.receive()
+            return found is not None and found.instructions == IN_RUN
+
+        await until(told)
         yield process, at
     finally:
         if process.returncode is None:
