@@ -266,6 +266,8 @@ class Conversation:
             exchange.unsent.append(b"0\r\n\r\n")
         exchange.complete = True
         self._building = None
+        if exchange.body is not None:
+            exchange.request_complete()
 
     # -- towards the model
 

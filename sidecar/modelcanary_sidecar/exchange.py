@@ -16,6 +16,7 @@ from modelcanary_sidecar.figures import Drop
 from modelcanary_sidecar.heads import BAD_GATEWAY, GATEWAY_TIMEOUT, NO_ROOM, Refusal, RequestHead
 
 if TYPE_CHECKING:
+    from modelcanary_sidecar.canary import Canary
     from modelcanary_sidecar.conversation import Conversation
     from modelcanary_sidecar.live_state import LiveState
     from modelcanary_sidecar.model_connection import ModelConnection
@@ -148,10 +149,11 @@ class Exchange:
 
 
 class UserExchange(Exchange):
-    """A user's request, answered by the baseline."""
+    """A user's request, answered by the baseline; under a canary weight, perhaps by the candidate."""
 
     body: list[bytes] | None = None  # collected for the mirrored copy; None: it is not mirrored
     body_size = 0
+    canary: Canary | None = None
     delivered = False  # the client has got some of the answer
     id = ""
     minted = False
@@ -163,6 +165,8 @@ class UserExchange(Exchange):
         self.unsent = []
         self.state = state
         self.conversation: Conversation | None = conversation
+
+    # -- the request, as the conversation reads it
 
     def capture(self, room: int, wall_time: float) -> None:
         """Collect request and answer for the scorer, as far as there is room for either."""
@@ -177,9 +181,14 @@ class UserExchange(Exchange):
             return
         self.body_size += len(piece)
         if self.body_size > self.state.max_body:
-            self.forget(Drop.TOO_LARGE)
+            self.outgrown()
         else:
             body.append(piece)
+
+    def request_complete(self) -> None:
+        """Of a captured request: nothing more of it will come."""
+        if self.canary is not None:
+            self.canary.ask()
 
     def forget(self, reason: Drop) -> None:
         """It is not mirrored after all."""
@@ -187,23 +196,32 @@ class UserExchange(Exchange):
             self.body = self.answer_body = None
             self.state.figures.drop(reason)
 
-    def wants_answer(self) -> bool:
-        return self.conversation is not None
-
     def abandon(self) -> None:
         """The client has left: nobody waits for the answer, so the model need not make it."""
         self.conversation = None
+        if self.canary is not None:
+            self.canary.abandon()
         self.forget(Drop.CLIENT_LEFT)
         if self.connection is not None:
             self.connection.abort()
 
+    # -- what the connection to the baseline tells
+
+    def wants_answer(self) -> bool:
+        return self.conversation is not None or (self.canary is not None and self.body is not None)
+
     def deliver(self, data: bytes) -> None:
+        if self.canary is not None and not self.canary.passes(data):
+            return
         conversation = self.conversation
         if conversation is not None:
             self.delivered = True
             conversation.port.write(data)
 
     def finished(self, received: float) -> None:
+        if self.canary is not None:
+            self.canary.baseline_answered(self.answer(received - self.sent), None)
+            return
         state = self.state
         now = state.clock()
         state.figures.answered(self.sent - self.started + now - received, now - self.started)
@@ -214,19 +232,43 @@ class UserExchange(Exchange):
             state.offer(self, self.answer(received - self.sent))
 
     def failed(self, failure: Failure) -> None:
-        conversation = self.conversation
-        if conversation is not None:
-            self.conversation = None
-            conversation.unanswered(self, failure.refusal)
+        waited = self.state.clock() - (self.sent or self.started)
+        if self.canary is not None:
+            self.canary.baseline_answered(self.answer(waited, failure.outcome), failure)
+            return
+        self.end_of_answer(failure)
         if self.body is not None:
             if self.complete and self.sent:
-                waited = self.state.clock() - self.sent
                 self.state.offer(self, self.answer(waited, failure.outcome))
             else:
                 self.forget(Drop.NOT_SENT)
 
     def outgrown(self) -> None:
         self.forget(Drop.TOO_LARGE)
+        if self.canary is not None:
+            self.canary.outgrown()
+
+    # -- what becomes of the answer
+
+    def end_of_answer(self, failure: Failure | None) -> None:
+        """Nothing more of the answer will come to the client."""
+        conversation, self.conversation = self.conversation, None
+        if conversation is None:
+            return
+        if failure is not None:
+            conversation.unanswered(self, failure.refusal)
+            return
+        now = self.state.clock()
+        self.state.figures.answered(self.sent - self.started, now - self.started)
+        conversation.answered(self)
+
+    def deliver_from_candidate(self, data: bytes) -> None:
+        """The candidate's answer, whole. The baseline's is still awaited, for the pair."""
+        conversation = self.conversation
+        if conversation is not None:
+            self.delivered = True
+            conversation.port.write(data)
+            self.end_of_answer(None)
 
     def hold_answer(self) -> None:
         """The client does not read."""

@@ -128,15 +128,28 @@ class RequestHead:
 
     def to_mirror(self, forward_credentials: bool) -> bytes:
         """The header lines of the mirrored copy; its sender frames it."""
-        left_out = set(() if forward_credentials or self.private is None else self.private)
-        left_out.add(self.encodings)
+        lines = self._lines(forward_credentials, self.encodings)
+        lines.append(b"accept-encoding: identity\r\nX-ModelCanary-Shadow: 1\r\n")
+        return b"".join(lines)
+
+    def to_candidate(self, forward_credentials: bool, length: int) -> bytes:
+        """The head as the candidate gets it where it answers a user: framed for a body that is whole."""
+        lines = self._lines(forward_credentials, -1)
+        return b"%b %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n" % (
+            self.method,
+            self.target,
+            b"".join(lines),
+            length,
+        )
+
+    def _lines(self, forward_credentials: bool, left_out: int) -> list[bytes]:
+        private = () if forward_credentials or self.private is None else self.private
         pieces = self.pieces
         lines: list[bytes] = []
         for start in range(4, len(pieces) - 1, 4):
-            if start not in left_out:
+            if start != left_out and start not in private:
                 lines += pieces[start : start + 4]
-        lines.append(b"accept-encoding: identity\r\nX-ModelCanary-Shadow: 1\r\n")
-        return b"".join(lines)
+        return lines
 
 
 def read_request(  # noqa: PLR0915 - one pass over the headers of every request, without calls
@@ -262,7 +275,8 @@ def id_text(value: bytes) -> str | None:
 def answer_pieces(headers: Headers, names: Names, minted: bool) -> tuple[list[bytes], bytes | None, bool] | None:
     """Of an answer: its end-to-end header lines in pieces, its Content-Length, and whether it is chunked.
 
-    None: it is refused. With an id that we minted, the model's own header of that name is left out: labels come with ours.
+    None: it is refused. With an id that we minted, the model's own header of that name is left out: labels
+    come with ours.
     """
     pieces: list[bytes] = []
     known = names.known

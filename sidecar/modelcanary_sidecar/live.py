@@ -59,15 +59,15 @@ class LiveProcess:
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
             limits = settings.limits
-            connector = Connector(tasks, settings.upstream, limits.connect_time)
             self._splices = Splices(tasks, settings.upstream, limits.connect_time)
             self._state = state = LiveState(
-                connect=connector,
+                connect=lambda address: Connector(tasks, address, limits.connect_time),
                 clock=time.monotonic,
                 wall_clock=time.time,
                 offer=self._scorer.offer,
                 pass_through=self._pass_through,
-                authority=str(settings.upstream),
+                later=loop.call_later,
+                model=settings.upstream,
                 limits=limits,
                 workers=settings.workers,
             )
@@ -84,7 +84,7 @@ class LiveProcess:
             loop.remove_reader(self._scorer.fileno())
             if admin is not None:
                 admin.close()
-            state.baseline.close()
+            state.close()
             self._splices.close()
 
     def _admin(self) -> Admin:

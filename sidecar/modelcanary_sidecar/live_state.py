@@ -6,23 +6,30 @@ open connections and a way to offer what was captured. It must not know an event
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from modelcanary_gate.protocol import Instructions
+from modelcanary_gate.sampling import position
+from modelcanary_sidecar.canary import Canary
 from modelcanary_sidecar.capture import Captured, LiveAnswer
 from modelcanary_sidecar.channel import News
+from modelcanary_sidecar.errors import SettingsError
 from modelcanary_sidecar.exchange import Exchange, Port, UserExchange
 from modelcanary_sidecar.figures import Drop, Figures
 from modelcanary_sidecar.heads import Names, RequestHead, id_text
 from modelcanary_sidecar.instructions import Standing
 from modelcanary_sidecar.pool import Pool
 from modelcanary_sidecar.sampler import Sampler
-from modelcanary_sidecar.settings import Limits
+from modelcanary_sidecar.settings import Address, Limits, http_address
 
 if TYPE_CHECKING:
     from modelcanary_sidecar.conversation import Conversation
 
+_log = logging.getLogger(__name__)
+Connect = Callable[[Pool, Exchange | None], None]
 #: Without news from the scorer for so long there is none: nothing is captured.
 SILENCE = 5.0
 
@@ -31,19 +38,21 @@ class LiveState:
     def __init__(
         self,
         *,
-        connect: Callable[[Pool, Exchange | None], None],
+        connect: Callable[[Address], Connect],
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         offer: Callable[[Captured], bool],
         pass_through: Callable[[Port, bytes], None],
-        authority: str,
+        later: Callable[[float, Callable[[], None]], object],
+        model: Address,
         limits: Limits,
         workers: int = 1,
     ) -> None:
         self.clock = clock
         self.tick = clock()  # the time as of the last sweep
         self.limits = limits
-        self.authority = authority.encode()
+        self.authority = str(model).encode()
+        self.later = later  # call it once, after so many seconds
         self.pass_through = pass_through
         self.figures = Figures()
         self.standing = Standing()
@@ -52,10 +61,17 @@ class LiveState:
         self.conversations: set[Conversation] = set()
         self.draining = False
         self.max_body = 0
+        self.forward_credentials = False
+        self.grace = 0.0  # that the candidate has over the baseline, under a weight
+        self.candidate: Pool | None = None  # only under a weight: else it is the scorer that asks
         self.shedding = False
         self.scorer_figures: dict[str, float] = {}
         self._wall_clock = wall_clock
         self._offer = offer
+        self._connect = connect
+        self._candidate_is: tuple[object, ...] | None = None
+        self._weight = 0.0
+        self._lease_ends = 0.0
         self._workers = workers
         self._capturing = False
         self._paths: frozenset[bytes] = frozenset()
@@ -63,7 +79,7 @@ class LiveState:
         self._unique = os.urandom(4).hex()
         self._minted = 0
         self.baseline = Pool(
-            connect,
+            connect(model),
             clock=clock,
             names=self.names,
             limit=limits.connections,
@@ -105,28 +121,33 @@ class LiveState:
                 return
             exchange.id = id
         admitted = self.sampler.admit(exchange.id)
-        if admitted is None:
-            return
-        if not admitted:
+        record = admitted is True and not self.shedding
+        if admitted is False:
             self.figures.drop(Drop.RATE)
-        elif self.shedding:
+        elif admitted and self.shedding:
             self.figures.drop(Drop.SHED)
-        else:
+        moved = (
+            self._weight > 0.0
+            and exchange.started < self._lease_ends
+            and position(exchange.id, self.standing.run) < self._weight
+        )
+        if record or moved:
             exchange.capture(self.max_body, self._wall_clock())
+        if moved:
+            exchange.canary = Canary(self, exchange, record)
 
     def offer(self, exchange: UserExchange, baseline: LiveAnswer, candidate: LiveAnswer | None = None) -> None:
         """Hand a captured exchange to the scorer, after the user has the answer."""
         head = exchange.head
-        instructions = self.standing.instructions
         body = exchange.body or []
         captured = Captured(
             exchange.id,
             exchange.minted,
             exchange.time,
-            instructions.run,
+            self.standing.run,
             head.method,
             head.target,
-            head.to_mirror(instructions.mirror.forwardCredentials),
+            head.to_mirror(self.forward_credentials),
             body[0] if len(body) == 1 else b"".join(body),
             baseline,
             candidate,
@@ -149,9 +170,46 @@ class LiveState:
             instructions = self.standing.instructions
             self._paths = frozenset(path.encode() for path in instructions.model.paths)
             self.max_body = instructions.mirror.maxBodyBytes
+            self.forward_credentials = instructions.mirror.forwardCredentials
+            self.grace = instructions.grace
+            self._weight = self.standing.weight(self.standing.heard)
+            self._reach_candidate(instructions)
             if instructions.idHeader.encode() != self.names.id_header:
                 self.names = self.baseline.names = Names(instructions.idHeader)
+                self._candidate_is = None
+        self._lease_ends = self.standing.lease_ends()
         self._settle(now)
+
+    def _reach_candidate(self, instructions: Instructions) -> None:
+        """Have connections to the candidate while there is a weight, and to no other."""
+        mirror = instructions.mirror
+        wanted = (instructions.candidate, mirror.maxInFlight, mirror.timeout) if self._weight else None
+        if wanted == self._candidate_is:
+            return
+        self._candidate_is = wanted
+        if self.candidate is not None:
+            self.candidate.close()
+            self.candidate = None
+        if wanted is None or instructions.candidate is None:
+            return
+        try:
+            address = http_address("candidate", instructions.candidate)
+        except SettingsError as error:
+            _log.error("users stay with the baseline: %s", error)
+            self._weight = 0.0
+            return
+        self.candidate = Pool(
+            self._connect(address),
+            clock=self.clock,
+            names=self.names,
+            limit=mirror.maxInFlight,
+            waiting=mirror.maxInFlight,
+            waiting_time=mirror.timeout,
+            answer_time=mirror.timeout,
+            idle=self.limits.upstream_idle,
+            whole_answers=True,
+        )
+        self.candidate.draining = self.draining
 
     def _settle(self, now: float) -> None:
         share = self.standing.share()
@@ -165,6 +223,8 @@ class LiveState:
         self._settle(now)
         self.sampler.sweep(now)
         self.baseline.sweep(now)
+        if self.candidate is not None:
+            self.candidate.sweep(now)
         for conversation in list(self.conversations):
             conversation.sweep(now)
         figures = self.figures
@@ -177,7 +237,17 @@ class LiveState:
     def drain(self) -> None:
         """Say `Connection: close` from now on."""
         self.draining = self.baseline.draining = True
+        if self.candidate is not None:
+            self.candidate.draining = True
 
     @property
     def idle(self) -> bool:
-        return not self.baseline.busy and not self.baseline.waiting
+        """Nothing is under way, at either model."""
+        pools = [self.baseline] if self.candidate is None else [self.baseline, self.candidate]
+        return not any(pool.busy or pool.waiting or pool.opening for pool in pools)
+
+    def close(self) -> None:
+        """At the end."""
+        self.baseline.close()
+        if self.candidate is not None:
+            self.candidate.close()

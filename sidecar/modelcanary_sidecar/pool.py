@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from modelcanary_sidecar.exchange import OVERLOADED, TOO_LATE, UNREACHABLE, Exchange
+from modelcanary_sidecar.exchange import BROKE_OFF, OVERLOADED, TOO_LATE, UNREACHABLE, Exchange
 from modelcanary_sidecar.heads import Names
 from modelcanary_sidecar.model_connection import ModelConnection
 
@@ -32,6 +32,7 @@ class Pool:
         waiting_time: float,
         answer_time: float,
         idle: float,
+        whole_answers: bool = False,
     ) -> None:
         self._connect = connect
         self.clock = clock
@@ -46,6 +47,8 @@ class Pool:
         self._waiting_time = waiting_time
         self._answer_time = answer_time
         self._idle = idle
+        self._whole_answers = whole_answers  # the answer time is for all of it, not between two bytes
+        self._closed = False
         self.retries = 0
 
     # -- what conversations ask for
@@ -92,7 +95,11 @@ class Pool:
     def connected(self, connection: ModelConnection, exchange: Exchange | None) -> None:
         self.opening -= 1
         self.connections.add(connection)
-        if exchange is not None and exchange.wants_answer():
+        if self._closed:
+            connection.close_idle()
+            if exchange is not None and exchange.wants_answer():
+                exchange.failed(BROKE_OFF)
+        elif exchange is not None and exchange.wants_answer():
             connection.start(exchange, self.clock())
             exchange.release_request()
         else:
@@ -131,7 +138,9 @@ class Pool:
         return None
 
     def _open_if_needed(self) -> None:
-        while self.opening < len(self._waiting) and len(self.connections) + self.opening < self.limit:
+        while (
+            not self._closed and self.opening < len(self._waiting) and len(self.connections) + self.opening < self.limit
+        ):
             self.opening += 1
             self._connect(self, None)
 
@@ -144,17 +153,22 @@ class Pool:
             if exchange is None:
                 if not connection.closed and now - connection.idle_since > self._idle:
                     connection.close_idle()
-            elif now - max(exchange.activity, exchange.sent) > self._answer_time:
-                connection.fail(TOO_LATE)
+            else:
+                since = exchange.sent if self._whole_answers else max(exchange.activity, exchange.sent)
+                if now - since > self._answer_time:
+                    connection.fail(TOO_LATE)
         while self._waiting and now - self._waiting[0].started > self._waiting_time:
             exchange = self._waiting.popleft()
             if exchange.wants_answer():
                 exchange.failed(OVERLOADED)
 
     def close(self) -> None:
-        """At the end: idle connections are closed, the others broken off."""
+        """Be done with this model: what is under way there fails, and what is still opened is closed."""
+        self._closed = True
         for connection in list(self.connections):
             if connection.exchange is None:
                 connection.close_idle()
             else:
-                connection.abort()
+                connection.fail(BROKE_OFF)
+        while (exchange := self._next_waiting()) is not None:
+            exchange.failed(BROKE_OFF)

@@ -77,16 +77,17 @@ def _base_url(option: str, text: str) -> str:
     return text.rstrip("/")
 
 
-def _upstream(text: str) -> Address:
-    parts = urlsplit(_base_url("upstream", text))
+def http_address(option: str, text: str) -> Address:
+    """Of a model's URL, http://HOST:PORT. SettingsError if it is none."""
+    parts = urlsplit(_base_url(option, text))
     try:
         port = parts.port or 80
     except ValueError as error:
-        raise SettingsError(f"--upstream: the port of {text!r} is not one; use 1 to 65535") from error
-    if parts.scheme != "http" or parts.path or parts.query:
+        raise SettingsError(f"--{option}: the port of {text!r} is not one; use 1 to 65535") from error
+    if parts.scheme != "http" or parts.path.strip("/") or parts.query:
         raise SettingsError(
-            f"--upstream: {text!r} is not http://HOST:PORT; "
-            "the model is in the same pod, TLS is left to the mesh and paths are forwarded as they are"
+            f"--{option}: {text!r} is not http://HOST:PORT; "
+            "TLS is left to the mesh, and paths are forwarded as they are"
         )
     return Address(parts.hostname or "", port)
 
@@ -140,7 +141,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     given = parser.parse_args(arguments)
     return Settings(
         listen=_address("listen", given.listen),
-        upstream=_upstream(given.upstream),
+        upstream=http_address("upstream", given.upstream),
         admin=_address("admin", given.admin),
         ledger=_base_url("ledger", given.ledger),
         namespace=given.namespace,

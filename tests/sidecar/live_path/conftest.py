@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import httptools
 import pytest
@@ -15,7 +16,7 @@ from modelcanary_sidecar.exchange import Exchange
 from modelcanary_sidecar.live_state import LiveState
 from modelcanary_sidecar.model_connection import ModelConnection
 from modelcanary_sidecar.pool import Pool
-from modelcanary_sidecar.settings import Limits
+from modelcanary_sidecar.settings import Address, Limits
 
 MIRRORED = Instructions(version=1, run="r1", candidate="http://127.0.0.1:1", share=1.0)
 
@@ -101,12 +102,13 @@ class Stage:
         self.room = True
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.state = LiveState(
-            connect=self._connect,
+            connect=lambda address: partial(self._connect, address),
             clock=lambda: self.now,
             wall_clock=lambda: 1.7e9 + self.now,
             offer=self._offer,
             pass_through=lambda port, first: self.passed_through.append((port, first)),
-            authority="model:8081",
+            later=lambda seconds, call: self.timers.append((self.now + seconds, call)),
+            model=Address("model", 8081),
             limits=limits,
         )
 
@@ -114,7 +116,7 @@ class Stage:
         self.captured += [captured] if self.room else []
         return self.room
 
-    def _connect(self, pool: Pool, exchange: Exchange | None) -> None:
+    def _connect(self, address: Address, pool: Pool, exchange: Exchange | None) -> None:
         self.asked.append((pool, exchange))
 
     def open(self) -> None:
@@ -122,6 +124,7 @@ class Stage:
         while self.asked:
             pool, exchange = self.asked.pop(0)
             model = Model(pool)
+            model.is_candidate = pool is self.state.candidate
             self.models.append(model)
             pool.connected(model.connection, exchange)
 
@@ -144,7 +147,11 @@ class Stage:
         """Time, with sweeps as often as they come."""
         end = self.now + seconds
         while self.now < end:
-            self.now = min(end, self.now + 0.1)
+            self.now = min(end, self.now + 0.01)
+            due = [call for at, call in self.timers if at <= self.now]
+            self.timers = [timer for timer in self.timers if timer[0] > self.now]
+            for call in due:
+                call()
             self.state.sweep()
 
 

@@ -1,0 +1,281 @@
+"""Users under a canary weight: whatever the candidate does, they get an answer, and no later than they must."""
+
+import pytest
+
+from modelcanary_gate.sampling import position
+from modelcanary_gate.vocabulary import Outcome
+
+BASELINE = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n{"from":"base"}'
+BASELINE = BASELINE.replace(b"14", b"15")
+CANDIDATE = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{"from":"cand"}'
+
+
+def reply(status: int, body: bytes, kind: str = "application/json") -> bytes:
+    return f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+class Asked:
+    """A user's request, at both models."""
+
+    def __init__(self, stage, message: bytes) -> None:
+        self.stage = stage
+        self.client = stage.client()
+        self.client.sends(message)
+        before = len(stage.models)
+        stage.open()
+        by_role = {model.is_candidate: model for model in stage.models[before:]}
+        self.baseline, self.candidate = by_role[False], by_role[True]
+
+    @property
+    def given(self) -> dict[str, int]:
+        return {str(key): count for key, count in self.stage.state.figures.canary.items()}
+
+
+@pytest.fixture
+def ask(stage, request_of):
+    def make(message: bytes | None = None, **changes: object) -> Asked:
+        stage.mirror(weight=1.0, grace=0.05, **changes)
+        return Asked(stage, message or request_of("/infer", b'{"x":1}', "Authorization: a", "Accept-Encoding: gzip"))
+
+    return make
+
+
+def test_both_are_asked_the_same_and_the_user_gets_the_candidates_answer_at_once(stage, ask) -> None:
+    asked = ask()
+    at_baseline, at_candidate = asked.baseline.gets(), asked.candidate.gets()
+    assert at_baseline == (
+        b"POST /infer HTTP/1.1\r\nHost: fraud\r\nX-Request-Id: q0\r\nAuthorization: a\r\n"
+        b'Accept-Encoding: gzip\r\ncontent-length: 7\r\n\r\n{"x":1}'
+    )
+    assert at_candidate == at_baseline.replace(b"Authorization: a\r\n", b"")  # it answers a user: no shadow
+    stage.now += 0.02
+    asked.candidate.sends(CANDIDATE)
+    assert asked.client.gets().endswith(b'{"from":"cand"}')
+    assert not asked.client.port.ended
+    stage.now += 0.01
+    asked.baseline.sends(BASELINE)
+    assert asked.client.gets() == b""
+    (pair,) = stage.captured
+    assert pair.baseline.body == b'{"from":"base"}'
+    assert pair.candidate.body == b'{"from":"cand"}'
+    assert (pair.baseline.latency, pair.candidate.latency) == pytest.approx((0.03, 0.02))
+    assert asked.given == {"candidate": 1}
+
+
+def test_the_candidate_may_be_later_than_the_baseline_by_the_grace(stage, ask) -> None:
+    asked = ask()
+    asked.baseline.sends(BASELINE)
+    stage.passes(0.04)
+    assert asked.client.gets() == b""
+    asked.candidate.sends(CANDIDATE)
+    assert asked.client.gets().endswith(b'{"from":"cand"}')
+    stage.passes(0.1)
+    assert asked.client.gets() == b""
+    assert len(stage.captured) == 1
+
+
+def test_a_candidate_later_than_that_is_not_waited_for_and_still_makes_a_pair(stage, ask, request_of) -> None:
+    asked = ask()
+    asked.baseline.sends(BASELINE)
+    stage.passes(0.06)
+    assert asked.client.gets().endswith(b'{"from":"base"}')
+    assert stage.captured == []
+    asked.client.sends(request_of("/next"))  # the user has gone on
+    assert asked.baseline.gets().count(b"POST") == 2
+    stage.passes(0.5)
+    asked.candidate.sends(CANDIDATE)
+    assert asked.client.gets() == b""
+    assert stage.captured[0].candidate.latency == pytest.approx(0.56)
+    assert asked.given == {"late": 1}
+
+
+FAULTS = {
+    "500": (reply(500, b"{}"), "error", None),
+    "404": (reply(404, b"{}"), "error", None),
+    "html": (reply(200, b"<html>", "text/html"), "malformed", None),
+    "no JSON": (reply(200, b'{"x": NaN}'), "malformed", None),
+    "garbage": (b"\x00\xffgarbage\r\n\r\n", "malformed", Outcome.UNDECODABLE),
+    "two lengths": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+        "malformed",
+        Outcome.UNDECODABLE,
+    ),
+    "too large": (reply(200, bytes(2000)), "tooLarge", Outcome.TOO_LARGE),
+}
+
+
+@pytest.mark.parametrize("baseline_first", [True, False])
+@pytest.mark.parametrize("case", FAULTS)
+def test_a_candidate_that_answers_wrongly_is_the_baselines_case(stage, ask, case: str, baseline_first: bool) -> None:
+    answer, given, failure = FAULTS[case]
+    asked = ask(maxBodyBytes=1000)
+    for model, data in [(asked.baseline, BASELINE), (asked.candidate, answer)][:: 1 if baseline_first else -1]:
+        model.sends(data)
+    got = asked.client.gets()  # without waiting for the grace
+    assert got.endswith(b'{"from":"base"}')
+    assert got.count(b"HTTP/1.1") == 1
+    assert stage.captured[0].candidate.failure == failure
+    assert asked.given == {given: 1}
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf"])
+def test_a_candidate_that_dies_is_the_baselines_case(stage, ask, said: bytes) -> None:
+    asked = ask()
+    if said:
+        asked.candidate.sends(said)
+    asked.candidate.closes(ConnectionResetError())
+    assert asked.client.gets() == b""
+    asked.baseline.sends(BASELINE)
+    assert asked.client.gets().endswith(b'{"from":"base"}')
+    assert stage.captured[0].candidate.failure == Outcome.REFUSED
+
+
+def test_a_candidate_that_is_not_there_is_the_baselines_case(stage, request_of) -> None:
+    stage.mirror(weight=1.0)
+    client = stage.client()
+    client.sends(request_of())
+    pool, exchange = next(asked for asked in stage.asked if asked[0] is stage.state.candidate)
+    stage.asked = [asked for asked in stage.asked if asked[0] is stage.state.baseline]
+    pool.connect_failed(exchange)
+    stage.open()
+    stage.models[0].sends(BASELINE)
+    assert client.gets().endswith(b'{"from":"base"}')
+
+
+def test_a_candidate_that_hangs_costs_the_grace_and_no_more(stage, ask) -> None:
+    asked = ask(timeout=2.0)
+    asked.candidate.sends(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")
+    stage.passes(0.01)
+    asked.baseline.sends(BASELINE)
+    stage.passes(0.06)
+    assert asked.client.gets().endswith(b'{"from":"base"}')
+    for _ in range(25):
+        if not asked.candidate.port.ended:
+            asked.candidate.sends(b"x")  # a byte now and then is no way to stay
+        stage.passes(0.1)
+    assert asked.candidate.port.ended == "abort"
+    assert stage.captured[0].candidate.failure == Outcome.TIMEOUT
+    assert stage.state.idle
+
+
+def test_the_baselines_failure_is_covered_by_a_candidate_that_answers(stage, ask) -> None:
+    asked = ask()
+    asked.baseline.sends(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf")
+    asked.baseline.closes()
+    stage.passes(0.01)
+    asked.candidate.sends(CANDIDATE)
+    assert asked.client.gets().endswith(b'{"from":"cand"}')
+    assert stage.captured[0].baseline.failure == Outcome.REFUSED
+
+
+def test_where_both_fail_the_user_is_told_so(stage, ask) -> None:
+    asked = ask()
+    asked.baseline.sends(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf")
+    asked.baseline.closes()
+    asked.candidate.closes()
+    got = asked.client.gets()
+    assert got.startswith(b"HTTP/1.1 502 ")
+    assert got.count(b"HTTP/1.1") == 1
+
+
+def test_an_answer_too_large_to_be_held_streams_from_the_baseline(stage, ask) -> None:
+    asked = ask(maxBodyBytes=1000)
+    asked.baseline.sends(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + bytes(900))
+    assert asked.client.gets() == b""
+    asked.baseline.sends(bytes(200))
+    assert asked.client.gets().endswith(bytes(1100))
+    asked.candidate.sends(CANDIDATE)
+    asked.baseline.sends(bytes(3900))
+    assert asked.client.gets() == bytes(3900)
+    assert not asked.client.port.ended
+    assert stage.captured == []
+
+
+def test_a_request_too_large_is_the_baselines_alone(stage, request_of) -> None:
+    stage.mirror(weight=1.0, maxBodyBytes=1000)
+    client = stage.client()
+    client.sends(request_of("/x", bytes(1001)))
+    stage.open()
+    (model,) = stage.models
+    model.sends(BASELINE)
+    assert client.gets().endswith(b'{"from":"base"}')
+
+
+def test_a_client_that_leaves_aborts_both(stage, ask) -> None:
+    asked = ask()
+    asked.client.leaves()
+    assert (asked.baseline.port.ended, asked.candidate.port.ended) == ("abort", "abort")
+    asked.baseline.closes()
+    asked.candidate.closes()
+    assert stage.captured == []
+    assert stage.state.idle
+
+
+def test_a_client_that_leaves_with_the_candidates_answer_leaves_the_pair(stage, ask) -> None:
+    asked = ask()
+    asked.candidate.sends(CANDIDATE)
+    asked.client.leaves()
+    asked.baseline.sends(BASELINE)
+    assert len(stage.captured) == 1
+
+
+def test_a_weight_moves_the_users_of_its_hash_and_no_others(stage, request_of) -> None:
+    stage.mirror(weight=0.25)
+    moved = []
+    for n in range(200):
+        client = stage.client()
+        client.sends(request_of("/x", b"", f"X-Request-Id: u{n}", id=False))
+        if any(pool is stage.state.candidate for pool, _ in stage.asked):
+            moved.append(f"u{n}")
+        stage.asked = []
+    assert moved == [f"u{n}" for n in range(200) if position(f"u{n}", "r1") < 0.25]
+    assert 25 < len(moved) < 75
+
+
+def test_a_weight_ends_with_its_lease(stage, request_of) -> None:
+    stage.mirror(weight=1.0, lease=15.0)
+    for seconds, connections in [(14.9, 2), (0.2, 1)]:
+        stage.now += seconds
+        stage.client().sends(request_of())
+        assert len(stage.asked) == connections
+        stage.asked = []
+
+
+def test_what_is_not_mirrored_is_not_moved_either(stage, request_of) -> None:
+    stage.mirror(weight=1.0, paths=["/infer"])
+    stage.client().sends(request_of("/other"))
+    stage.client().sends(request_of("/infer", method="PUT"))
+    assert all(pool is stage.state.baseline for pool, _ in stage.asked)
+
+
+def test_connections_to_the_candidate_end_with_its_weight(stage, ask) -> None:
+    asked = ask()
+    stage.mirror(weight=0.0)
+    assert asked.candidate.port.ended == "abort"
+    asked.baseline.sends(BASELINE)
+    assert asked.client.gets().endswith(b'{"from":"base"}')
+    assert stage.state.candidate is None
+
+
+def test_a_candidate_that_cannot_be_reached_from_here_gets_no_users(stage, request_of) -> None:
+    stage.mirror(weight=1.0, candidate="https://elsewhere")
+    client = stage.client()
+    client.sends(request_of())
+    stage.open()
+    (model,) = stage.models
+    model.sends(BASELINE)
+    assert client.gets().endswith(b'{"from":"base"}')
+
+
+def test_the_candidates_connections_are_bounded(stage, request_of) -> None:
+    stage.mirror(weight=1.0, maxInFlight=2)
+    clients = [stage.client() for _ in range(6)]
+    for client in clients:
+        client.sends(request_of())
+    stage.open()
+    assert sum(model.is_candidate for model in stage.models) == 2
+    for model in stage.models:
+        if not model.is_candidate:
+            model.sends(BASELINE)
+    stage.passes(0.06)
+    assert all(client.gets().endswith(b'{"from":"base"}') for client in clients)
