@@ -31,7 +31,7 @@ class Counts:
     pairs: int = 0
     scored: int = 0
     labelled: int = 0
-    waiting: int = 0
+    waiting: int = 0  # for a label that may still come
     missing: int = 0
     duplicate: int = 0
     conflict: int = 0

@@ -157,8 +157,7 @@ def picture(view: View) -> Panel:
     rows.add_row("run", f"{view.run}, {duration(view.elapsed)}")
     rows.add_row(
         "pairs",
-        f"{counts.pairs:,} recorded, {counts.labelled:,} labelled, {counts.waiting:,} ripening, "
-        f"{measures.judged:,} judged",
+        f"{counts.pairs:,} recorded, {counts.labelled:,} labelled, {measures.judged:,} judged",
     )
     rows.add_row("delta", shown.delta_text(measures))
     rows.add_row("roll back", _bar(measures.rollback_evidence, measures.rollback_threshold, "red"))

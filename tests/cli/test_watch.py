@@ -64,6 +64,12 @@ def test_blocks_that_come_again_count_once() -> None:
     assert once.decide().measures == twice.decide().measures
 
 
+def test_labelled_pairs_in_no_block_yet_wait_for_their_maturity() -> None:
+    watch = Watch(SPEC)
+    watch.take(evidence([], pairs=50, labelled=30, waiting=0))
+    assert watch.decide().reason is Reason.WAITING_FOR_MATURITY
+
+
 def test_a_run_that_is_held_is_finished() -> None:
     watch = Watch(SPEC)
     watch.take(evidence(blocks(0.0, 1), now=START + 3601, pairs=200, labelled=200))
