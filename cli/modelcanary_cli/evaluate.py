@@ -87,7 +87,7 @@ def evaluate(
 
 def _for_files(spec: Spec) -> Spec:
     once = Hysteresis(rollback_after=1, promote_after=1, cooldown=spec.analysis.hysteresis.cooldown)
-    return replace(spec, analysis=replace(spec.analysis, restarts=Restarts.OFF, hysteresis=once))
+    return replace(spec, analysis=replace(spec.analysis, restarts=Restarts.DISABLED, hysteresis=once))
 
 
 def _scored(spec: Spec, joined: Joined, source: Path) -> LabelledPairs:

@@ -38,7 +38,7 @@ class Fields:
         if not isinstance(value, Mapping):
             raise SpecError(path or "document", f"{show(value)} is not a mapping", f"write fields: {', '.join(known)}")
         for key, item in value.items():
-            name = _field_name(key, known)
+            name = key if isinstance(key, str) else show(key)
             if name not in known:
                 raise _unknown_field(self.at(show(name)[1:-1]), name, known)
             if item is not None:
@@ -68,13 +68,6 @@ class Fields:
 
     def error(self, name: str, problem: str, remedy: str) -> SpecError:
         return SpecError(self.at(name), problem, remedy)
-
-
-def _field_name(key: object, known: tuple[str, ...]) -> str:
-    # YAML 1.1 reads the bare word `on` as true; as the key of a JSON object that becomes "true".
-    if (key is True or key == "true") and "on" in known:
-        return "on"
-    return key if isinstance(key, str) else show(key)
 
 
 def _unknown_field(field: str, name: str, known: tuple[str, ...]) -> SpecError:

@@ -46,7 +46,7 @@ class Gate:
         analysis = spec.analysis
         shares = _error_budget(self.plan, analysis.error_rates.rollback)
         promote_alpha = analysis.error_rates.promote / 2**analysis.attempt
-        on = analysis.restarts is Restarts.ON
+        on = analysis.restarts is Restarts.ENABLED
 
         def stream(contrasts: tuple[Contrast, ...]) -> Stream:
             triggers, restarts = [], []

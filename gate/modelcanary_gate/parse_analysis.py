@@ -83,7 +83,7 @@ def analysis(fields: Fields, classes: tuple[str, ...]) -> Analysis:
         ),
         max_duration=fields.read("maxDuration", positive_duration, default.max_duration),
         on_timeout=fields.read("onTimeout", choice(OnTimeout), default.on_timeout),
-        restarts=fields.read("restarts", _restarts, default.restarts),
+        restarts=fields.read("restarts", choice(Restarts), default.restarts),
     )
     if result.min_duration > result.max_duration:
         shorter = "minDuration" if "minDuration" in fields else "maxDuration"
@@ -93,12 +93,6 @@ def analysis(fields: Fields, classes: tuple[str, ...]) -> Analysis:
             "lengthen maxDuration or shorten minDuration",
         )
     return result
-
-
-def _restarts(value: object, field: str) -> Restarts:
-    if isinstance(value, bool):  # what YAML 1.1 makes of the bare words On and Off
-        return Restarts.ON if value else Restarts.OFF
-    return choice(Restarts)(value, field)
 
 
 def _loss(fields: Fields, classes: tuple[str, ...]) -> Loss:

@@ -124,16 +124,16 @@ def promotion(fields: Fields) -> Promotion:
 
 
 def notifications(value: object, field: str) -> tuple[Notification, ...]:
-    return list_of(_notification, "list {endpoint: …, on: [RolledBack]}")(value, field)
+    return list_of(_notification, "list {endpoint: …, events: [RolledBack]}")(value, field)
 
 
 def _notification(value: object, field: str) -> Notification:
-    fields = Fields(value, field, ("endpoint", "on"))
+    fields = Fields(value, field, ("endpoint", "events"))
     remedy = "list events such as [RolledBack, Held]"
-    events = fields.require("on", list_of(_event, remedy), remedy)
+    events = fields.require("events", list_of(_event, remedy), remedy)
     if not events:
-        raise fields.error("on", "is empty", remedy)
-    unique(events, fields.at("on"), "the event")
+        raise fields.error("events", "is empty", remedy)
+    unique(events, fields.at("events"), "the event")
     endpoint = fields.require("endpoint", text, "name an endpoint that the cluster's admin lists, not a URL")
     if "://" in endpoint:
         raise fields.error("endpoint", f"{show(endpoint)} is a URL", "name an endpoint that the cluster's admin lists")

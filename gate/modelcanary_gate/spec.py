@@ -47,10 +47,13 @@ class OnTimeout(StrEnum):
 
 
 class Restarts(StrEnum):
-    """`On`: a regression that starts mid-run is found; `Off`: the run is tested as a whole."""
+    """`Enabled`: a regression that starts mid-run is found; `Disabled`: the run is tested as a whole.
 
-    ON = "On"
-    OFF = "Off"
+    Not On and Off: YAML 1.1 makes booleans of those.
+    """
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
 
 
 class GuardType(StrEnum):
@@ -139,7 +142,7 @@ class Analysis:
     hysteresis: Hysteresis = Hysteresis()
     max_duration: float = 72 * 3600.0
     on_timeout: OnTimeout = OnTimeout.HOLD
-    restarts: Restarts = Restarts.ON
+    restarts: Restarts = Restarts.ENABLED
     #: retries of a rejected template: each halves the promotion's error budget
     attempt: int = 0
 
@@ -236,7 +239,7 @@ class Notification:
     """An alert or a webhook: the name of an endpoint that the cluster's admin lists, and what it is told."""
 
     endpoint: str
-    on: tuple[str, ...]
+    events: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,8 +92,8 @@ def test_a_regression_that_starts_mid_run_is_found_with_restarts_only() -> None:
         return 20_000
 
     # with a design effect that takes the shift for autocorrelation it takes 8,500
-    assert pairs_to_rollback(Restarts.ON) <= 4500
-    assert pairs_to_rollback(Restarts.OFF) > pairs_to_rollback(Restarts.ON) + 1000
+    assert pairs_to_rollback(Restarts.ENABLED) <= 4500
+    assert pairs_to_rollback(Restarts.DISABLED) > pairs_to_rollback(Restarts.ENABLED) + 1000
 
 
 def test_the_verdict_is_the_same_however_often_a_block_is_read() -> None:

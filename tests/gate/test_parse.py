@@ -114,7 +114,7 @@ def test_the_whole_example() -> None:
             min_samples=PerVerdict(300, 1000),
             min_duration=900.0,
             max_duration=259200.0,
-            restarts=Restarts.ON,
+            restarts=Restarts.ENABLED,
         ),
         guards=(
             Guard("errors", GuardType.ERROR_RATE, max=Limit(LimitKind.OVER_BASELINE, 0.005)),
@@ -183,7 +183,7 @@ def test_what_the_example_leaves_out() -> None:
                 "selective": True,
                 "maturity": "3h",
             },
-            "analysis": {"margin": "2% + 0.01", "onTimeout": "Rollback", "restarts": "Off"},
+            "analysis": {"margin": "2% + 0.01", "onTimeout": "Rollback", "restarts": "Disabled"},
             "guards": [],
             "promotion": {"mode": "Manual", "observeFor": "1h"},
             "suspend": True,
@@ -201,7 +201,7 @@ def test_what_the_example_leaves_out() -> None:
     assert [list(source) for source in spec.labels.sources] == [["kafka"], ["files"]]
     assert (spec.labels.selective, spec.labels.maturity) == (True, 10800.0)
     assert spec.analysis.margin == Margin(0.02, 0.01)
-    assert (spec.analysis.on_timeout, spec.analysis.restarts) == ("Rollback", Restarts.OFF)
+    assert (spec.analysis.on_timeout, spec.analysis.restarts) == ("Rollback", Restarts.DISABLED)
     assert (spec.guards, spec.suspend, spec.dry_run, spec.deletion) == ((), True, True, "KeepBaseline")
     assert spec.promotion == Promotion("Manual", 3600.0)
     assert to_reading(spec) == ModelReading(
@@ -233,19 +233,15 @@ def test_null_is_absent() -> None:
     assert parse_spec(document, require_target=False) == parse_spec(least(), require_target=False)
 
 
-def test_words_that_yaml_reads_as_booleans() -> None:
+def test_no_field_or_word_of_ours_is_one_that_yaml_reads_as_a_boolean() -> None:
     document = yaml.safe_load(
-        "{model: {classes: ['yes', 'no']}, analysis: {restarts: Off},"
-        " alerts: [{endpoint: oncall, on: [Held]}], webhooks: [{endpoint: x, 'true': [Held]}]}"
+        "{model: {classes: ['yes', 'no']}, analysis: {restarts: Disabled},"
+        " alerts: [{endpoint: oncall, events: [Held]}], webhooks: [{endpoint: x, events: [Held]}]}"
     )
     spec = parse_spec(document, require_target=False)
-    assert spec.analysis.restarts is Restarts.OFF
+    assert spec.analysis.restarts is Restarts.DISABLED
     assert spec.alerts == (Notification("oncall", ("Held",)),)
     assert spec.webhooks == (Notification("x", ("Held",)),)
-    resource = {**example("minimal.yaml"), "spec": document}
-    assert parse_resource(resource, require_target=False)[2] == spec
-    document["analysis"]["restarts"] = True
-    assert parse_spec(document, require_target=False).analysis.restarts is Restarts.ON
 
 
 def test_files_of_losses_need_no_classes() -> None:
@@ -293,11 +289,17 @@ RESOURCE_ERRORS = [
     ("spec.canary.steps", [150], "spec.canary.steps[0]", "150 is out of range", "from 0 to 100"),
     ("spec.canary.steps", 5, "spec.canary.steps", "5 is not a list", "[1, 5, 25]"),
     ("spec.promotion.mode", "manual", "spec.promotion.mode", '"manual"', 'did you mean "Manual"?'),
-    ("spec.alerts", [{"endpoint": "a"}], "spec.alerts[0].on", "is missing", "list events such as"),
-    ("spec.alerts", [{"endpoint": "a", "on": []}], "spec.alerts[0].on", "is empty", "list events such as"),
-    ("spec.alerts", [{"endpoint": "a", "on": ["x y"]}], "spec.alerts[0].on[0]", '"x y" is no event', "RolledBack"),
+    ("spec.alerts", [{"endpoint": "a"}], "spec.alerts[0].events", "is missing", "list events such as"),
+    ("spec.alerts", [{"endpoint": "a", "events": []}], "spec.alerts[0].events", "is empty", "list events such as"),
     (
-        *("spec.webhooks", [{"endpoint": "http://evil/", "on": ["Held"]}], "spec.webhooks[0].endpoint"),
+        "spec.alerts",
+        [{"endpoint": "a", "events": ["x y"]}],
+        "spec.alerts[0].events[0]",
+        '"x y" is no event',
+        "RolledBack",
+    ),
+    (
+        *("spec.webhooks", [{"endpoint": "http://evil/", "events": ["Held"]}], "spec.webhooks[0].endpoint"),
         *('"http://evil/" is a URL', "the cluster's admin lists"),
     ),
     ("spec.sidecar.workers", 0, "spec.sidecar.workers", "0 is out of range", "at least 1"),
@@ -467,7 +469,7 @@ SPEC_ERRORS = [
     ),
     ({"analysis.maxDuration": "5m"}, "analysis.maxDuration", "minDuration, 900 s, is longer", "lengthen"),
     ({"analysis.onTimeout": "Promote"}, "analysis.onTimeout", '"Promote"', "write one of Hold, Rollback"),
-    ({"analysis.restarts": "on"}, "analysis.restarts", '"on"', "write one of On, Off"),
+    ({"analysis.restarts": True}, "analysis.restarts", "true is not a value", "write one of Enabled, Disabled"),
     # guards
     ({"guards": {}}, "guards", "{} is not a list", "list guards such as"),
     ({"guards": [{"name": "x"}]}, "guards[0].type", "is missing", "write one of errorRate, latency"),
