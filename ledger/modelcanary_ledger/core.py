@@ -53,7 +53,7 @@ class Ledger:
         limits = limits or StoreLimits()
         self._lock = _lock(directory)
         self._clock = now
-        state = State(directory / "state.db", max_pages=limits.max_pages)
+        state = State(directory / "state.db")
         self._books = Books(state, PairStore(directory, state.connection, limits, now))
 
     @property

@@ -19,9 +19,9 @@ from modelcanary_ledger.segment import PairRecord, Segment
 class OpenSegment:
     """What was committed (`info`, `lookup`), and what the transaction under way adds (`staged`)."""
 
-    def __init__(self, path: Path, no: int, now: float, *, batches: int, max_pages: int | None) -> None:
+    def __init__(self, path: Path, no: int, now: float, *, batches: int) -> None:
         """Opens or makes the file. `batches` is the number of the last batch of the segments before."""
-        self.segment = Segment.create(path, max_pages=max_pages)
+        self.segment = Segment.create(path)
         self.info = SegmentInfo(no, now, batches=batches)
         self._ids: dict[int, int | tuple[int, ...]] = {}
         self._load()

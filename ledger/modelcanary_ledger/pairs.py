@@ -33,11 +33,10 @@ SLACK = 60.0
 
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
-    """When the open segment is sealed, and (to try a full disk) how large its file may grow."""
+    """When the open segment is sealed."""
 
     segment_pairs: int = 262_144
     segment_seconds: float = 3600.0
-    max_pages: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +235,7 @@ class PairStore:
         if batches is None:
             batches = self.catalogue.sealed[-1].batches if self.catalogue.sealed else 0
         path = self.catalogue.path(no)
-        return OpenSegment(path, no, now, batches=batches, max_pages=self._limits.max_pages)
+        return OpenSegment(path, no, now, batches=batches)
 
     def _started(self, now: float, batches: int | None = None) -> OpenSegment:
         no = self.catalogue.next_no

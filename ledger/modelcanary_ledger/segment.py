@@ -48,7 +48,7 @@ def run_of(pid: int) -> int:
     return pid >> RUN_SHIFT
 
 
-def connect(path: Path, *, max_pages: int | None = None) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
     """A writer's connection. FULL is what makes a commit durable: WAL alone syncs at checkpoints only."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
     for pragma in (
@@ -58,8 +58,6 @@ def connect(path: Path, *, max_pages: int | None = None) -> sqlite3.Connection:
         "journal_size_limit=16777216",
     ):
         connection.execute(f"PRAGMA {pragma}")
-    if max_pages is not None:
-        connection.execute(f"PRAGMA max_page_count={max_pages}")
     return connection
 
 
@@ -81,9 +79,9 @@ class Segment:
         self.connection = connection
 
     @classmethod
-    def create(cls, path: Path, *, max_pages: int | None = None) -> "Segment":
+    def create(cls, path: Path) -> "Segment":
         """Opens the file for appending; makes it where it is not there yet."""
-        connection = connect(path, max_pages=max_pages)
+        connection = connect(path)
         connection.executescript(_SCHEMA)
         return cls(connection)
 

@@ -57,8 +57,8 @@ LabelRow = tuple[int, float, int | bytes, bool]
 class State:
     """Tables of the main file, through one connection."""
 
-    def __init__(self, path: Path, *, max_pages: int | None = None) -> None:
-        self.connection = connect(path, max_pages=max_pages)
+    def __init__(self, path: Path) -> None:
+        self.connection = connect(path)
         self.connection.executescript(_SCHEMA)
         self.source = self._meta("source", uuid.uuid4().hex[:12])
 

@@ -179,3 +179,8 @@ def new_world() -> Callable[[Path], World]:
 @pytest.fixture
 def make_pair():  # type: ignore[no-untyped-def]
     return pair_of
+
+
+@pytest.fixture
+def answer_loss() -> Callable[[str, int], float]:
+    return lambda text, label: loss_of(answer_of(text), label)
