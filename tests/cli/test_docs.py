@@ -5,8 +5,10 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from modelcanary_cli.main import cli
+from modelcanary_gate.parse import parse_resource
 from modelcanary_gate.vocabulary import Reason
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +53,17 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith(("http://", "https://")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_specifications_in_pages_are_good() -> None:
+    found = [
+        yaml.safe_load(block)
+        for page in READ_BY_USERS
+        for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    ]
+    assert len(found) >= 2
+    for document in [*found, yaml.safe_load((ROOT / "demo" / "canary.yaml").read_text())]:
+        parse_resource(document, require_target="targetRef" in document["spec"])
 
 
 def test_make_targets_in_pages_exist() -> None:
