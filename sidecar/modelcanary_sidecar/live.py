@@ -73,7 +73,7 @@ class LiveProcess:
             )
             loop.add_reader(self._scorer.fileno(), self._hear)
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, lambda: self._drain.end(time.monotonic()))
+                loop.add_signal_handler(number, self._end)
             server = await loop.create_server(lambda: Client(state), sock=self._sockets.listener, backlog=_BACKLOG)
             admin = None
             if self._sockets.admin is not None:
@@ -114,6 +114,11 @@ class LiveProcess:
         writer.close()
         return None
 
+    def _end(self) -> None:
+        _log.info("draining: answers now close their connections")
+        self._drain.end(time.monotonic())
+        self._state.drain()
+
     def _pass_through(self, port: Port, first: bytes) -> None:
         if self._splices.begin(cast(asyncio.Transport, port), first):
             self._state.figures.passed_through += 1
@@ -149,7 +154,6 @@ class LiveProcess:
             was = drain.phase
             phase = drain.step(now, state.idle and not self._splices.sides)
             if phase is not Phase.SERVING and not state.draining:
-                _log.info("draining: answers now close their connections")
                 state.drain()
             if phase is not was and phase is Phase.FINISHING:
                 server.close()

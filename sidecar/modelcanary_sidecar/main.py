@@ -164,7 +164,7 @@ class Supervisor:
                 if process in self._live:
                     self._live.discard(process)
                     _log.error("a live process ended (%s); the sidecar ends", _described(status))
-                    return os.waitstatus_to_exitcode(status) or 1
+                    return 1
                 if process == self._scorer_process:
                     self._scorer_process = 0
                     pause = self._backoff.after(time.monotonic() - self._scorer_since)
@@ -183,7 +183,7 @@ class Supervisor:
         code = max(code, _end_processes(self._live, grace))
         if self._scorer_process:
             _end_processes({self._scorer_process}, _FLUSH)
-        return min(code, 255) if code >= 0 else 1
+        return code
 
 
 def _ended() -> list[tuple[int, int]]:
@@ -205,7 +205,7 @@ def _described(status: int) -> str:
 
 
 def _end_processes(processes: set[int], grace: float) -> int:
-    """SIGTERM, and SIGKILL to those that are still there after `grace`. The highest exit code."""
+    """SIGTERM, and SIGKILL to those that are still there after `grace`. 0 if all ended well, else 1."""
     code = 0
     for process in processes:
         os.kill(process, signal.SIGTERM)
@@ -223,7 +223,7 @@ def _end_processes(processes: set[int], grace: float) -> int:
         for process, status in _ended():
             if process in remaining:
                 remaining.discard(process)
-                code = max(code, abs(os.waitstatus_to_exitcode(status)))
+                code = max(code, int(status != 0))
     return code
 
 

@@ -1,0 +1,76 @@
+"""Whether a request that got no answer reached the model, by what its kernel acknowledged."""
+
+import asyncio
+import socket
+
+import pytest
+import uvloop
+
+from modelcanary_sidecar.heads import Names, read_request
+from modelcanary_sidecar.pool import Pool
+from modelcanary_sidecar.settings import Address
+from modelcanary_sidecar.upstream import Connector, Upstream
+
+
+class _Asked:
+    """Enough of an exchange to be sent, once."""
+
+    def __init__(self) -> None:
+        head = read_request(b"POST", b"/x", "1.1", [(b"Host", b"a")], Names("X-Request-Id"), b"a")
+        self.head = head
+        self.complete = True
+        self.unread: bool | None = None
+        self.lost = asyncio.Event()
+
+    def take(self) -> bytes:
+        return self.head.to_model()
+
+
+async def _unread(model_reads: bool, served_before: int) -> bool:
+    """Ask on a connection that the model closes: before, or after it has read the request."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[bool] = loop.create_future()
+
+    class Watched(Upstream):
+        def connection_lost(self, error: Exception | None) -> None:
+            found.set_result(self.unread_by_model())
+
+    async with asyncio.TaskGroup() as tasks:
+        connector = Connector(tasks, Address(*listener.getsockname()[:2]), 2.0)
+        pool = Pool(
+            connector,
+            clock=loop.time,
+            names=Names("X-Request-Id"),
+            limit=1,
+            waiting=1,
+            waiting_time=1,
+            answer_time=1,
+            idle=1,
+        )
+        transport, connection = await loop.create_connection(lambda: Watched(pool), *listener.getsockname()[:2])
+        end, _ = listener.accept()
+        end.settimeout(5.0)
+        for _ in range(served_before):
+            connection.exchange = None
+            connection.start(_Asked(), loop.time())  # type: ignore[arg-type]
+            end.recv(1000)
+        connection.exchange = None
+        if not model_reads:
+            end.close()  # and at once, before the loop can learn of it, the next request:
+        connection.start(_Asked(), loop.time())  # type: ignore[arg-type]
+        if model_reads:
+            end.recv(1000)
+            end.close()
+        async with asyncio.timeout(5.0):
+            unread = await found
+        transport.abort()
+    listener.close()
+    return unread
+
+
+@pytest.mark.parametrize("served_before", [0, 3])
+@pytest.mark.parametrize("model_reads", [True, False])
+def test_what_a_closed_socket_got_was_not_read(model_reads: bool, served_before: int) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(_unread(model_reads, served_before)) is not model_reads
