@@ -160,6 +160,11 @@ class Stand:
         answer = httpx.put(f"{self.ledger}/v1/runs/default/pets/instructions", json=body, trust_env=False)
         assert answer.status_code == 200, answer.text
 
+    def captured(self) -> float:
+        metrics = httpx.get(f"{self.admin}/metrics", trust_env=False).text
+        (line,) = (line for line in metrics.splitlines() if line.startswith("modelcanary_sidecar_captured_total{"))
+        return float(line.rpartition(" ")[2])
+
     def figure(self, figure: str, outcome: str = "") -> float:
         labels = f'figure="{figure}",name="pets",namespace="default",outcome="{outcome}"'
         for line in httpx.get(f"{self.admin}/metrics", trust_env=False).text.splitlines():
@@ -190,7 +195,8 @@ def stand(tmp_path: Path) -> Iterator[tuple[Stand, Model, Model]]:
                 # Capturing has begun when a request of a user shows at the candidate.
                 with httpx.Client(base_url=at.sidecar, trust_env=False) as users:
                     until(lambda: infer(users, 1, "warm-up").is_success and candidate.requests)
-                until(lambda: at.evidence()["counts"]["pairs"] >= 1)
+                # There may have been several before that.
+                until(lambda: at.evidence()["counts"]["pairs"] == at.captured())
                 yield at, baseline, candidate
 
 

@@ -79,9 +79,11 @@ def _of_each_log(row: Sequence[float]) -> list[float] | None:
 
 
 def _normalised(row: Sequence[float]) -> list[float]:
+    """Less the largest first: a large offset that all logits share would take their digits with it."""
     top = max(row)
-    shift = top + math.log(sum([math.exp(x - top) for x in row]))
-    return [x - shift for x in row]
+    below = [x - top for x in row]
+    shift = math.log(sum([math.exp(x) for x in below]))
+    return [x - shift for x in below]
 
 
 def sum_of_exp(row: Sequence[float]) -> float:
