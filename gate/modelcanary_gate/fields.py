@@ -77,13 +77,22 @@ def _unknown_field(field: str, name: str, known: tuple[str, ...]) -> SpecError:
     return SpecError(field, "unknown field", remedy)
 
 
-def text(value: object, field: str) -> str:
-    """A string that is not empty."""
+def text(value: object, field: str, at_most: int = 253) -> str:
+    """A string that is not empty, of at most as many characters as a name in Kubernetes has."""
     if not isinstance(value, str):
         raise SpecError(field, f"{show(value)} is not text", _QUOTE)
     if not value.strip():
         raise SpecError(field, "is empty", "write a name, or leave the field out")
+    if len(value) > at_most:
+        raise SpecError(field, f"has {len(value)} characters", f"write at most {at_most}")
     return value
+
+
+def text_up_to(at_most: int) -> Reader[str]:
+    def read(value: object, field: str) -> str:
+        return text(value, field, at_most)
+
+    return read
 
 
 def flag(value: object, field: str) -> bool:
@@ -112,30 +121,39 @@ def one_of(words: tuple[str, ...]) -> Reader[str]:
     return read
 
 
-def list_of(reader: Reader[T], remedy: str) -> Reader[tuple[T, ...]]:
+def list_of(reader: Reader[T], remedy: str, *, at_most: int) -> Reader[tuple[T, ...]]:
     """Each item is read with the path `field[i]`."""
 
     def read(value: object, field: str) -> tuple[T, ...]:
         if not isinstance(value, (list, tuple)):
             raise SpecError(field, f"{show(value)} is not a list", remedy)
+        if len(value) > at_most:
+            raise SpecError(field, f"has {len(value)} items", f"list at most {at_most}")
         return tuple(reader(item, f"{field}[{index}]") for index, item in enumerate(value))
 
     return read
 
 
-def mapping(value: object, field: str) -> dict[str, object]:
+def mapping(value: object, field: str, at_most: int = 1000) -> dict[str, object]:
     """A mapping of names to anything."""
     if not isinstance(value, Mapping):
         raise SpecError(field, f"{show(value)} is not a mapping", "write a mapping of names to values")
     for key in value:
         if not isinstance(key, str):
             raise SpecError(field, f"the name {show(key)} is not text", _QUOTE)
+    if len(value) > at_most:
+        raise SpecError(field, f"has {len(value)} names", f"write at most {at_most}")
     return dict(value)
+
+
+def entry(field: str, name: str) -> str:
+    """The path of what a mapping holds under a name of the user's: one line, whatever the name is."""
+    return f"{field}.{show(name)[1:-1]}"
 
 
 def json_mapping(value: object, field: str) -> dict[str, object]:
     """A mapping that can be sent as JSON: YAML has dates, names that are no text, and lists in themselves."""
-    result = mapping(value, field)
+    result = mapping(value, field, 100)
     inside: list[object] = [result]
     seen = 0
     while inside:

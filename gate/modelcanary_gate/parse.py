@@ -31,7 +31,7 @@ def parse_resource(
     # The rest of the metadata is Kubernetes' own.
     ours = {key: value for key, value in written.items() if key in ("name", "namespace")}
     metadata = Fields(ours, "metadata", ("name", "namespace"))
-    resource_name = metadata.require("name", parse_cluster.object_name, "name the ModelCanary, such as fraud")
+    resource_name = metadata.require("name", parse_cluster.resource_name, "name the ModelCanary, such as fraud")
     namespace = metadata.read("namespace", parse_cluster.object_name, "default")
     specification = fields.require("spec", mapping, "write the specification")
     spec = parse_spec(specification, require_target=require_target, require_classes=require_classes)

@@ -6,8 +6,8 @@ Called by `parse.parse_spec` only.
 from collections.abc import Mapping
 
 from modelcanary_gate.errors import SpecError
-from modelcanary_gate.fields import Fields, between, choice, list_of, positive, text
-from modelcanary_gate.parse_model import class_name, count
+from modelcanary_gate.fields import Fields, between, choice, entry, list_of, positive, text, text_up_to
+from modelcanary_gate.parse_model import MOST_CLASSES, class_name, count
 from modelcanary_gate.quantities import (
     decimal,
     duration,
@@ -113,7 +113,7 @@ def _class_weights(value: object, field: str, classes: tuple[str, ...]) -> tuple
     remedy = "write one positive weight per class, such as {legit: 1, fraud: 20}"
     weight = positive(decimal, remedy)
     if not isinstance(value, Mapping):
-        listed = list_of(weight, remedy)(value, field)
+        listed = list_of(weight, remedy, at_most=MOST_CLASSES)(value, field)
         if len(listed) != len(classes):
             raise SpecError(field, f"has {len(listed)} weights for {len(classes)} classes", remedy)
         return listed
@@ -122,7 +122,7 @@ def _class_weights(value: object, field: str, classes: tuple[str, ...]) -> tuple
         name = class_name(key, f"{field}.{show(key)}")
         if name not in classes:
             raise SpecError(field, f"names {show(name)}, which spec.model.classes has not", remedy)
-        by_name[name] = weight(item, f"{field}.{name}")
+        by_name[name] = weight(item, entry(field, name))
     for name in classes:
         if name not in by_name:
             raise SpecError(field, f"lacks the class {show(name)}", remedy)
@@ -131,7 +131,9 @@ def _class_weights(value: object, field: str, classes: tuple[str, ...]) -> tuple
 
 def guards(value: object, field: str) -> tuple[Guard, ...]:
     """What the user lists replaces the default guards."""
-    result = list_of(_guard, 'list guards such as {name: errors, type: errorRate, max: "+0.5%"}')(value, field)
+    result = list_of(_guard, 'list guards such as {name: errors, type: errorRate, max: "+0.5%"}', at_most=32)(
+        value, field
+    )
     names: set[str] = set()
     for index, guard in enumerate(result):
         if guard.name in names:
@@ -165,5 +167,5 @@ def _guard(value: object, field: str) -> Guard:
         threshold=fields.read("threshold", inside, default.threshold),
         margin=fields.read("margin", margin, default.margin),
         endpoint=fields.read("endpoint", text, default.endpoint),
-        query=fields.read("query", text, default.query),
+        query=fields.read("query", text_up_to(4096), default.query),
     )

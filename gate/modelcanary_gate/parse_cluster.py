@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from modelcanary_gate.errors import SpecError
-from modelcanary_gate.fields import Fields, flag, list_of, mapping, one_of, positive, text, unique
+from modelcanary_gate.fields import Fields, entry, flag, list_of, mapping, one_of, positive, text, unique
 from modelcanary_gate.parse_model import count
 from modelcanary_gate.quantities import duration, percent, show, whole
 from modelcanary_gate.spec import (
@@ -22,6 +22,11 @@ from modelcanary_gate.spec import (
 
 CANDIDATE = ("replicas", "readyDeadline", "labels", "isolate")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9](-?[a-z0-9])*")
+_LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_NUMBER = r"([0-9]+(\.[0-9]*)?|\.[0-9]+)"
+_QUANTITY = re.compile(rf"[+-]?{_NUMBER}([KMGTPE]i|[numkMGTPE]|[eE][+-]?{_NUMBER})?")
 _EVENT = re.compile(r"[A-Z][A-Za-z]*")
 _above_zero = positive(duration, "write a time above 0")
 
@@ -32,6 +37,14 @@ def object_name(value: object, field: str) -> str:
         raise SpecError(
             field, f"{show(value)} is no name of a Kubernetes object", 'use a-z, 0-9, "-" and ".", such as fraud'
         )
+    return name
+
+
+def resource_name(value: object, field: str) -> str:
+    """A ModelCanary's own name: what is made for it is named after it, and labels hold at most 63 characters."""
+    name = object_name(value, field)
+    if len(name) > 52:
+        raise SpecError(field, f"has {len(name)} characters", "write at most 52: other objects are named after it")
     return name
 
 
@@ -66,7 +79,11 @@ def service(fields: Fields, *, required: bool) -> ServiceRef | None:
 
 def _port(value: object, field: str) -> str:
     if isinstance(value, str) and not value.isdecimal():
-        return object_name(value, field)
+        if len(value) > 15 or not _PORT_NAME.fullmatch(value):
+            raise SpecError(
+                field, f"{show(value)} is no name of a port", 'use a-z, 0-9 and "-", at most 15, such as http'
+            )
+        return value
     return str(whole(value, field, at_least=1, at_most=65535))
 
 
@@ -83,7 +100,7 @@ def candidate(fields: Fields) -> Candidate:
     return Candidate(
         replicas=fields.read("replicas", _replicas, default.replicas),
         ready_deadline=fields.read("readyDeadline", _above_zero, default.ready_deadline),
-        labels=fields.read("labels", _texts, default.labels),
+        labels=fields.read("labels", _labels, default.labels),
         isolate=fields.read("isolate", flag, default.isolate),
     )
 
@@ -91,16 +108,29 @@ def candidate(fields: Fields) -> Candidate:
 def _replicas(value: object, field: str) -> int | None:
     if value == "auto":
         return None
-    return whole(value, field, at_least=1)
+    return count(value, field)
 
 
-def _texts(value: object, field: str) -> dict[str, str]:
-    return {name: text(item, f"{field}.{name}") for name, item in mapping(value, field).items()}
+def _labels(value: object, field: str) -> dict[str, str]:
+    return {
+        name: _matching(
+            item, entry(field, name), name, (_LABEL_KEY, _LABEL_VALUE), "label of Kubernetes, such as team: risk"
+        )
+        for name, item in mapping(value, field, 64).items()
+    }
+
+
+def _matching(value: object, field: str, name: str, allowed: tuple[re.Pattern[str], re.Pattern[str]], what: str) -> str:
+    """An entry of a mapping of Kubernetes' own, whose name and value have a form each."""
+    content = text(value, field)
+    if not (allowed[0].fullmatch(name) and allowed[1].fullmatch(content)):
+        raise SpecError(field, f"{show(content)} is no {what}", f"write a {what}")
+    return content
 
 
 def canary(fields: Fields) -> Canary:
     default = Canary()
-    steps = fields.read("steps", list_of(percent, "list percentages such as [1, 5, 25]"), default.steps)
+    steps = fields.read("steps", list_of(percent, "list percentages such as [1, 5, 25]", at_most=20), default.steps)
     for index, (before, step) in enumerate(zip((0.0, *steps), steps, strict=False)):
         if step <= before:
             raise SpecError(
@@ -124,13 +154,13 @@ def promotion(fields: Fields) -> Promotion:
 
 
 def notifications(value: object, field: str) -> tuple[Notification, ...]:
-    return list_of(_notification, "list {endpoint: …, events: [RolledBack]}")(value, field)
+    return list_of(_notification, "list {endpoint: …, events: [RolledBack]}", at_most=16)(value, field)
 
 
 def _notification(value: object, field: str) -> Notification:
     fields = Fields(value, field, ("endpoint", "events"))
     remedy = "list events such as [RolledBack, Held]"
-    events = fields.require("events", list_of(_event, remedy), remedy)
+    events = fields.require("events", list_of(_event, remedy, at_most=16), remedy)
     if not events:
         raise fields.error("events", "is empty", remedy)
     unique(events, fields.at("events"), "the event")
@@ -158,8 +188,14 @@ def sidecar(fields: Fields) -> Mapping[str, object]:
 
 
 def _quantities(value: object, field: str) -> dict[str, str]:
-    """Kubernetes' own quantities: their numbers are the API server's to check."""
+    """Kubernetes' own quantities."""
     return {
-        name: text(str(item) if type(item) is int else item, f"{field}.{name}")
-        for name, item in mapping(value, field).items()
+        name: _matching(
+            str(whole(item, entry(field, name), at_least=0, at_most=1 << 53)) if type(item) is int else item,
+            entry(field, name),
+            name,
+            (_LABEL_KEY, _QUANTITY),
+            "quantity of Kubernetes, such as 100m or 64Mi",
+        )
+        for name, item in mapping(value, field, 16).items()
     }

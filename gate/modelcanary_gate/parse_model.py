@@ -16,6 +16,7 @@ from modelcanary_gate.fields import (
     list_of,
     positive,
     text,
+    text_up_to,
     unique,
 )
 from modelcanary_gate.protocol import MirrorLimits
@@ -44,6 +45,10 @@ LABELS = (
     *("mode", "idHeader", "senders", "sources", "agreement", "selective", "maxDelay", "maturity"),
     "minCoverage",
 )
+#: As many as the resource's definition allows: candidateClasses are compared with classes there.
+MOST_CLASSES = 1000
+#: Of every count that is a field of its own: what 32 bits hold.
+_MOST = (1 << 31) - 1
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _CLASSES_REMEDY = "list the names in the order of the baseline's output, such as [legit, fraud]"
@@ -51,7 +56,7 @@ _CLASSES_REMEDY = "list the names in the order of the baseline's output, such as
 
 def model(fields: Fields, *, require_classes: bool) -> Model:
     default = Model()
-    read_classes = list_of(class_name, _CLASSES_REMEDY)
+    read_classes = list_of(class_name, _CLASSES_REMEDY, at_most=MOST_CLASSES)
     if require_classes:
         classes = fields.require("classes", read_classes, _CLASSES_REMEDY)
     else:
@@ -64,7 +69,7 @@ def model(fields: Fields, *, require_classes: bool) -> Model:
         pointer=fields.read("pointer", _pointer, default.pointer),
         values=fields.read("values", choice(Values), default.values),
         task=fields.read("task", choice(Task), default.task),
-        paths=fields.read("paths", list_of(_path, "list paths such as [/v1/models/fraud:predict]"), ()),
+        paths=fields.read("paths", list_of(_path, "list paths such as [/v1/models/fraud:predict]", at_most=64), ()),
         request_patch=fields.read("requestPatch", json_mapping, default.request_patch),
     )
     if "classes" in fields:
@@ -123,7 +128,7 @@ def _check_classes(fields: Fields, result: Model) -> None:
 
 
 def _pointer(value: object, field: str) -> str:
-    pointer = text(value, field)
+    pointer = text(value, field, 1024)
     if not pointer.startswith(("/", "jmespath:")):
         raise SpecError(
             field, f"{show(value)} is no JSON Pointer", 'start it with "/", or with "jmespath:" for an expression'
@@ -134,7 +139,7 @@ def _pointer(value: object, field: str) -> str:
 
 
 def _path(value: object, field: str) -> str:
-    path = text(value, field)
+    path = text(value, field, 1024)
     if not path.startswith("/"):
         raise SpecError(field, f"{show(value)} is no path", 'start it with "/", without scheme and host')
     return path
@@ -161,7 +166,7 @@ def mirror(fields: Fields) -> Mirror:
 
 
 def count(value: object, field: str) -> int:
-    return whole(value, field, at_least=1)
+    return whole(value, field, at_least=1, at_most=_MOST)
 
 
 def labels(fields: Fields) -> Labels:
@@ -175,13 +180,13 @@ def labels(fields: Fields) -> Labels:
             f"{maturity:g} s is longer than maxDelay, {max_delay:g} s, after which no label is taken",
             "shorten maturity or lengthen maxDelay",
         )
-    senders = fields.read("senders", list_of(_sender, "list {name, tokenSHA256}"), default.senders)
+    senders = fields.read("senders", list_of(_sender, "list {name, tokenSHA256}", at_most=64), default.senders)
     unique(tuple(sender.name for sender in senders), fields.at("senders"), "the sender")
     return Labels(
         mode=mode,
         id_header=fields.read("idHeader", _header, default.id_header),
         senders=senders,
-        sources=fields.read("sources", list_of(_source, "list {kafka: …} or {files: …}"), default.sources),
+        sources=fields.read("sources", list_of(_source, "list {kafka: …} or {files: …}", at_most=16), default.sources),
         agreement=_agreement(fields, mode),
         selective=fields.read("selective", flag, default.selective),
         max_delay=max_delay,
@@ -238,6 +243,6 @@ def _source(value: object, field: str) -> Mapping[str, object]:
     return {
         kind: {
             "endpoint": source.require("endpoint", text, "name an endpoint that the cluster's admin lists"),
-            place: source.require(place, text, f"write the {place} that holds the labels"),
+            place: source.require(place, text_up_to(1024), f"write the {place} that holds the labels"),
         }
     }

@@ -18,6 +18,8 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(Ki|Mi|Gi|k|K|M|G)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
+_MOST_CHARACTERS = 32  # the resource's definition has the same limit
+
 _DURATION_REMEDY = 'write a duration such as "30s", "10m", "1h30m", "7d" or "500ms"'
 _MARGIN_REMEDY = 'write "2%" for two percent of the baseline\'s loss, "0.01" for nats, or "2% + 0.01" for both together'
 
@@ -38,6 +40,7 @@ def show(value: object) -> str:
 
 def decimal(value: object, field: str, remedy: str = 'write a number such as "0.5"') -> float:
     """A finite number from an integer, a float or a string."""
+    _check_length(value, field)
     number = math.nan
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         try:
@@ -49,6 +52,11 @@ def decimal(value: object, field: str, remedy: str = 'write a number such as "0.
     if not math.isfinite(number):
         raise SpecError(field, f"{show(value)} is not a number", remedy)
     return number
+
+
+def _check_length(value: object, field: str) -> None:
+    if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
+        raise SpecError(field, f"{show(value)} is too long", f"write it in at most {_MOST_CHARACTERS} characters")
 
 
 def whole(value: object, field: str, *, at_least: int, at_most: int | None = None) -> int:
@@ -69,6 +77,7 @@ def duration(value: object, field: str) -> float:
         raise SpecError(field, f"{show(value)} has no unit", f'{_DURATION_REMEDY}; seconds end in "s"')
     if not isinstance(value, str):
         raise SpecError(field, f"{show(value)} is not a duration", _DURATION_REMEDY)
+    _check_length(value, field)
     text = value.strip()
     if _DECIMAL.fullmatch(text):
         raise SpecError(field, f"{show(value)} has no unit", f'{_DURATION_REMEDY}; seconds end in "s"')
@@ -83,6 +92,7 @@ def duration(value: object, field: str) -> float:
 
 def share(value: object, field: str, remedy: str = 'write a share such as "0.05" or "5%"') -> float:
     """A number as it is, or a percentage over 100: "5%" is "0.05". The range is the caller's to check."""
+    _check_length(value, field)
     if isinstance(value, str) and value.strip().endswith("%"):
         try:
             return decimal(value.strip()[:-1].strip(), field, remedy) / 100.0
@@ -94,6 +104,7 @@ def share(value: object, field: str, remedy: str = 'write a share such as "0.05"
 def percent(value: object, field: str) -> float:
     """A share from a number of percent, with or without the sign: "100", 100 and "100%" are 1.0."""
     remedy = "write a percentage from 0 to 100"
+    _check_length(value, field)
     text = value.strip().removesuffix("%").strip() if isinstance(value, str) else value
     try:
         number = decimal(text, field, remedy)
@@ -107,6 +118,7 @@ def percent(value: object, field: str) -> float:
 def size(value: object, field: str) -> int:
     """Bytes, from an integer or a string with or without a unit."""
     remedy = 'write a size in bytes such as 1048576, "512Ki" or "1Mi"'
+    _check_length(value, field)
     if isinstance(value, int) and not isinstance(value, bool):
         number = value
     else:
@@ -123,6 +135,7 @@ def size(value: object, field: str) -> int:
 def margin(value: object, field: str) -> Margin:
     """Relative to the baseline's loss ("2%"), in nats ("0.01"), or their sum ("2% + 0.01")."""
     relative = absolute = 0.0
+    _check_length(value, field)
     terms = value.split("+") if isinstance(value, str) else [value]
     if len(terms) > 2 or (len(terms) == 2 and sum("%" in str(term) for term in terms) != 1):
         raise SpecError(field, f"{show(value)} is not a margin", _MARGIN_REMEDY)
@@ -166,6 +179,7 @@ def metric_limit(value: object, field: str) -> Limit:
 
 
 def _limit(value: object, field: str, remedy: str, *, seconds: bool) -> Limit:
+    _check_length(value, field)
     text = value.strip() if isinstance(value, str) else value
     kind, amount = LimitKind.ABSOLUTE, text
     if isinstance(text, str) and text[:1] in ("+", "x", "×"):

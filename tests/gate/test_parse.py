@@ -264,6 +264,7 @@ RESOURCE_ERRORS = [
     ("kind", "Deployment", "kind", '"Deployment" is not a value', "write one of ModelCanary"),
     ("metadata", REMOVE, "metadata.name", "is missing", "name the ModelCanary"),
     ("metadata.name", "Fraud!", "metadata.name", '"Fraud!" is no name', "use a-z, 0-9"),
+    ("metadata.name", "a" * 53, "metadata.name", "has 53 characters", "at most 52"),
     ("metadata.name", 7, "metadata.name", "7 is not text", "put it in quotes"),
     ("spec", REMOVE, "spec", "is missing", "write the specification"),
     ("spec", 3, "spec", "3 is not a mapping", "write a mapping"),
@@ -283,6 +284,15 @@ RESOURCE_ERRORS = [
     ("spec.candidate.replicas", 0, "spec.candidate.replicas", "0 is out of range", "at least 1"),
     ("spec.candidate.replicas", "many", "spec.candidate.replicas", '"many" is not a number', "whole number"),
     ("spec.candidate.readyDeadline", "0s", "spec.candidate.readyDeadline", "not above 0", "a time above 0"),
+    ("spec.service.port", "a" * 16, "spec.service.port", "is no name of a port", "at most 15"),
+    ("spec.service.port", "80-", "spec.service.port", '"80-" is no name of a port', "such as http"),
+    ("spec.candidate.labels", {"a": "b c"}, "spec.candidate.labels.a", "is no label of Kubernetes", "team: risk"),
+    ("spec.candidate.labels", {"a\n": "b"}, "spec.candidate.labels.a\\n", "is no label of Kubernetes", "team: risk"),
+    (
+        *("spec.sidecar.resources", {"limits": {"memory": "much"}}, "spec.sidecar.resources.limits.memory"),
+        *('"much" is no quantity of Kubernetes', "64Mi"),
+    ),
+    ("spec.sidecar.resources", {"limits": {"cpu": 10**5000}}, "spec.sidecar.resources.limits.cpu", "huge", "whole"),
     ("spec.candidate.labels", {"a": 1}, "spec.candidate.labels.a", "1 is not text", "put it in quotes"),
     ("spec.canary.steps", [5, 5], "spec.canary.steps[1]", "5 is not above 5", "above the one before it"),
     ("spec.canary.steps", [0], "spec.canary.steps[0]", "0 is not above 0", "above 0"),
@@ -321,6 +331,53 @@ def test_errors_of_the_resource(path: str, value: object, field: str, problem: s
     assert remedy in caught.value.remedy
     assert str(caught.value) == f"{field}: {caught.value.problem}; {caught.value.remedy}"
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "most", "item"),
+    [
+        ("model.classes", 1000, "c{}"),
+        ("model.paths", 64, "/{}"),
+        ("labels.senders", 64, {"name": "n{}", "tokenSHA256": "0" * 64}),
+        ("labels.sources", 16, {"files": {"endpoint": "e{}", "path": "p"}}),
+        ("guards", 32, {"name": "g{}", "type": "nonFinite", "max": "0"}),
+        ("alerts", 16, {"endpoint": "e{}", "events": ["Held"]}),
+        ("canary.steps", 20, "{}.5"),
+    ],
+)
+def test_lists_have_a_most(path: str, most: int, item: object) -> None:
+    def filled(count: int) -> dict[str, Any]:
+        def numbered(index: int) -> object:
+            if isinstance(item, str):
+                return item.format(index)
+            assert isinstance(item, dict)
+            return {key: value.format(index) if isinstance(value, str) else value for key, value in item.items()}
+
+        return changed(least(), path, [numbered(index) for index in range(count)])
+
+    assert isinstance(parse_spec(filled(most), require_target=False), Spec)
+    with pytest.raises(SpecError) as caught:
+        parse_spec(filled(most + 1), require_target=False)
+    assert str(caught.value) == f"spec.{path}: has {most + 1} items; list at most {most}"
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [("model.output", 253), ("model.paths", 1024), ("labels.idHeader", 253), ("guards", 4096)],
+)
+def test_text_has_a_most(path: str, most: int) -> None:
+    def filled(length: int) -> dict[str, Any]:
+        word = "a" * length
+        value: object = word
+        if path == "model.paths":
+            value = ["/" + word[1:]]
+        if path == "guards":
+            value = [{"name": "x", "type": "prometheus", "endpoint": "e", "query": word, "max": 1}]
+        return changed(least(), path, value)
+
+    assert isinstance(parse_spec(filled(most), require_target=False), Spec)
+    with pytest.raises(SpecError, match=f"has {most + 1} characters; write at most {most}"):
+        parse_spec(filled(most + 1), require_target=False)
 
 
 AGREEMENT = {"mode": "Agreement", "agreement": {"rollbackAbove": "0.5"}}
