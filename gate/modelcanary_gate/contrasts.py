@@ -63,6 +63,16 @@ class Contrast:
         """The bets λ, (GRID_SIZE,), in 1/units of x."""
         return np.geomspace(_SMALLEST_BET, _BOLDNESS / self.lowest, GRID_SIZE)
 
+    def prior(self) -> Floats:
+        """How the stake is split over the bets, (GRID_SIZE,), with the sum 1.
+
+        A regression worth a roll-back is large against its noise, so the bold bets get more there: a stake as large as
+        the bet. Promotions prove that a small difference is none, at any size of bet.
+        """
+        grid = self.grid()
+        stake = np.ones(GRID_SIZE) if self.kind is Kind.LOSS_PROMOTE else grid
+        return np.asarray(stake / stake.sum())
+
 
 @dataclass(frozen=True)
 class EvidencePlan:

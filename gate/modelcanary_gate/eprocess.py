@@ -7,8 +7,10 @@ runs × contrasts in a simulation). Knows no roles, thresholds or verdicts.
   wealth by `1 + λx`; under the null `E[x] ≤ 0` the expected wealth never exceeds 1, at any stopping time.
 - Restarts: a mixture over the block at which the regression starts, after Shin, Ramdas & Rinaldo, "E-detectors",
   New England Journal of Statistics in Data Science, 2024.
-- The discount divides a block's log-wealth by φ ≥ 1, which keeps it a test under the conditional null (Jensen).
-  Under dependence between blocks its error is calibrated by simulation, not guaranteed.
+- The discount raises each wealth W of the mixture to the power 1/φ, φ ≥ 1, with the φ known now, also for the
+  blocks that are past. By Jensen's inequality the mean of W^(1/φ) is at most (mean of W)^(1/φ): where it reaches
+  1/α, the mixture itself has, so Ville's inequality holds whatever φ does. Under dependence between blocks its error is
+  calibrated by simulation, not guaranteed.
 """
 
 from dataclasses import dataclass
@@ -27,10 +29,16 @@ class Discount:
     prior_blocks: float = 8.0  # the weight of the prior, in blocks
     levels: int = 8  # superblocks of 1, 2, 4 … 128 blocks
     few: int = 4  # superblocks before level 0 is believed
-    many: int = 32  # superblocks before a higher level is believed
+    many: int = 24  # superblocks before a higher level is believed
     #: The two largest differences of a level count for at most this many times the mean of the others. A regression
     #: that starts mid-run makes two such at the most, and would hide behind its own φ.
-    outlier: float = 6.0
+    outlier: float = 7.0
+    #: A burst that lies across an edge makes neighbours alike, and their difference small: what a level finds beyond 1
+    #: is raised by this many pairs over its superblock's, but never by more than `edge_most`.
+    edge: float = 60.0
+    edge_most: float = 0.6
+    #: Standard errors that a higher level has to exceed what it finds by: the largest of eight noisy numbers is not 1.
+    doubt: float = 1.0
 
 
 class DesignEffect:
@@ -45,6 +53,7 @@ class DesignEffect:
         self._discount = discount
         levels = discount.levels
         self._blocks = 0
+        self._n = 0.0
         self._within = np.zeros(shape)  # Σ (x − block mean)²
         self._freedom = 0.0
         self._open_sum = np.zeros((levels, *shape))
@@ -56,7 +65,7 @@ class DesignEffect:
         self._complete = np.zeros(levels, dtype=np.int64)  # superblocks
 
     def value(self) -> Floats:
-        """φ from the blocks pushed so far, ≥ 1; read it before the block that it discounts is pushed."""
+        """φ from the blocks pushed so far, ≥ 1."""
         blocks, discount = self._blocks, self._discount
         needed = np.full(discount.levels, discount.many)
         needed[0] = discount.few
@@ -70,6 +79,11 @@ class DesignEffect:
             usual = discount.outlier * others / np.maximum(differences - 2, 1)
             ratio = (others + np.minimum(largest, usual).sum(axis=0)) / differences
             ratio = np.divide(ratio, variance, out=np.ones_like(ratio), where=variance > 0)
+            superblock = (self._n / blocks * 2.0 ** np.arange(discount.levels)[known]).reshape(differences.shape)
+            raised = 1 + np.minimum(discount.edge / superblock, discount.edge_most)
+            # The variance of a mean of k squared successive differences is about 3/k of its square.
+            doubt = np.where(np.arange(discount.levels)[known] > 0, discount.doubt, 0.0).reshape(differences.shape)
+            ratio = 1 + raised * (ratio - 1) - doubt * np.sqrt(3 / differences)
             found = np.maximum(1.0, ratio.max(axis=0))
         weight = discount.prior_blocks
         return np.maximum(1.0, (weight * discount.prior + blocks * found) / (weight + blocks))
@@ -79,6 +93,7 @@ class DesignEffect:
         self._within += np.maximum(xx - x * x / n, 0.0)
         self._freedom += n - 1
         self._blocks += 1
+        self._n += n
         self._open_sum += x
         self._open_n += n
         for level in range(self._discount.levels):
@@ -100,50 +115,60 @@ class DesignEffect:
             self._complete[level] += 1
 
 
-#: Restarts are spread over this many blocks; a run has about 1,300 at the most.
-RESTART_BLOCKS = 1000
 #: The prior weight of 'it was so from the start'.
-FIRST_WEIGHT = 0.5
+FIRST_WEIGHT = 0.75
+#: Half of the other weight goes to the first this many blocks; it never ends.
+RESTART_BLOCKS = 500
 
 
-def restart_weight(block: int, *, first: float = FIRST_WEIGHT, blocks: int = RESTART_BLOCKS) -> float:
+def unspent_weight(block: int, *, first: float = FIRST_WEIGHT, half: int = RESTART_BLOCKS) -> float:
+    """Prior weight that the regression starts after the given block, counted from 0."""
+    return (1 - first) * half / (half + block)
+
+
+def restart_weight(block: int) -> float:
     """Prior weight that the regression starts with the given block, counted from 0; the weights sum to 1."""
-    if block == 0:
-        return first
-    return (1 - first) / (blocks - 1) if block < blocks else 0.0
+    return FIRST_WEIGHT if block == 0 else unspent_weight(block - 1) - unspent_weight(block)
+
+
+#: The powers 1/φ that wealth is kept for, rising; between two of them, log M lies below the chord (it is convex), which
+#: reaches a level only where one of its ends does: so Ville's inequality holds for the chord, too.
+_POWERS = 1 / np.array([np.inf, 30.0, 10.0, 6.0, 4.0, 3.0, 2.4, 2.0, 1.7, 1.45, 1.25, 1.1, 1.0])
 
 
 class Wealth:
     """log M per contrast: M is an e-process of 'x has mean ≤ 0', compared with 1/α by Ville's inequality."""
 
-    def __init__(self, restarts: NDArray[np.bool_], grid_size: int) -> None:
-        """`restarts` says per contrast whether a change within the run is looked for."""
+    def __init__(self, restarts: NDArray[np.bool_], prior: Floats) -> None:
+        """`restarts`, (…), says per contrast whether a change within the run is looked for; `prior`, (…, grid), how
+        the stake is split over its bets, each row with the sum 1."""
         self._restarts = restarts
-        self._grid_size = grid_size
-        self._log = np.full((*restarts.shape, grid_size), -np.inf)
-        self._unspent = 1.0
+        self._log_prior = np.log(prior)[..., None, :]
+        self._log = np.full((*restarts.shape, len(_POWERS), prior.shape[-1]), -np.inf)
         self._blocks = 0
 
-    def push(self, log_wealth: Floats, phi: Floats) -> None:
-        """Adds a block's Σ ln(1 + λx), (…, grid), discounted by φ, (…)."""
+    def push(self, log_wealth: Floats) -> None:
+        """Adds a block's Σ ln(1 + λx), (…, grid)."""
         weight = restart_weight(self._blocks)
-        stake = np.where(self._restarts, weight, 1.0 if self._blocks == 0 else 0.0)
-        with np.errstate(divide="ignore"):
-            log_stake = np.log(stake)
-        self._log = np.logaddexp(self._log, log_stake[..., None]) + log_wealth / phi[..., None]
-        self._unspent = max(0.0, self._unspent - weight)
+        if self._blocks == 0:
+            self._log[:] = np.log(np.where(self._restarts, weight, 1.0))[..., None, None]
+        else:
+            mixed = np.logaddexp(self._log, np.log(weight))
+            self._log = np.where(self._restarts[..., None, None], mixed, self._log)
+        self._log += log_wealth[..., None, :] * _POWERS[:, None]
         self._blocks += 1
 
-    def log_evidence(self) -> Floats:
-        """log M, (…): the mean over the bets, plus the stakes of starts that are still to come."""
+    def log_evidence(self, phi: Floats) -> Floats:
+        """log M, (…), at the design effects `phi`, (…): over the bets, and the starts that are past and to come."""
         if self._blocks == 0:
             return np.zeros(self._restarts.shape)
-        mixed: Floats = np.logaddexp.reduce(self._log, axis=-1) - np.log(self._grid_size)
-        if self._unspent <= 0:
-            return mixed
-        started: Floats = np.logaddexp(mixed, np.log(self._unspent))
-        return np.where(self._restarts, started, mixed)
+        power = 1 / np.maximum(phi, 1.0)
+        above = np.clip(np.searchsorted(_POWERS, power), 1, len(_POWERS) - 1)
+        part = (power - _POWERS[above - 1]) / (_POWERS[above] - _POWERS[above - 1])
+        return self._at(above - 1) * (1 - part) + self._at(above) * part
 
-    def log_bets(self) -> Floats:
-        """log-wealth of each bet, (…, grid)."""
-        return self._log
+    def _at(self, index: NDArray[np.intp]) -> Floats:
+        """log M at one of the powers, (…)."""
+        log = np.take_along_axis(self._log, index[..., None, None], axis=-2)
+        mixed: Floats = np.logaddexp.reduce((log + self._log_prior)[..., 0, :], axis=-1)
+        return np.where(self._restarts, np.logaddexp(mixed, np.log(unspent_weight(self._blocks - 1))), mixed)

@@ -35,23 +35,26 @@ class Stream:
         self.xx = np.zeros(m)
         self.log_evidence: Floats = np.zeros(m)
         self._whole = np.zeros((m, GRID_SIZE))
-        self._wealth = Wealth(np.array(restarts, dtype=np.bool_), GRID_SIZE)
+        prior = np.array([contrast.prior() for contrast in contrasts]).reshape(m, GRID_SIZE)
+        self._log_prior = np.log(prior)
+        self._wealth = Wealth(np.array(restarts, dtype=np.bool_), prior)
         self._effect = DesignEffect((m,), discount)
+        self._phi = self._effect.value()
 
     def push(self, n: int, sums: ContrastSums) -> None:
         """Adds a block of `n` pairs. Triggers are the caller's to push: they depend on more than one contrast."""
-        phi = self._effect.value()
-        self._wealth.push(sums.log, phi)
+        self._wealth.push(sums.log)
         self._effect.push(n, sums.x, sums.xx)
-        self._whole += sums.log / phi[:, None]
+        self._whole += sums.log
         self.x += sums.x
         self.xx += sums.xx
         self.n += n
         self.blocks += 1
-        self.log_evidence = self._wealth.log_evidence()
+        self._phi = self._effect.value()
+        self.log_evidence = self._wealth.log_evidence(self._phi)
 
     def phi(self, index: int) -> float:
-        return float(self._effect.value()[index])
+        return float(self._phi[index])
 
     def mean(self, index: int) -> float:
         """Mean of a contrast, 0 before the first pair."""
@@ -71,10 +74,10 @@ class Stream:
         """Pairs until the evidence reaches its threshold, if it grows on as it did so far; None if it does not."""
         if self.n == 0:
             return None
-        wealth = self._whole[index]
+        wealth = self._whole[index] / self._phi[index]
         growth = wealth / self.n
         rising = growth > 0
         if not rising.any():
             return None
-        goal = self.triggers[index].threshold + np.log(GRID_SIZE)
-        return float(max(0.0, ((goal - wealth[rising]) / growth[rising]).min()))
+        goal = self.triggers[index].threshold - self._log_prior[index]
+        return float(max(0.0, ((goal - wealth)[rising] / growth[rising]).min()))

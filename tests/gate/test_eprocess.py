@@ -3,37 +3,70 @@
 import numpy as np
 import pytest
 
-from modelcanary_gate.eprocess import FIRST_WEIGHT, RESTART_BLOCKS, DesignEffect, Discount, Wealth, restart_weight
+from modelcanary_gate.eprocess import (
+    FIRST_WEIGHT,
+    RESTART_BLOCKS,
+    DesignEffect,
+    Discount,
+    Wealth,
+    restart_weight,
+    unspent_weight,
+)
 
 RNG = np.random.default_rng(11)
 
 
+UNIFORM = np.full((2, 4), 0.25)
+
+
 def test_restart_weights_sum_to_one() -> None:
-    assert sum(restart_weight(block) for block in range(RESTART_BLOCKS + 50)) == pytest.approx(1.0)
+    spent = sum(restart_weight(block) for block in range(3000))
+    assert spent + unspent_weight(2999) == pytest.approx(1.0)
     assert restart_weight(0) == FIRST_WEIGHT
+    assert unspent_weight(RESTART_BLOCKS) == pytest.approx((1 - FIRST_WEIGHT) / 2)
+    assert all(restart_weight(block) > 1e-5 for block in range(3000))  # a regression is looked for to the end
 
 
-def test_wealth_is_the_mixture_over_bets_and_starts() -> None:
-    blocks, grid = 7, 4
-    increments = RNG.normal(0.0, 0.7, (blocks, grid))
-    wealth = Wealth(np.array([True, False]), grid)
+def _by_definition(increments: np.ndarray, prior: np.ndarray, phi: float) -> float:
+    """log of the mixture over bets and starts, each wealth to the power 1/φ."""
+    starts = [restart_weight(block) for block in range(len(increments))]
+    wealth = [w * float(prior @ np.exp(increments[i:].sum(axis=0) / phi)) for i, w in enumerate(starts)]
+    return float(np.log(sum(wealth) + 1 - sum(starts)))
+
+
+@pytest.mark.parametrize("phi", [1.0, 1.25, 2.0, 10.0, 30.0])
+def test_wealth_is_the_mixture_over_bets_and_starts(phi: float) -> None:
+    prior = np.array([0.1, 0.2, 0.3, 0.4])
+    increments = RNG.normal(0.0, 0.7, (7, 4))
+    wealth = Wealth(np.array([True, False]), np.stack([prior, prior]))
     for row in increments:
-        wealth.push(np.stack([row, row]), np.ones(2))
-    after = [restart_weight(block) for block in range(blocks)]
-    by_start = [w * np.exp(increments[start:].sum(axis=0)).mean() for start, w in enumerate(after)]
-    expected = sum(by_start) + 1 - sum(after)
-    assert wealth.log_evidence()[0] == pytest.approx(np.log(expected), abs=1e-12)
-    assert wealth.log_evidence()[1] == pytest.approx(np.log(np.exp(increments.sum(axis=0)).mean()), abs=1e-12)
+        wealth.push(np.stack([row, row]))
+    whole = np.log(prior @ np.exp(increments.sum(axis=0) / phi))
+    expected = [_by_definition(increments, prior, phi), whole]
+    assert wealth.log_evidence(np.full(2, phi)) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("phi", [1.02, 1.37, 2.2, 3.4, 17.0, 100.0])
+def test_between_two_powers_wealth_is_close_to_its_definition_and_a_test(phi: float) -> None:
+    prior = np.full(4, 0.25)
+    increments = RNG.normal(0.3, 0.7, (40, 4))
+    wealth = Wealth(np.array([True]), prior[None])
+    for row in increments:
+        wealth.push(row[None])
+    found = float(wealth.log_evidence(np.array([phi]))[0])
+    assert found == pytest.approx(_by_definition(increments, prior, phi), abs=0.35)
+    # Jensen and the chord: it cannot reach a level above 0 that the undiscounted mixture has not reached
+    assert found <= max(0.0, _by_definition(increments, prior, 1.0))
 
 
 def test_no_evidence_before_the_first_block() -> None:
-    assert Wealth(np.array([True, False]), 3).log_evidence().tolist() == [0.0, 0.0]
+    assert Wealth(np.array([True, False]), UNIFORM).log_evidence(np.ones(2)).tolist() == [0.0, 0.0]
 
 
 def test_the_discount_divides_log_wealth() -> None:
-    wealth = Wealth(np.array([False]), 1)
-    wealth.push(np.array([[3.0]]), np.array([2.0]))
-    assert wealth.log_evidence()[0] == pytest.approx(1.5)
+    wealth = Wealth(np.array([False]), np.ones((1, 1)))
+    wealth.push(np.array([[3.0]]))
+    assert wealth.log_evidence(np.array([2.0]))[0] == pytest.approx(1.5)
 
 
 def _effect(blocks: np.ndarray, n: int, discount: Discount) -> float:
@@ -58,8 +91,25 @@ def test_design_effect_of_a_shift_is_not_autocorrelation() -> None:
 
 def test_design_effect_of_bursts_is_their_length() -> None:
     # each value is repeated 10 times: ten pairs tell as much as one
-    blocks = np.repeat(RNG.normal(0.0, 1.0, (600, 10)), 10, axis=1)
-    assert _effect(blocks, 100, Discount()) == pytest.approx(10.0, rel=0.35)
+    pairs = np.repeat(RNG.normal(0.0, 1.0, 6001), 10)
+    blocks = pairs[5:60005].reshape(600, 100)
+    assert _effect(blocks, 100, Discount(edge=0.0)) == pytest.approx(10.0, rel=0.25)
+    assert 10.0 < _effect(blocks, 100, Discount()) < 15.0  # it errs to the side of caution
+
+
+def test_design_effect_allows_for_bursts_across_the_edges_of_blocks() -> None:
+    # bursts of geometric length, 40 on average: the mean of so many pairs has 79 times a pair's share in it
+    share = 0.05
+
+    def run() -> np.ndarray:
+        user = np.repeat(RNG.normal(0.0, np.sqrt(share), 900), RNG.geometric(1 / 40, 900))[:20_000]
+        return (user + RNG.normal(0.0, np.sqrt(1 - share), 20_000)).reshape(200, 100)
+
+    expected = 1 + share * (79 - 1)
+    runs = [run() for _ in range(40)]
+    plain = float(np.mean([_effect(run, 100, Discount(edge=0.0, levels=1)) for run in runs]))
+    raised = float(np.mean([_effect(run, 100, Discount(levels=1)) for run in runs]))
+    assert plain + 0.5 < raised < 1.1 * expected
 
 
 def test_design_effect_sees_bursts_longer_than_a_block() -> None:
