@@ -4,6 +4,7 @@ Called by `__main__`.
 """
 
 import asyncio
+import contextlib
 import json
 import sys
 import time
@@ -68,19 +69,20 @@ async def play(this: Round, digits: Digits, baseline: str, candidate: str, out: 
     print("$ modelcanary", " ".join(command[3:]))
     with Process(command, log, pipe=True) as process:
         events = await _lines(process)
-        try:
-            started = await _event(events, "started", START_LIMIT)
-            traffic = Traffic(digits, started["listen"], started["feedback"], this.model, habits)
-            began = time.monotonic()
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(traffic.run())
-                try:
-                    verdict = await _event(events, "verdict", VERDICT_LIMIT)
-                    seconds = time.monotonic() - began
-                finally:
-                    traffic.stop()
-        except (EOFError, TimeoutError) as error:
-            raise DemoError(f"`modelcanary run` gave no verdict; the end of {log}:\n{process.tail()}") from error
+        started = await _event(events, "started", START_LIMIT)
+        if started is None:
+            raise DemoError(f"`modelcanary run` does not start; the end of {log}:\n{process.tail()}")
+        traffic = Traffic(digits, started["listen"], started["feedback"], this.model, habits)
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(traffic.run())
+            try:
+                verdict = await _event(events, "verdict", VERDICT_LIMIT)
+            finally:
+                traffic.stop()
+        seconds = time.monotonic() - began
+        if verdict is None:
+            raise DemoError(f"`modelcanary run` gave no verdict; the end of {log}:\n{process.tail()}")
         # The proxy goes on serving after the verdict; the users have left, so now it may end.
         process.interrupt()
         exit_code = await asyncio.to_thread(process.wait, END_LIMIT)
@@ -94,19 +96,20 @@ async def _lines(process: Process) -> asyncio.StreamReader:
     return reader
 
 
-async def _event(events: asyncio.StreamReader, wanted: str, limit: float) -> dict[str, Any]:
-    """The next event of that kind; looks and warnings before it are shown. Raises EOFError, TimeoutError."""
+async def _event(events: asyncio.StreamReader, wanted: str, limit: float) -> dict[str, Any] | None:
+    """The next event of that kind; those before it are shown. None when it does not come."""
     shown = ""
-    async with asyncio.timeout(limit):
-        while line := await events.readline():
-            event: dict[str, Any] = json.loads(line)
-            if event["event"] == wanted:
-                return event
-            text = _text(event)
-            if text != shown:
-                print(text, flush=True)
-                shown = text
-    raise EOFError
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit):
+            while line := await events.readline():
+                event: dict[str, Any] = json.loads(line)
+                if event["event"] == wanted:
+                    return event
+                text = _text(event)
+                if text != shown:
+                    print(text, flush=True)
+                    shown = text
+    return None
 
 
 def _text(event: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from modelcanary_cli import instruct
 from modelcanary_cli.addresses import Address
-from modelcanary_cli.errors import ExitCode
+from modelcanary_cli.errors import ExitCode, InputError
 from modelcanary_cli.ledger_client import Ledger, LedgerError
 from modelcanary_cli.progress import Progress
 from modelcanary_cli.record import Record, read_record, write_record
@@ -222,8 +222,11 @@ class Session:
         write_record(record, self._state.record)
         files = {"record": str(self._state.record)}
         if self._options.report is not None:
-            write_report(record, self._options.report)
-            files["report"] = str(self._options.report)
+            try:
+                write_report(record, self._options.report)
+                files["report"] = str(self._options.report)
+            except InputError as error:  # the verdict stands, and the record can be drawn later
+                self._show.warn(str(error))
         self._show.verdict(view, files)
         if self._stopping.is_set() and not finished(view.decision):
             self._show.say(f"stopped; the same command goes on with run {self._run.run}")
