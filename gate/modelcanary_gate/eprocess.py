@@ -153,8 +153,7 @@ class Wealth:
         if self._blocks == 0:
             self._log[:] = np.log(np.where(self._restarts, weight, 1.0))[..., None, None]
         else:
-            mixed = np.logaddexp(self._log, np.log(weight))
-            self._log = np.where(self._restarts[..., None, None], mixed, self._log)
+            self._log[self._restarts] = np.logaddexp(self._log[self._restarts], np.log(weight))
         self._log += log_wealth[..., None, :] * _POWERS[:, None]
         self._blocks += 1
 
