@@ -215,7 +215,7 @@ class Shadow(Generic[T]):
         try:
             async with asyncio.timeout(self._limits.connect_time):
                 _, connection = await loop.create_connection(self._made, self._host, self._port)
-        except OSError:  # a TimeoutError is one
+        except (OSError, UnicodeError):  # a TimeoutError is the former; names that are none raise the latter
             self._connecting -= 1
             if self._queue:
                 item, request, _ = self._queue.popleft()

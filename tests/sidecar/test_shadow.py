@@ -84,7 +84,7 @@ async def candidate(handler: Handler, **limits: Any) -> AsyncIterator[Candidate]
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    found = Candidate(port, ShadowLimits(**{"timeout": 0.5, **limits}))
+    found = Candidate(port, ShadowLimits(**{"timeout": 5.0, **limits}))
     running = asyncio.create_task(found.shadow.run())
     try:
         yield found
@@ -124,7 +124,7 @@ def test_answers_come_with_status_headers_body_and_latency(play: Any) -> None:
         async with candidate(answering(OK, body)) as model:
             first = await model.ask()
             assert (first.failure, first.status, first.body) == (None, 200, b"{}")
-            assert 0.0 < first.latency < 0.5
+            assert 0.0 < first.latency < 5.0
             second = await model.ask()
             assert (second.failure, second.status, second.body) == (None, 500, b"bad")
             assert header(second.headers, b"content-encoding") == b"gzip"
@@ -204,7 +204,7 @@ def test_hung_is_a_timeout(play: Any) -> None:
         async with candidate(hang, timeout=0.2) as model:
             found = await model.ask()
             assert found.failure is Outcome.TIMEOUT
-            assert 0.2 <= found.latency < 0.5
+            assert 0.2 <= found.latency < 2.0
             await until(lambda: model.shadow.connections == 0)
 
     play(main())
@@ -246,10 +246,11 @@ def test_nobody_there_is_refused(play: Any) -> None:
     play(main())
 
 
-def test_a_name_that_does_not_resolve_is_refused(play: Any) -> None:
+@pytest.mark.parametrize("host", ["candidate.invalid", "candidate..svc", "x" * 300])
+def test_a_name_that_does_not_resolve_is_refused(play: Any, host: str) -> None:
     async def main() -> None:
         model = Candidate(80, ShadowLimits())
-        model.shadow = Shadow("candidate.invalid", 80, ShadowLimits(), model._answered, model._shed)
+        model.shadow = Shadow(host, 80, ShadowLimits(), model._answered, model._shed)
         running = asyncio.create_task(model.shadow.run())
         assert await model.outcome() is Outcome.REFUSED
         model.shadow.stop()
