@@ -75,7 +75,7 @@ class LedgerClient:
         decode = _from_msgpack if "msgpack" in answer.headers.get("content-type", "") else _from_json
         try:
             return decode(answer.content)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise LedgerUnavailable(f"the ledger's instructions cannot be read: {error}") from error
 
     def _authorization(self) -> dict[str, str]:

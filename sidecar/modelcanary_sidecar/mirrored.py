@@ -43,7 +43,7 @@ def _patched(headers: bytes, body: bytes, patch: Patch, cap: int) -> tuple[bytes
         if not isinstance(value, dict):
             return None
         return headers, _encode(merge_patch(value, patch))
-    except (Unreadable, msgspec.MsgspecError, RecursionError, OverflowError):
+    except (Unreadable, msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError):
         return None
 
 

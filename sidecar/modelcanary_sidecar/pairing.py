@@ -16,7 +16,7 @@ from modelcanary_sidecar.capture import Captured, LiveAnswer, header
 from modelcanary_sidecar.decoding import Cause, Reader, Unread
 from modelcanary_sidecar.decoding.rows import Row
 
-#: Longer ids in a body are not taken for ids.
+#: Longer ids in a body, or what is no text, are not taken for ids.
 _ID_CAP = 256
 _NO_ANSWER = "no answer"
 
@@ -65,9 +65,9 @@ class Pairing:
             return captured.id
         try:
             found = _decode_id(captured.body).id
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return captured.id
-        if not found or len(found) > _ID_CAP:
+        if not found or len(found) > _ID_CAP or not found.isprintable():
             return captured.id
         return found if self._share >= 1.0 or position(found) < self._share else None
 

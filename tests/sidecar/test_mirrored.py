@@ -51,7 +51,15 @@ def test_a_compressed_body_is_patched_and_sent_plain() -> None:
 
 @pytest.mark.parametrize(
     ("body", "encoding"),
-    [(b"1,2,3\n", b""), (b"[1,2]", b""), (b"", b""), (b"[" * 5000, b""), (b"nope", b"gzip"), (b"{}", b"br")],
+    [
+        (b"1,2,3\n", b""),
+        (b"[1,2]", b""),
+        (b"", b""),
+        (b'{"a":"\xff"}', b""),
+        (b"[" * 5000, b""),
+        (b"nope", b"gzip"),
+        (b"{}", b"br"),
+    ],
 )
 def test_what_cannot_be_patched_is_sent_as_it_came(body: bytes, encoding: bytes) -> None:
     headers = b"host: a\r\n" + (b"content-encoding: %b\r\n" % encoding if encoding else b"")

@@ -99,6 +99,7 @@ FAULTS = {
     "closed": b"",
     "not HTTP": b"SSH-2.0\r\n",
     "cut": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+    "no UTF-8": b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{"run":"\xff"}',
     "not instructions": b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnope",
 }
 

@@ -29,7 +29,7 @@ def parse_json(body: bytes) -> object:
         if b"NaN" in body or b"Infinity" in body:
             return _parse_lenient(body)
         raise _not_json(body) from error
-    except RecursionError as error:
+    except (UnicodeDecodeError, RecursionError) as error:
         raise _not_json(body) from error
 
 

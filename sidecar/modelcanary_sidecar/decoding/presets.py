@@ -127,7 +127,7 @@ def _tensor(output: dict[str, object], single: bool) -> Table:
         if ranked(_flat(data)):
             raise Unreadable(Outcome.TOP_K_ONLY, Cause.TOP_K, "ranked classes, not every class's probability")
         raise Unreadable(
-            Outcome.LABELS_ONLY, Cause.LABELS, f"an output of datatype {str(datatype)[:20]}, not of floats"
+            Outcome.LABELS_ONLY, Cause.LABELS, f"an output of datatype {str(datatype)[:20]!r}, not of floats"
         )
     data = _flat(data)
     if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):

@@ -131,6 +131,14 @@ READINGS = [
 READERS = [Reader(reading, Role.BASELINE, 1 << 16) for reading in READINGS]
 
 
+ANSWERS = (
+    b'{"predictions":[[0.5,0.5],[NaN,0.5]]}',
+    b'{"predictions":[{"b":0.5,"a":0.5}]}',
+    b'{"id":"x","outputs":[{"name":"data","shape":[1,2],"datatype":"FP64","data":[0.25,0.75]}]}',
+    b'{"data":{"names":["b","a"],"tensor":{"shape":[1,2],"values":[0.25,0.75]}}}',
+)
+
+
 @settings(max_examples=600, deadline=None)
 @given(JSON, st.sampled_from(["", "predictions", "outputs", "data"]), st.sampled_from(READERS))
 def test_no_json_breaks_a_reader(value: object, key: str, reader: Reader) -> None:
@@ -142,6 +150,17 @@ def test_no_json_breaks_a_reader(value: object, key: str, reader: Reader) -> Non
 @given(st.binary(max_size=200), st.sampled_from([b"", b"gzip", b"deflate", b"br", b"\xff"]))
 def test_no_bytes_break_a_reader(body: bytes, encoding: bytes) -> None:
     check(READERS[0].read(200, encoding, body))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(ANSWERS),
+    st.integers(0, 200),
+    st.binary(min_size=1, max_size=4),
+    st.sampled_from(READERS),
+)
+def test_no_damage_breaks_a_reader(answer: bytes, at: int, damage: bytes, reader: Reader) -> None:
+    check(reader.read(200, b"", answer[:at] + damage + answer[at + len(damage) :]))
 
 
 def check(found: list[bytes | Unread] | Unread) -> None:
