@@ -38,6 +38,11 @@ class Books:
             self.runs[run.no] = run
             self._by_name[run.model, run.run] = run
 
+    def drop_run(self, number: int) -> None:
+        run = self.runs.pop(number)
+        if self._by_name.get((run.model, run.run)) is run:
+            del self._by_name[run.model, run.run]
+
     def add_standing(self, standing: Standing) -> None:
         # A new dictionary: other threads go over the old one.
         self.standings = {**self.standings, (standing.namespace, standing.name): standing}

@@ -60,6 +60,7 @@ class Catalogue:
         self._state = state
         self._files: OrderedDict[int, Segment] = OrderedDict()
         self._indexes: OrderedDict[int, IdIndex] = OrderedDict()
+        self._intact: set[int] = set()
         state.execute(_SCHEMA)
         self.sealed: list[SegmentInfo] = []
         self.unsealed: list[int] = []
@@ -107,7 +108,7 @@ class Catalogue:
         if index is None:
             path = self.index_path(info.no)
             try:
-                index = IdIndex(path)
+                index = self._checked(info, IdIndex(path))
             except (OSError, ValueError) as error:
                 log.warning("writing the index of segment %d anew: %s", info.no, error)
                 rows = self.reader(info).connection.execute("SELECT hash, pid FROM pair").fetchall()
@@ -118,6 +119,14 @@ class Catalogue:
             if len(self._indexes) > OPEN_FILES:
                 self._indexes.popitem(last=False)
         self._indexes.move_to_end(info.no)
+        return index
+
+    def _checked(self, info: SegmentInfo, index: IdIndex) -> IdIndex:
+        """Once per process: whether the file is as it was written."""
+        if info.no not in self._intact:
+            if not index.intact():
+                raise ValueError("it is damaged")
+            self._intact.add(info.no)
         return index
 
     def forget_pages(self) -> None:

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: A segment is kept this much longer than the labels of its pairs are waited for.
 KEEP_SECONDS = 60.0
+#: Runs of a model whose evidence is kept; older ones go when their pairs are gone.
+KEEP_RUNS = 20
 _LABELS_PER_DELETE = 16_384
 
 
@@ -168,7 +170,18 @@ class Ledger:
             log.info("dropped segment %d with %d pairs", info.no, info.rows)
             dropped += 1
         books.pairs.catalogue.forget_pages()
+        self._forget_runs()
         return dropped
+
+    def _forget_runs(self) -> None:
+        books = self._books
+        needed = {no for info in books.pairs.segments() for no in info.ranges}
+        for standing in books.standings.values():
+            runs = sorted(run.no for run in books.runs.values() if run.model == standing.no)
+            for no in runs[:-KEEP_RUNS]:
+                if no not in needed and no != standing.run:
+                    books.state.drop_run(no)
+                    books.drop_run(no)
 
     def close(self) -> None:
         self._books.pairs.close()

@@ -63,7 +63,7 @@ class IdIndex:
         self._pids: Int64s = np.frombuffer(self._map, np.int64, count, _SIZE + 8 * count)
 
     def intact(self) -> bool:
-        """Whether the checksum holds: asked once, when the segment is opened after a start."""
+        """Whether the checksum holds."""
         return bool(zlib.crc32(memoryview(self._map)[_SIZE:]) == self._checksum)
 
     def find(self, hashes: Int64s) -> list[tuple[int, int]]:

@@ -26,7 +26,7 @@ from modelcanary_ledger.segment import JoinRow, PairRecord, first_pid
 log = logging.getLogger(__name__)
 
 #: Batch ids remembered, so that what a resent batch says it dropped is not added twice.
-RECENT_BATCHES = 65_536
+RECENT_BATCHES = 16_384
 #: How far a label's `ts`, or the time in an id, may be from the request's time for the search to begin there.
 SLACK = 60.0
 

@@ -144,6 +144,10 @@ class State:
         self.connection.executemany("INSERT INTO block VALUES (?,?,?,?)", blocks)
         self._save_delays(run)
 
+    def drop_run(self, run: int) -> None:
+        for table, column in (("run", "no"), ("block", "run"), ("cohort", "run")):
+            self.connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (run,))
+
     def blocks(self, run: int, stream: int, since: int) -> list[msgspec.Raw]:
         """Immutable blocks from `since` on, as JSON text."""
         rows = self.connection.execute(

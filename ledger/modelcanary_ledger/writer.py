@@ -32,7 +32,8 @@ _ROWS_PER_GROUP = 8_000
 _GATHER_SECONDS = 0.002
 _FOLD_SECONDS = 0.25
 _UPKEEP_SECONDS = 2.0
-_STEPS_PER_FOLD = 4
+_STEPS_PER_FOLD = 4  # in the background, between groups
+_STEPS_PER_READ = 16  # before an answer to a reader: enough to be up to date, unless much has matured at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Writer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._next_fold = 0.0
         self._next_upkeep = 0.0
+        self._more = False  # to fold than was folded the last time
 
     @property
     def alive(self) -> bool:
@@ -150,14 +152,14 @@ class Writer:
                 self.tallies.failures += 1
                 log.exception("a group of %d jobs failed", len(group))
                 self._answer([(job, _mapped(error)) for job in group if not job.future.done()])
-        self._fold(final=True)
+        self._fold(_STEPS_PER_READ)
 
     def _gather(self) -> tuple[list[_Job], bool]:
         """What came since the last commit, or within a few milliseconds from now."""
         group: list[_Job] = []
         rows = 0
         try:
-            job = self._queue.get(timeout=_FOLD_SECONDS)
+            job = self._queue.get(timeout=0.001 if self._more else _FOLD_SECONDS)
             while True:
                 if job is None:
                     return group, True
@@ -185,10 +187,10 @@ class Writer:
             self.tallies.commit_seconds += time.perf_counter() - started
         reads = [job for job in group if isinstance(job, _Read)]
         if reads:
-            self._fold(final=True)
+            self._fold(_STEPS_PER_READ)
             self._answer([(job, self._attempt(job.work, self._ledger, self._clock())) for job in reads])
-        elif time.monotonic() >= self._next_fold:
-            self._fold(final=False)
+        elif self._more or time.monotonic() >= self._next_fold:
+            self._fold(_STEPS_PER_FOLD)
 
     def _record(self, jobs: Sequence[_Record]) -> list[tuple[_Job, Any]]:
         if not self._has_room():
@@ -213,25 +215,21 @@ class Writer:
             return [(job, _mapped(error)) for job in jobs]
         return list(zip(jobs, results, strict=True))
 
-    def _fold(self, *, final: bool) -> None:
+    def _fold(self, steps: int) -> None:
         """What this writes is derived, so a failure loses nothing: it is folded another time."""
         self._next_fold = time.monotonic() + _FOLD_SECONDS
         upkeep = time.monotonic() >= self._next_upkeep
+        self._more = False
         try:
-            more = True
-            while more:
-                with self._ledger.transaction(self._clock()) as transaction:
-                    if upkeep:  # first: what matures is judged by all that is known
-                        transaction.learn()
-                    more = transaction.fold(_STEPS_PER_FOLD)
-                if not final:
-                    break
-            if more:
-                self._next_fold = 0.0
+            with self._ledger.transaction(self._clock()) as transaction:
+                if upkeep:  # first: what matures is judged by all that is known
+                    transaction.learn()
+                self._more = transaction.fold(steps)
             if upkeep:
                 self._next_upkeep = time.monotonic() + _UPKEEP_SECONDS
                 self._ledger.forget(self._clock())
         except (sqlite3.Error, OSError) as error:
+            self._more = False
             log.error("the evidence was not written: %s", error)
         tallies, ledger = self.tallies, self._ledger
         tallies.segments, tallies.held, tallies.behind = ledger.segments(), ledger.held, ledger.behind()

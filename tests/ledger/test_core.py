@@ -1,7 +1,9 @@
 """The ledger's promises, one by one, on a clock that the test moves."""
 
+import contextlib
 import itertools
 import sqlite3
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,11 +15,13 @@ from modelcanary_gate.evidence import BlockRule
 from modelcanary_gate.protocol import Answer, FeedbackCounts, Instructions, PutInstructions
 from modelcanary_gate.sampling import position
 from modelcanary_gate.vocabulary import Outcome
-from modelcanary_ledger.core import KEEP_SECONDS, Ledger
-from modelcanary_ledger.errors import BadRequest, SettingsError, StaleEpoch
+from modelcanary_ledger import catalogue
+from modelcanary_ledger.core import KEEP_RUNS, KEEP_SECONDS, Ledger
+from modelcanary_ledger.errors import BadRequest, NotFound, SettingsError, StaleEpoch
 from modelcanary_ledger.held import HOLD_SECONDS
 from modelcanary_ledger.join import Posted
 from modelcanary_ledger.pairs import StoreLimits
+from modelcanary_ledger.segment import connect_reading
 
 
 def counts(world: Any) -> SimpleNamespace:
@@ -225,6 +229,22 @@ class TestMaturity:
         world.restart()
         assert world.run().progress.maturity == maturity
         assert world.run().delays.learn(world.now, 0.8) == pytest.approx(maturity)
+        world.run().progress.maturity = 2 * maturity
+        world.fold()
+        assert world.run().progress.maturity == 2 * maturity
+
+    def test_a_label_that_a_maturity_learned_since_makes_late_is_not_counted(self, world, make_pair):
+        world.put(run="auto", labels={"maturity": "auto"})
+        world.record(*(make_pair(identifier, world.now) for identifier in ("a", "b")), run="auto")
+        world.now += 10
+        assert world.post(("a", 1)) == FeedbackCounts(joined=1)
+        world.now += 90
+        assert world.post(("b", 1)) == FeedbackCounts(joined=1)
+        world.run().progress.maturity = 60.0
+        world.expect({"a": 1})
+        assert (counts(world).labelled, counts(world).missing, counts(world).expired) == (1, 1, 1)
+        rows = world.ledger._books.state.labels_between(0, 2**62)
+        assert [late for _, _, late in rows.values()] == [0, 1]
 
 
 class TestAgreement:
@@ -303,6 +323,25 @@ class TestBlocks:
 
 class TestForgetting:
     @pytest.mark.parametrize("limits", [StoreLimits(segment_pairs=10)])
+    def test_a_segment_is_sealed_whole_while_it_is_read(self, world, make_pair):
+        world.record(*(make_pair(f"p{i}", world.now) for i in range(10)))
+        (path,) = world.directory.glob("pairs-*.db")
+        with contextlib.closing(connect_reading(path, sealed=False)) as reader:
+            assert reader.execute("SELECT count(*) FROM pair").fetchone() == (10,)
+            world.record(make_pair("next", world.now))
+            assert world.post(*((f"p{i}", 1) for i in range(10))) == FeedbackCounts(joined=10)
+
+    @pytest.mark.parametrize("limits", [StoreLimits(segment_pairs=10)])
+    def test_few_files_are_open_at_a_time(self, world, make_pair, monkeypatch):
+        monkeypatch.setattr(catalogue, "OPEN_FILES", 3)
+        for i in range(100):
+            world.record(make_pair(f"p{i}", world.now))
+        assert world.post(*((f"p{i}", 1) for i in range(100))) == FeedbackCounts(joined=100)
+        opened = {file.readlink().name for file in Path("/proc/self/fd").iterdir() if file.is_symlink()}
+        # Three segments with their indexes, and the open one with its log.
+        assert len({name for name in opened if name.startswith("pairs-")}) <= 3 * 2 + 3
+
+    @pytest.mark.parametrize("limits", [StoreLimits(segment_pairs=10)])
     def test_segments_are_dropped_whole_with_their_labels(self, world, make_pair):
         for i in range(25):
             world.record(make_pair(f"p{i}", world.now))
@@ -372,7 +411,7 @@ class TestFaults:
         assert counts(world).pairs == 11
 
     @pytest.mark.parametrize("limits", [StoreLimits(segment_pairs=10)])
-    @pytest.mark.parametrize("damage", ["missing", "short", "empty"])
+    @pytest.mark.parametrize("damage", ["missing", "short", "empty", "changed"])
     def test_an_index_that_is_damaged_is_written_anew(self, world, make_pair, damage):
         for i in range(15):
             world.record(make_pair(f"p{i}", world.now))
@@ -380,9 +419,32 @@ class TestFaults:
         (index,) = world.directory.glob("*.ids")
         if damage == "missing":
             index.unlink()
+        elif damage == "changed":
+            index.write_bytes(index.read_bytes()[:-80] + b"\1" * 80)
         else:
             index.write_bytes(index.read_bytes()[: 100 if damage == "short" else 0])
         assert world.post(*((f"p{i}", 1) for i in range(15))) == FeedbackCounts(joined=15)
+
+
+@pytest.mark.parametrize("limits", [StoreLimits(segment_pairs=10)])
+def test_runs_of_long_ago_are_forgotten(world, make_pair):
+    world.record(*(make_pair(f"p{i}", world.now) for i in range(10)))
+    for number in range(2, KEEP_RUNS + 5):
+        world.put(run=f"r{number}")
+    world.record(make_pair("now", world.now), run=world.standing.instructions.run)
+    world.fold()
+    world.ledger.forget(world.now)
+    assert world.evidence("r1").counts["pairs"] == 10  # its pairs are still kept
+    with pytest.raises(NotFound):
+        world.evidence("r2")
+    world.now += 86400 + 2 * KEEP_SECONDS
+    world.fold()
+    world.ledger.forget(world.now)
+    world.restart()
+    with pytest.raises(NotFound):
+        world.evidence("r1")
+    assert world.evidence().counts["pairs"] == 1
+    assert len(world.ledger._books.runs) == KEEP_RUNS
 
 
 def fail(*_: object) -> None:

@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import pytest
 
-from modelcanary_gate.protocol import PairBatch
+from modelcanary_gate.protocol import FeedbackCounts, PairBatch
 from modelcanary_ledger.errors import DiskFull
 from modelcanary_ledger.join import Posted
 from modelcanary_ledger.writer import Writer
@@ -54,8 +54,16 @@ def test_pairs_are_refused_and_recorded_again(world, make_pair):
         labels = [Posted(identifier, 0, 1) for identifier in first[:60]]
         counts = await writer.change(lambda change: change.feedback(world.standing, labels))
         assert counts.joined == 60
-        with pytest.raises(DiskFull):
-            await writer.record(world.standing, world.batch([make_pair(f"b{i}", world.now) for i in range(50)]))
+        # What shares the group of the refused batch is not refused with it.
+        batch = world.batch([make_pair(f"b{i}", world.now) for i in range(50)])
+        again, refused = await asyncio.gather(
+            writer.change(lambda change: change.feedback(world.standing, labels)),
+            writer.record(world.standing, batch),
+            return_exceptions=True,
+        )
+        assert isinstance(refused, DiskFull)
+        assert isinstance(again, FeedbackCounts)
+        assert again.duplicate == 60
         bound(segment, None)
         batch = world.batch([make_pair(f"c{i}", world.now) for i in range(50)])
         assert await writer.record(world.standing, batch) == 50

@@ -327,19 +327,19 @@ class TestTheProcess:
         assert options[0] in ended.stderr
 
     def test_memory_stays_while_pairs_wait(self, tmp_path, make_pair):
-        """Sealed segments leave memory: 60,000 waiting pairs take no more than 20,000 did."""
+        """Sealed segments leave memory: 120,000 waiting pairs take no more than 40,000 did."""
         with process(tmp_path / "state", "--segment-pairs", "5000") as (address, started), httpx.Client() as client:
             client.put(f"{address}{MODEL}/instructions", json=instructions()).raise_for_status()
             template = make_pair("t", time.time())
             resident = []
             for part in range(3):
-                for batch in range(50):
+                for batch in range(100):
                     pairs = [_another(template, os.urandom(16)) for _ in range(400)]
                     body = msgspec.msgpack.encode(PairBatch(f"{part}.{batch}", "s", "r1", pairs))
                     client.post(f"{address}{MODEL}/pairs", content=body, headers=MSGPACK).raise_for_status()
                 client.get(f"{address}{MODEL}/evidence").raise_for_status()
                 resident.append(_resident_kib(started.pid))
-            assert client.get(f"{address}{MODEL}/evidence").json()["counts"]["waiting"] == 60_000
+            assert client.get(f"{address}{MODEL}/evidence").json()["counts"]["waiting"] == 120_000
         assert resident[2] < resident[0] + 8 * 1024, resident
 
 
