@@ -15,8 +15,9 @@ from demo.cache import built, cache_root, key_of
 from demo.errors import DemoError
 
 SERVERS = Path(__file__).parent / "servers"
-#: MLServer 1.7.1 refuses Python 3.13; uv finds an older one, or fetches it.
+#: MLServer 1.7.1 refuses Python 3.13: then uv finds an older one, or fetches it.
 NEWEST = (3, 12)
+OLDER = ">=3.11,<3.13"
 PATIENCE = 900.0
 
 
@@ -27,14 +28,15 @@ class Environment:
 
     def installed(self, say: Callable[[str], None]) -> Path:
         """The environment's Python; installs it on first use."""
-        version = "{}.{}".format(*min(sys.version_info[:2], NEWEST))
-        key = key_of(self.pins.read_bytes(), version)
+        fits = sys.version_info[:2] <= NEWEST
+        python = sys.executable if fits else OLDER
+        key = key_of(self.pins.read_bytes(), "{}.{}".format(*sys.version_info) if fits else OLDER)
         place = cache_root() / "servers" / f"{self.pins.stem}-{key}"
 
         def build(partial: Path) -> None:
             say(f"Installing {self.name}, once, into {place} ...")
             began = time.monotonic()
-            _uv("venv", "--quiet", "--allow-existing", "--python", version, str(partial))
+            _uv("venv", "--quiet", "--allow-existing", "--python", python, str(partial))
             _uv("pip", "install", "--quiet", "--python", str(partial / "bin/python"), "-r", str(self.pins))
             say(f"Installed {self.name} in {time.monotonic() - began:.0f} s")
 

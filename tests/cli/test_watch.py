@@ -1,5 +1,6 @@
 """Evidence folded look by look; warnings that say what to repair."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,8 @@ def blocks(worse: float, count: int, first: int = 0) -> list[dict[str, Any]]:
     made = []
     for seq in range(first, first + count):
         baseline = rng.exponential(0.3, 200)
-        pairs = from_losses(SPEC, baseline, baseline * (1 + worse) + 0.05 * rng.random(200) * np.sign(worse))
+        losses = from_losses(SPEC, baseline, baseline * (1 + worse) + 0.05 * rng.random(200) * np.sign(worse))
+        pairs = replace(losses, label=np.zeros(200, dtype=np.int64))
         block = loss_block(PLAN, pairs, seq=seq, opened=START + 10.0 * seq, closed=START + 10.0 * seq + 10)
         made.append(loss_block_to_json(PLAN, block))
     return made
@@ -61,7 +63,14 @@ def test_blocks_that_come_again_count_once() -> None:
     assert twice.cursor == "2.0"
     twice.take(evidence(made, pairs=800, labelled=800))
     assert twice.cursor == once.cursor == "4.0"
-    assert once.decide().measures == twice.decide().measures
+    ends = [watch.decide() for watch in (once, twice)]
+    assert ends[0].measures == ends[1].measures
+    rows = [
+        watch.recorder.record(end, run="r", command="run", pairs=800, labelled=800).classes
+        for watch, end in zip((once, twice), ends, strict=True)
+    ]
+    assert rows[0] == rows[1]
+    assert rows[0][0].labelled == 800
 
 
 def test_labelled_pairs_in_no_block_yet_wait_for_their_maturity() -> None:
