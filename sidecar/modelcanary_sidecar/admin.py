@@ -6,7 +6,7 @@ It must not know how the live path does what it counts.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -44,7 +44,7 @@ class Exporter:
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
 
-    def _counter(self, name: str, help: str, label: str, counts: dict[str, int]) -> Metric:
+    def _counter(self, name: str, help: str, label: str, counts: Mapping[str, float]) -> Metric:
         family = CounterMetricFamily(
             f"modelcanary_sidecar_{name}", help, labels=["namespace", "name", *([label] if label else [])]
         )
@@ -64,8 +64,7 @@ class Exporter:
 
     def collect(self) -> Iterator[Metric]:
         figures = self._figures()
-        answered = sum(figures.duration.counts)
-        yield self._counter("requests", "Requests answered by a model.", "", {"": answered})
+        yield self._counter("requests", "Requests answered by a model.", "", {"": figures.requests})
         yield self._counter(
             "refused",
             "Requests answered by the sidecar itself, by status.",
@@ -86,7 +85,7 @@ class Exporter:
         yield self._counter("broken_off", "Answers that ended after they had begun.", "", {"": figures.broken_off})
         yield self._counter("passed_through", "HTTP/2 connections, never mirrored.", "", {"": figures.passed_through})
         yield self._histogram("added_seconds", "Latency added by the sidecar.", figures.added)
-        yield self._histogram("request_seconds", "Request's head to answer's end.", figures.duration)
+        yield self._counter("request_seconds", "Request's head to answer's end, in sum.", "", {"": figures.duration})
         yield self._gauge("clients", "Connections of clients.", figures.clients)
         yield self._gauge("model_connections", "Connections to the model.", figures.connections)
         yield self._gauge("in_flight", "Requests at the model.", figures.in_flight)

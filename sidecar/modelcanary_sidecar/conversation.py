@@ -49,14 +49,14 @@ class Conversation:
         "_first",
         "_headers",
         "_held",
-        "_in_head",
-        "_in_message",
+        "_large",
         "_parser",
         "_refusal",
         "_stalled",
         "_target",
         "_upgrade",
         "_waiting",
+        "_whole",
         "closing",
         "deadline",
         "port",
@@ -73,8 +73,9 @@ class Conversation:
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._in_head = self._in_message = False
-        self._barren = 0  # bytes of a head, or of chunks and trailers without a body's byte, in a row
+        self._large = False
+        self._whole = True  # a message ended in what was read last: what is behind it has only begun
+        self._barren = -1  # bytes of a head, or of chunks and trailers without a body's byte, in a row
         self._began = 0.0  # the head, or the wait for one
         self._refusal: Refusal | None = None
         self._upgrade: tuple[bytes, bytes, list[tuple[bytes, bytes]]] | None = None
@@ -127,6 +128,8 @@ class Conversation:
             if not data:
                 return
         building = self._building
+        self._whole = False
+        self._large = len(data) > MAX_HEAD // 2  # else no head that is complete in it is too large
         upgrades = 0
         while True:
             try:
@@ -145,8 +148,11 @@ class Conversation:
             return
         current = self._current
         if current is not None and current.unsent:
-            self._forward(current)
-        if self._in_message and self._building is building:
+            if current.connection is None and not current.queued:
+                self.state.baseline.dispatch(current)
+            else:
+                self._forward(current)
+        if not self._whole and self._building is building:
             self._endure(len(data))
 
     def _recognise(self, first: bytes) -> bytes:
@@ -184,36 +190,32 @@ class Conversation:
         return b"".join(lines) + b"\r\n" + rest
 
     def _endure(self, size: int) -> None:
-        """Bound what is read without anything coming of it."""
+        """Bound what is read without a message, or a piece of its body, coming of it."""
         building = self._building
-        if not self._in_head and building is not None:
+        if building is not None:
             building.activity = self.state.clock()
         if self._barren < 0:
             self._barren = 0  # something came of this one
+            if building is None:
+                self._began = self.state.tick
             return
         self._barren += size
-        if self._barren > MAX_HEAD:
-            self._refuse(HEAD_TOO_LARGE if self._in_head else BAD_REQUEST)
+        if self._barren > MAX_HEAD // 2:
+            self._refuse(HEAD_TOO_LARGE if building is None else BAD_REQUEST)
 
     # -- what llhttp tells
-
-    def on_message_begin(self) -> None:
-        self._target = b""
-        self._headers = []
-        self._in_head = self._in_message = True
-        self._barren = -1
-        self._began = self.state.tick
 
     def on_url(self, piece: bytes) -> None:
         self._target += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # else a trailer: dropped, never merged
-            self._headers.append((name, value))
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._barren = -1
         self._building = None
+        headers, self._headers = self._headers, []  # what comes from here on are trailers: they are dropped
+        target, self._target = self._target, b""
         if self._refusal is not None:
             return
         parser = self._parser
@@ -224,18 +226,17 @@ class Conversation:
             if method == b"CONNECT" or version != "1.1":
                 self._refusal = BAD_REQUEST
             else:
-                self._upgrade = (method, self._target, self._headers)
+                self._upgrade = (method, target, headers)
             return
-        head = read_request(method, self._target, version, self._headers, state.names, state.authority)
+        head = read_request(method, target, version, headers, state.names, state.authority)
         if isinstance(head, Refusal):
             self._refusal = head
             return
-        exchange = state.begin(self, head, parser.should_keep_alive())
-        to_model = head.to_model()
-        if len(to_model) > MAX_HEAD:
+        if self._large and len(head) > MAX_HEAD:
             self._refusal = HEAD_TOO_LARGE
             return
-        exchange.unsent.append(to_model)
+        exchange = state.begin(self, head, parser.should_keep_alive())
+        exchange.unsent = head.pieces.copy()
         self._building = exchange
         if self._current is None and not self._stalled:
             self._current = exchange
@@ -258,7 +259,10 @@ class Conversation:
             exchange.keep_body(piece)
 
     def on_message_complete(self) -> None:
-        self._in_message = False
+        self._whole = True
+        self._barren = -1
+        if self._headers:
+            self._headers = []
         exchange = self._building
         if exchange is None:
             return
@@ -394,7 +398,7 @@ class Conversation:
                 self.port.abort()
         elif self.closing or self._current is not None:
             return
-        elif self._in_message and self._in_head:
+        elif self._barren >= 0 and self._building is None:
             if now - self._began > limits.head_time:
                 self._refuse(REQUEST_TIMEOUT)
         elif now - self._began > limits.client_idle:

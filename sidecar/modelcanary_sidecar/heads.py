@@ -122,9 +122,9 @@ class RequestHead:
         """A header line of ours."""
         self.pieces[-1:-1] = (line, b"", b"", b"")
 
-    def to_model(self) -> bytes:
-        """The head as the model gets it."""
-        return b"".join(self.pieces)
+    def __len__(self) -> int:
+        """Bytes, as the model gets it."""
+        return sum(map(len, self.pieces))
 
     def to_mirror(self, forward_credentials: bool) -> bytes:
         """The header lines of the mirrored copy; its sender frames it."""
@@ -165,8 +165,9 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
     private: list[int] | None = None
     encodings = -1
     for name, value in headers:
-        kind = known.get(name)
-        if kind is None:
+        try:
+            kind = known[name]
+        except KeyError:
             kind = names.learn(name)
         if not kind:  # _PLAIN
             pieces += (name, b": ", value, b"\r\n")
@@ -182,18 +183,18 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
             if not value:
                 continue
             client_id = client_id or value
-        elif kind == _CE_ID:
-            ce_id = ce_id or value or None
-        elif kind == _CONNECTION:
-            connection = value.lower() if connection is None else connection + b"," + value.lower()
-            continue
-        elif kind == _CREDENTIAL:
-            private = [*(private or ()), len(pieces)]
         elif kind == _ACCEPT_ENCODING:
             if encodings >= 0:  # one line, so that one place finds it
                 pieces[encodings + 2] += b", " + value
                 continue
             encodings = len(pieces)
+        elif kind == _CONNECTION:
+            connection = value.lower() if connection is None else connection + b"," + value.lower()
+            continue
+        elif kind == _CREDENTIAL:
+            private = [*(private or ()), len(pieces)]
+        elif kind == _CE_ID:
+            ce_id = ce_id or value or None
         elif kind == _CODING:
             if coding is not None or value.lower() != b"chunked":
                 return NOT_IMPLEMENTED
@@ -284,8 +285,9 @@ def answer_pieces(headers: Headers, names: Names, minted: bool) -> tuple[list[by
     chunked = False
     connection: bytes | None = None
     for name, value in headers:
-        kind = known.get(name)
-        if kind is None:
+        try:
+            kind = known[name]
+        except KeyError:
             kind = names.learn(name)
         if kind:
             if kind == _LENGTH:

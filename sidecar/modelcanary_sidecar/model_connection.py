@@ -7,16 +7,19 @@ put together. It must not know who asked, nor what is mirrored.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import httptools
 
-from modelcanary_sidecar.exchange import BROKE_OFF, IDEMPOTENT, MALFORMED, Exchange, Failure, Port
+from modelcanary_sidecar.exchange import BROKE_OFF, IDEMPOTENT, MALFORMED, REPLAY_BYTES, Exchange, Failure, Port
 from modelcanary_sidecar.heads import MAX_HEAD, MAX_HEADERS, answer_pieces
 
 if TYPE_CHECKING:
     from modelcanary_sidecar.pool import Pool
 
+#: With the usual reason, whatever the model's is: nobody may go by it (RFC 9110, 15.1).
+_STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _NO_BODY: Final = frozenset({204, 304})
 
 
@@ -36,7 +39,6 @@ class ModelConnection:
         "_keep",
         "_out",
         "_parser",
-        "_reason",
         "_until_close",
         "before",
         "closed",
@@ -62,7 +64,6 @@ class ModelConnection:
         self.before = 0  # of them, before the exchange it carries
         self._out: list[bytes] = []
         self._headers: list[tuple[bytes, bytes]] = []
-        self._reason = b""
         self._parser = httptools.HttpResponseParser(self)
         self._finished = self._in_body = self._extra = self._interim = False
         self._keep = self._chunked = self._until_close = self._bodiless = False
@@ -79,7 +80,10 @@ class ModelConnection:
         self._finished = self._in_body = self._until_close = self._bodiless = False
         self._barren = 0
         self.before = self.written
-        data = exchange.take()
+        data = b"".join(exchange.unsent)
+        exchange.unsent = []
+        if exchange.kept is not None:
+            exchange.kept = data if len(data) <= REPLAY_BYTES else None
         self.written += len(data)
         self.port.write(data)
 
@@ -193,21 +197,19 @@ class ModelConnection:
             if self._barren > MAX_HEAD:
                 self.fail(MALFORMED)
                 return
-        if self._finished:
-            self._finish(exchange, received)
-
-    def _finish(self, exchange: Exchange, received: float) -> None:
-        if self.exchange is not exchange:
-            return  # aborted while its last bytes were delivered
+        if not self._finished or self.exchange is not exchange:
+            return  # there is more to come, or it was aborted while its last bytes were delivered
         self.exchange = exchange.connection = None
-        if not self.closed:
-            whole = exchange.complete and not self.stalled
-            if self._keep and whole and not self._extra and not self._bodiless:
-                if self._answer_held:
-                    self.release_answer()
-                self.pool.released(self, received)
+        if self._keep and exchange.complete and not (self._extra or self._bodiless or self.stalled or self.closed):
+            if self._answer_held:
+                self.release_answer()
+            if pool.queue:
+                pool.released(self, received)
             else:
-                self.close_idle()
+                self.idle_since = received
+                pool.free.append(self)
+        elif not self.closed:
+            self.close_idle()
         exchange.finished(received)
 
     # -- what llhttp tells
@@ -215,20 +217,13 @@ class ModelConnection:
     def on_message_begin(self) -> None:
         if self._finished:
             self._extra = True
-            return
-        self._headers = []
-        self._reason = b""
-        self._in_body = False
-
-    def on_status(self, reason: bytes) -> None:
-        self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_body and not self._finished:  # else a trailer, or a message that was not asked for
-            self._headers.append((name, value))
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         exchange = self.exchange
+        headers, self._headers = self._headers, []  # what comes from here on are trailers: they are dropped
         if self._extra or exchange is None:
             return
         parser = self._parser
@@ -238,15 +233,15 @@ class ModelConnection:
             return  # we have answered Expect ourselves
         self._in_body = True
         self._keep = parser.should_keep_alive()  # it says False once the message is complete
-        read = answer_pieces(self._headers, self.pool.names, bool(exchange.added_head))
-        if read is None or len(self._headers) > MAX_HEADERS:
+        read = answer_pieces(headers, self.pool.names, bool(exchange.added_head))
+        if read is None or len(headers) > MAX_HEADERS:
             raise ValueError("an answer's head that is not forwarded")
         pieces, length, chunked = read
         if exchange.answer_body is not None:
             exchange.answer_headers = b"".join(pieces)
         exchange.status = status
         out = self._out
-        out.append(b"HTTP/1.1 %d %b\r\n" % (status, self._reason))
+        out.append(_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status)
         out += pieces
         if length is not None and exchange.head.method != b"HEAD" and status not in _NO_BODY:
             self._chunked = False
@@ -289,6 +284,8 @@ class ModelConnection:
             exchange.collect(piece)
 
     def on_message_complete(self) -> None:
+        if self._headers:
+            self._headers = []
         if self._interim or self._extra or self._bodiless:
             return
         if self._chunked:

@@ -41,8 +41,8 @@ class Pool:
         self.draining = False
         self.connections: set[ModelConnection] = set()
         self.opening = 0
-        self._free: list[ModelConnection] = []
-        self._waiting: deque[Exchange] = deque()
+        self.free: list[ModelConnection] = []
+        self.queue: deque[Exchange] = deque()
         self._waiting_limit = waiting
         self._waiting_time = waiting_time
         self._answer_time = answer_time
@@ -56,7 +56,7 @@ class Pool:
     def dispatch(self, exchange: Exchange) -> None:
         """Send it now, or when there is a connection, or fail it."""
         now = exchange.started
-        free = self._free
+        free = self.free
         while free:
             connection = free.pop()
             if connection.closed:
@@ -65,13 +65,13 @@ class Pool:
                 connection.close_idle()  # the model may be closing it at this very moment
                 continue
             connection.reused = True
-            connection.start(exchange, self.clock())
+            connection.start(exchange, now)
             return
-        if len(self._waiting) >= self._waiting_limit:
+        if len(self.queue) >= self._waiting_limit:
             exchange.failed(OVERLOADED)
             return
         exchange.queued = True
-        self._waiting.append(exchange)
+        self.queue.append(exchange)
         self._open_if_needed()
 
     def again(self, lost: ModelConnection, exchange: Exchange) -> None:
@@ -84,7 +84,7 @@ class Pool:
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self.queue)
 
     @property
     def busy(self) -> int:
@@ -114,10 +114,10 @@ class Pool:
         self._open_if_needed()
 
     def released(self, connection: ModelConnection, now: float) -> None:
-        exchange = self._next_waiting() if self._waiting else None
+        exchange = self._next_waiting() if self.queue else None
         if exchange is None:
             connection.idle_since = now
-            self._free.append(connection)
+            self.free.append(connection)
         else:
             connection.reused = bool(connection.written)
             connection.start(exchange, now)
@@ -125,12 +125,12 @@ class Pool:
 
     def lost(self, connection: ModelConnection) -> None:
         self.connections.discard(connection)
-        if connection in self._free:
-            self._free.remove(connection)
+        if connection in self.free:
+            self.free.remove(connection)
         self._open_if_needed()
 
     def _next_waiting(self) -> Exchange | None:
-        waiting = self._waiting
+        waiting = self.queue
         while waiting:
             exchange = waiting.popleft()
             if exchange.wants_answer() and exchange.queued:
@@ -138,9 +138,7 @@ class Pool:
         return None
 
     def _open_if_needed(self) -> None:
-        while (
-            not self._closed and self.opening < len(self._waiting) and len(self.connections) + self.opening < self.limit
-        ):
+        while not self._closed and self.opening < len(self.queue) and len(self.connections) + self.opening < self.limit:
             self.opening += 1
             self._connect(self, None)
 
@@ -157,8 +155,8 @@ class Pool:
                 since = exchange.sent if self._whole_answers else max(exchange.activity, exchange.sent)
                 if now - since > self._answer_time:
                     connection.fail(TOO_LATE)
-        while self._waiting and now - self._waiting[0].started > self._waiting_time:
-            exchange = self._waiting.popleft()
+        while self.queue and now - self.queue[0].started > self._waiting_time:
+            exchange = self.queue.popleft()
             if exchange.wants_answer():
                 exchange.failed(OVERLOADED)
 

@@ -41,7 +41,12 @@ PASSED = {
     ),
     "no reason": (
         b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok",
-        b"HTTP/1.1 200 \r\ncontent-length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+        True,
+    ),
+    "unknown status": (
+        b"HTTP/1.1 299 Quite Good\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 299 \r\ncontent-length: 2\r\n\r\nok",
         True,
     ),
     "no body": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", True),

@@ -19,11 +19,8 @@ class _Asked:
         head = read_request(b"POST", b"/x", "1.1", [(b"Host", b"a")], Names("X-Request-Id"), b"a")
         self.head = head
         self.complete = True
-        self.unread: bool | None = None
-        self.lost = asyncio.Event()
-
-    def take(self) -> bytes:
-        return self.head.to_model()
+        self.unsent = self.head.pieces
+        self.kept = b""
 
 
 async def _unread(model_reads: bool, served_before: int) -> bool:
