@@ -34,6 +34,9 @@ layers: $(STAMP)
 demo: $(STAMP) ## real models on real servers: a bad candidate is rolled back, a good one promoted; needs no cluster
 	$(BIN)/python -m demo demo-out
 
+bench-ledger: $(STAMP) ## how many pairs and labels one ledger takes, over two minutes
+	$(BIN)/python bench/ledger.py
+
 test: $(STAMP) check ## everything that runs without a cluster
 	$(BIN)/pytest -q tests
 

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 #: Sealed segments whose files and indexes are kept open; what is beyond is opened as it is asked for.
 OPEN_FILES = 24
+OPEN_INDEXES = 128
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS segment (no INTEGER PRIMARY KEY, sealed INTEGER NOT NULL, info TEXT NOT NULL)
@@ -116,7 +117,7 @@ class Catalogue:
                 write_index(path, table[:, 0], table[:, 1])
                 index = IdIndex(path)
             self._indexes[info.no] = index
-            if len(self._indexes) > OPEN_FILES:
+            if len(self._indexes) > OPEN_INDEXES:
                 self._indexes.popitem(last=False)
         self._indexes.move_to_end(info.no)
         return index
@@ -128,10 +129,6 @@ class Catalogue:
                 raise ValueError("it is damaged")
             self._intact.add(info.no)
         return index
-
-    def forget_pages(self) -> None:
-        for index in self._indexes.values():
-            index.forget_pages()
 
     def drop(self, info: SegmentInfo) -> None:
         """Deletes a segment whole. Files first: that works, and gives room back, when the disk is full."""

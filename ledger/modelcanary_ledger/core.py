@@ -169,7 +169,6 @@ class Ledger:
                     books.state.drop_labels(start, min(last, start + _LABELS_PER_DELETE - 1))
             log.info("dropped segment %d with %d pairs", info.no, info.rows)
             dropped += 1
-        books.pairs.catalogue.forget_pages()
         self._forget_runs()
         return dropped
 

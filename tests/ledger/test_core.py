@@ -334,6 +334,7 @@ class TestForgetting:
     @pytest.mark.parametrize("limits", [StoreLimits(segment_pairs=10)])
     def test_few_files_are_open_at_a_time(self, world, make_pair, monkeypatch):
         monkeypatch.setattr(catalogue, "OPEN_FILES", 3)
+        monkeypatch.setattr(catalogue, "OPEN_INDEXES", 3)
         for i in range(100):
             world.record(make_pair(f"p{i}", world.now))
         assert world.post(*((f"p{i}", 1) for i in range(100))) == FeedbackCounts(joined=100)

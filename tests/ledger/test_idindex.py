@@ -19,8 +19,8 @@ def test_every_pair_of_a_hash_is_found(tmp_path):
     found = index.find(wanted)
     first = 7 << 40
     assert sorted(found) == [(0, first + 4999), *((1, first + i) for i in range(10, 14)), (2, first), (3, first + 1)]
-    index.forget_pages()
     assert sorted(index.find(wanted)) == sorted(found)
+    np.testing.assert_array_equal(index._first_not_below(wanted), np.searchsorted(np.sort(hashes), wanted))
     assert index.intact()
 
 
@@ -47,3 +47,13 @@ def test_models_and_instances_hash_apart():
     assert len(hashes) == 200
     assert id_hash("a", id_salt(1, 0)) == id_hash("a", id_salt(1, 0))
     assert id_hash("\ud800", id_salt(1, 0)) != id_hash("a", id_salt(1, 0))
+
+
+@pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 1000])
+def test_the_search_agrees_with_numpy(tmp_path, count):
+    path = tmp_path / "x.ids"
+    rng = np.random.default_rng(count)
+    hashes = rng.integers(-50, 50, count)
+    write_index(path, hashes, np.arange(count))
+    wanted = np.arange(-55, 56)
+    np.testing.assert_array_equal(IdIndex(path)._first_not_below(wanted), np.searchsorted(np.sort(hashes), wanted))
