@@ -19,8 +19,10 @@ _MAX_ID: Final = 256
 
 # What is special about a header, by its name in lower case. All else is forwarded as it is
 # (_PLAIN); what begins with X-ModelCanary- is ours alone.
-_PLAIN, _OURS, _DROPPED, _LENGTH, _CODING, _CONNECTION, _EXPECT = range(7)
-_HOST, _ID, _CE_ID, _CREDENTIAL, _ACCEPT_ENCODING = range(7, 12)
+# up to _FORWARDED: what a mirrored copy leaves out is looked for when there is one.
+_PLAIN, _ACCEPT_ENCODING, _CREDENTIAL = range(3)
+_FORWARDED = _CREDENTIAL
+_OURS, _DROPPED, _LENGTH, _CODING, _CONNECTION, _EXPECT, _HOST, _ID, _CE_ID = range(3, 12)
 _SPECIAL: Final = {
     **dict.fromkeys(
         (
@@ -115,12 +117,11 @@ class RequestHead:
     expects: bool  # Expect: 100-continue
     http10: bool
     id: bytes | None  # the client's, None when it sent none
-    private: list[int] | None  # where lines begin that a mirrored copy has not: credentials
-    encodings: int  # where Accept-Encoding begins, or -1
+    names: Names
 
-    def add(self, line: bytes) -> None:
-        """A header line of ours."""
-        self.pieces[-1:-1] = (line, b"", b"", b"")
+    def add(self, name: bytes, value: bytes) -> None:
+        """A header of ours."""
+        self.pieces[-1:-1] = (name, b": ", value, b"\r\n")
 
     def __len__(self) -> int:
         """Bytes, as the model gets it."""
@@ -128,13 +129,13 @@ class RequestHead:
 
     def to_mirror(self, forward_credentials: bool) -> bytes:
         """The header lines of the mirrored copy; its sender frames it."""
-        lines = self._lines(forward_credentials, self.encodings)
+        lines = self._lines(_ACCEPT_ENCODING, _PLAIN if forward_credentials else _CREDENTIAL)
         lines.append(b"accept-encoding: identity\r\nX-ModelCanary-Shadow: 1\r\n")
         return b"".join(lines)
 
     def to_candidate(self, forward_credentials: bool, length: int) -> bytes:
         """The head as the candidate gets it where it answers a user: framed for a body that is whole."""
-        lines = self._lines(forward_credentials, -1)
+        lines = self._lines(_PLAIN if forward_credentials else _CREDENTIAL)
         return b"%b %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n" % (
             self.method,
             self.target,
@@ -142,12 +143,15 @@ class RequestHead:
             length,
         )
 
-    def _lines(self, forward_credentials: bool, left_out: int) -> list[bytes]:
-        private = () if forward_credentials or self.private is None else self.private
+    def _lines(self, *left_out: int) -> list[bytes]:
+        """The header lines, but those of some kinds; of _PLAIN ones, none is left out."""
         pieces = self.pieces
+        names = self.names
         lines: list[bytes] = []
         for start in range(4, len(pieces) - 1, 4):
-            if start != left_out and start not in private:
+            name = pieces[start]
+            kind = names.known.get(name) or names.learn(name)
+            if not kind or kind not in left_out:
                 lines += pieces[start : start + 4]
         return lines
 
@@ -162,14 +166,12 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
     known = names.known
     length = coding = connection = client_id = ce_id = host = None
     expects = False
-    private: list[int] | None = None
-    encodings = -1
     for name, value in headers:
         try:
             kind = known[name]
         except KeyError:
             kind = names.learn(name)
-        if not kind:  # _PLAIN
+        if kind <= _FORWARDED:
             pieces += (name, b": ", value, b"\r\n")
             continue
         if kind == _LENGTH:
@@ -183,16 +185,9 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
             if not value:
                 continue
             client_id = client_id or value
-        elif kind == _ACCEPT_ENCODING:
-            if encodings >= 0:  # one line, so that one place finds it
-                pieces[encodings + 2] += b", " + value
-                continue
-            encodings = len(pieces)
         elif kind == _CONNECTION:
             connection = value.lower() if connection is None else connection + b"," + value.lower()
             continue
-        elif kind == _CREDENTIAL:
-            private = [*(private or ()), len(pieces)]
         elif kind == _CE_ID:
             ce_id = ce_id or value or None
         elif kind == _CODING:
@@ -243,8 +238,7 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
         expects and not http10,
         http10,
         client_id or ce_id,
-        private,
-        encodings,
+        names,
     )
 
 

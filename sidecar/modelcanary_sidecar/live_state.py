@@ -94,7 +94,8 @@ class LiveState:
     def begin(self, conversation: Conversation, head: RequestHead, keep_alive: bool) -> UserExchange:
         """The exchange for a request, with its id, and whether it is captured."""
         exchange = UserExchange(self, conversation, head, self.clock())
-        exchange.keep_alive = keep_alive and not self.draining
+        if self.draining or not keep_alive:
+            exchange.keep_alive = False
         if head.id is None:
             self._mint(exchange, head)
         if self._capturing and head.method == b"POST":
@@ -107,8 +108,8 @@ class LiveState:
         milliseconds = int(self._wall_clock() * 1000.0)
         exchange.id = id = f"{milliseconds:012x}{self._unique}{self._minted:012x}"
         exchange.minted = True
-        exchange.added_head = line = b"%b: %b\r\n" % (self.names.id_header, id.encode())
-        head.add(line)
+        exchange.added_head = b"%b: %b\r\n" % (self.names.id_header, id.encode())
+        head.add(self.names.id_header, id.encode())
 
     def _choose(self, exchange: UserExchange, head: RequestHead) -> None:
         """Capture it, or count why not."""

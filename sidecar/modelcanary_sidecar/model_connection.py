@@ -75,10 +75,8 @@ class ModelConnection:
     def start(self, exchange: Exchange, now: float) -> None:
         self.exchange = exchange
         exchange.connection = self
-        exchange.queued = False
         exchange.sent = now
-        self._finished = self._in_body = self._until_close = self._bodiless = False
-        self._barren = 0
+        self._finished = self._in_body = self._until_close = False
         self.before = self.written
         data = b"".join(exchange.unsent)
         exchange.unsent = []
@@ -190,7 +188,8 @@ class ModelConnection:
         out = self._out
         if out:
             self._out = []
-            self._barren = 0
+            if self._barren:
+                self._barren = 0
             exchange.deliver(out[0] if len(out) == 1 else b"".join(out))
         elif not self._finished:
             self._barren += len(data)  # a head, or trailers, without an end

@@ -100,6 +100,7 @@ class Pool:
             if exchange is not None and exchange.wants_answer():
                 exchange.failed(BROKE_OFF)
         elif exchange is not None and exchange.wants_answer():
+            exchange.queued = False
             connection.start(exchange, self.clock())
             exchange.release_request()
         else:
@@ -120,6 +121,7 @@ class Pool:
             self.free.append(connection)
         else:
             connection.reused = bool(connection.written)
+            exchange.queued = False
             connection.start(exchange, now)
             exchange.release_request()
 

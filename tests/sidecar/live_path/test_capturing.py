@@ -219,3 +219,26 @@ def test_bodies_are_captured_without_their_chunks(stage) -> None:
     (captured,) = stage.captured
     assert (captured.body, captured.baseline.body) == (b"{} ", b"[]")
     assert b"ncoding: chunked" not in captured.headers + captured.baseline.headers
+
+
+def test_credentials_stay_out_of_copies_however_they_are_written_and_however_many_names_came_before(
+    stage, request_of
+) -> None:
+    stage.mirror()
+    for n in range(5):
+        ask(stage, request_of("/x", b"{}", *(f"X-{n}-{m}: 1" for m in range(200))))
+    ask(stage, request_of("/x", b"{}", "aUTHORIZATION: Bearer secret", "cOOKIE: secret", "x-mODELcanary-a: 1"))
+    assert b"secret" not in stage.captured[-1].headers
+    assert stage.captured[-1].headers[-3:] == b"1\r\n"
+    assert stage.captured[-1].headers.lower().count(b"x-modelcanary") == 1
+
+
+def test_a_long_lived_connection_is_not_worn_out_by_heads_in_two_pieces(stage, request_of) -> None:
+    client = stage.client()
+    for _ in range(400):
+        client.sends(request_of())
+        stage.open()
+        stage.models[0].sends(b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 1000)
+        stage.models[0].sends(b"\r\nContent-Length: 2\r\n\r\nok")
+        assert client.gets().endswith(b"ok")
+    assert len(stage.models) == 1
