@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # What is built once and kept outside of the tree: environments of model servers.
 export MODELCANARY_CACHE ?= $(HOME)/.cache/modelcanary
 
-.PHONY: help install check lint types layers test demo bench bench-gates bench-ledger bench-proxy clean
+.PHONY: help install check lint types layers crds test cluster-up cluster-down demo bench bench-gates bench-ledger bench-proxy clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -26,10 +26,13 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 types: $(STAMP)
-	$(BIN)/mypy gate sidecar ledger cli demo
+	$(BIN)/mypy gate sidecar ledger cli demo tests/crds tests/cluster
 
 layers: $(STAMP)
 	$(BIN)/pytest -q tests/layers
+
+crds: $(STAMP) ## the resource's definition, the parser and the chart's copy agree: each field, default and limit
+	$(BIN)/python -m pytest -q -m 'not cluster' tests/crds
 
 demo: $(STAMP) ## real models on real servers: a bad candidate is rolled back, a good one promoted; needs no cluster
 	$(BIN)/python -m demo demo-out
@@ -39,6 +42,15 @@ bench-ledger: $(STAMP) ## how many pairs and labels one ledger takes, over two m
 
 test: $(STAMP) check ## everything that runs without a cluster
 	$(BIN)/pytest -q tests
+
+cluster-up: $(STAMP) ## a real Kubernetes node of the project's own (root), or kind; prints how to reach it
+	$(BIN)/python -m tests.cluster up
+
+cluster-down: $(STAMP) ## ends what cluster-up started
+	$(BIN)/python -m tests.cluster down
+
+bench-proxy: $(STAMP) ## what the sidecar costs a user, in bench/results/proxy.json
+	$(BIN)/python bench/proxy.py
 
 clean: ## removes the environment; the cache outside of the tree stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

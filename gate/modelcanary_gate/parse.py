@@ -47,9 +47,7 @@ def parse_spec(specification: object, *, require_target: bool = True, require_cl
         model=model,
         target=parse_cluster.target(fields, required=require_target),
         service=parse_cluster.service(fields, required=require_target),
-        autoscaler=fields.section("autoscalerRef", ("name",)).read(
-            "name", parse_cluster.object_name, default.autoscaler
-        ),
+        autoscaler=parse_cluster.autoscaler(fields),
         adoption=parse_cluster.adoption(fields.section("adoption", ("scaleTarget", "service"))),
         candidate=parse_cluster.candidate(fields.section("candidate", parse_cluster.CANDIDATE)),
         mirror=parse_model.mirror(fields.section("mirror", parse_model.MIRROR)),

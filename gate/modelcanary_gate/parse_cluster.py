@@ -4,7 +4,7 @@ Called by `parse.parse_spec` only.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from modelcanary_gate.errors import SpecError
 from modelcanary_gate.fields import Fields, entry, flag, list_of, mapping, one_of, positive, text, unique
@@ -87,6 +87,13 @@ def _port(value: object, field: str) -> str:
     return str(whole(value, field, at_least=1, at_most=65535))
 
 
+def autoscaler(fields: Fields) -> str | None:
+    reference = fields.section("autoscalerRef", ("name",))
+    if "autoscalerRef" not in fields:
+        return None
+    return reference.require("name", object_name, "name the autoscaler of the target")
+
+
 def adoption(fields: Fields) -> Adoption:
     default = Adoption()
     return Adoption(
@@ -112,20 +119,20 @@ def _replicas(value: object, field: str) -> int | None:
 
 
 def _labels(value: object, field: str) -> dict[str, str]:
-    return {
-        name: _matching(
-            item, entry(field, name), name, (_LABEL_KEY, _LABEL_VALUE), "label of Kubernetes, such as team: risk"
-        )
-        for name, item in mapping(value, field, 64).items()
-    }
+    read = _matching(_LABEL_VALUE, 63, "label of Kubernetes, such as team: risk")
+    return {name: read(name, item, entry(field, name)) for name, item in mapping(value, field, 64).items()}
 
 
-def _matching(value: object, field: str, name: str, allowed: tuple[re.Pattern[str], re.Pattern[str]], what: str) -> str:
-    """An entry of a mapping of Kubernetes' own, whose name and value have a form each."""
-    content = text(value, field)
-    if not (allowed[0].fullmatch(name) and allowed[1].fullmatch(content)):
-        raise SpecError(field, f"{show(content)} is no {what}", f"write a {what}")
-    return content
+def _matching(pattern: re.Pattern[str], at_most: int, what: str) -> Callable[[str, object, str], str]:
+    """Reads an entry of a mapping of Kubernetes' own, whose names and values have a form each."""
+
+    def read(name: str, value: object, field: str) -> str:
+        content = text(value, field, at_most)
+        if not (_LABEL_KEY.fullmatch(name) and pattern.fullmatch(content)):
+            raise SpecError(field, f"{show(content)} is no {what}", f"write a {what}")
+        return content
+
+    return read
 
 
 def canary(fields: Fields) -> Canary:
@@ -188,14 +195,11 @@ def sidecar(fields: Fields) -> Mapping[str, object]:
 
 
 def _quantities(value: object, field: str) -> dict[str, str]:
-    """Kubernetes' own quantities."""
-    return {
-        name: _matching(
-            str(whole(item, entry(field, name), at_least=0, at_most=1 << 53)) if type(item) is int else item,
-            entry(field, name),
-            name,
-            (_LABEL_KEY, _QUANTITY),
-            "quantity of Kubernetes, such as 100m or 64Mi",
-        )
-        for name, item in mapping(value, field, 16).items()
-    }
+    """Kubernetes' own quantities; numbers are such too."""
+    read = _matching(_QUANTITY, 32, "quantity of Kubernetes, such as 100m or 64Mi")
+    result: dict[str, str] = {}
+    for name, item in mapping(value, field, 16).items():
+        number = type(item) is int
+        written = str(whole(item, entry(field, name), at_least=0, at_most=1 << 53)) if number else item
+        result[name] = read(name, written, entry(field, name))
+    return result

@@ -280,6 +280,7 @@ RESOURCE_ERRORS = [
     ("spec.modle", {}, "spec.modle", "unknown field", 'did you mean "model"?'),
     ("spec.dryrun", True, "spec.dryrun", "unknown field", 'did you mean "dryRun"?'),
     ("spec.autoscalerRef", "hpa", "spec.autoscalerRef", '"hpa" is not a mapping', "write fields: name"),
+    ("spec.autoscalerRef", {}, "spec.autoscalerRef.name", "is missing", "name the autoscaler"),
     ("spec.adoption.service", "None", "spec.adoption.service", '"None"', "write one of Managed, Untouched"),
     ("spec.candidate.replicas", 0, "spec.candidate.replicas", "0 is out of range", "at least 1"),
     ("spec.candidate.replicas", "many", "spec.candidate.replicas", '"many" is not a number', "whole number"),

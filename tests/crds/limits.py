@@ -1,0 +1,409 @@
+"""What each field takes and refuses, just inside and just outside of its limits.
+
+Both readers of the resource are held to it: the parser in `test_agreement`, a real API server in `test_invalid`. A
+field of the definition that is missing here fails the first of them. Limits that the definition has as keywords
+(`maximum`, `maxItems`, `maxLength`, `enum`) are taken from there; here is how a value of a given length looks, and
+what the rules allow.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from tests.crds.schema import REMOVED, Node, as_kubernetes_writes, node_at, nodes, written_as
+
+SHA = "0123456789abcdefABCDEF" + "0" * 42
+GUARD: Mapping[str, object] = {"guards.0.name": "g"}
+ERRORS = {**GUARD, "guards.0.type": "errorRate"}
+LATENCY = {**GUARD, "guards.0.type": "latency"}
+METRIC = {
+    **GUARD,
+    "guards.0.type": "prometheus",
+    "guards.0.endpoint": "main",
+    "guards.0.query": "up",
+    "guards.0.min": "x0.95",
+}
+AGREEMENT: Mapping[str, object] = {"labels.mode": "Agreement", "labels.agreement.rollbackAbove": "0.5"}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A field by its place below `spec`; `given` is what else must be written for it to be read."""
+
+    place: str
+    inside: tuple[object, ...] = ()
+    outside: tuple[object, ...] = ()
+    fill: Callable[[int], object] | None = None  # a value of that length, or with as many items
+    given: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Changes to the least that works, and what becomes of them. `field` is what a refusal must name."""
+
+    name: str
+    changes: Mapping[str, object]
+    accepted: bool
+    field: str = ""
+
+
+def word(length: int) -> str:
+    return "a" * length
+
+
+def padded(end: str) -> Callable[[int], str]:
+    return lambda length: end.rjust(length, "0")
+
+
+def started(start: str) -> Callable[[int], str]:
+    return lambda length: start.ljust(length, "a")
+
+
+def numbered(item: Callable[[int], object]) -> Callable[[int], object]:
+    return lambda count: [item(index) for index in range(count)]
+
+
+def named(count: int) -> object:
+    return {f"n{index}": "1" for index in range(count)}
+
+
+HOURS, TENTH = padded("9h"), padded(".1")
+NO_DURATIONS = ("", "10", "10 min", "-5s", "1w", "5m oops", ".5s", "1.s", "auto ")
+NO_NUMBERS = ("", "nan", "inf", "0x10", "1_000", "much", "1,5", "--1", "1e", ".")
+NO_TIMES = ("x0", "x", "x-1", "x1%", "×0")
+
+TABLE = (
+    Limits("targetRef.name", ("a", "fraud-2.b"), ("", "Fraud", "-a", "a-", "a_b", "a/b"), word),
+    Limits("service.name", ("a", "fraud-2"), ("", "Fraud", "-a", "a-", "a b"), word),
+    Limits(
+        *(
+            "service.port",
+            (1, 65535, "http", "8080", "1", "65535", "h2-c", "8a"),
+            (0, 65536, -1, "0", "65536", "", "-a"),
+        ),
+        word,
+    ),
+    Limits("service.port", (), ("HTTP", "a-", "a--b", "a b", "8-", "80-90")),
+    Limits("model.classes", (["a", "b"], [0, 1], ["a", 1]), (["a"], ["a", "a"], "a"), numbered(lambda i: f"c{i}")),
+    Limits("model.classes", (["a"],), ([],), numbered(lambda i: f"c{i}"), {"model.task": "multilabel"}),
+    Limits("model.classes", (["a", "b"],), (["a"], ["a", "b", "c"]), None, {"model.task": "binary"}),
+    Limits("model.classes.0", ("a", 7, "yes", " a"), ("", " "), word),
+    Limits("model.candidateClasses", (["fraud", "legit"],), (["fraud"], ["fraud", "x"], [], ["fraud", "fraud"])),
+    Limits(
+        *("model.candidateClasses", (), (["c0"],), numbered(lambda i: f"c{i}")),
+        {"model.classes": [f"c{i}" for i in range(1000)]},
+    ),
+    Limits(
+        "model.candidateClasses.0",
+        ("x",),
+        ("", "y"),
+        None,
+        {"model.classes": ["x", "b"], "model.candidateClasses": ["x", "b"]},
+    ),
+    Limits("model.output", ("predict_proba", "a b"), ("", " "), word),
+    Limits(
+        "model.pointer",
+        ("/", "/a/0", "jmespath:a.b"),
+        ("", "a", "jmespath:", "#/a"),
+        started("/"),
+        {"model.protocol": "custom"},
+    ),
+    Limits("model.paths", ([], ["/"], ["/a", "/b"]), (["/a", "/a"],), numbered(lambda i: f"/{i}")),
+    Limits("model.paths.0", ("/", "/v1/models/fraud:predict"), ("", "v1", "http://a/"), started("/")),
+    Limits("model.requestPatch", ({}, {"outputs": [{"name": "p", "n": 1.5}]}), (), named),
+    Limits("autoscalerRef.name", ("hpa",), ("", "HPA", "a b"), word),
+    Limits("candidate.replicas", ("auto", 1, 2147483647), (0, -1, 2147483648, "many", ""), started("auto")),
+    Limits("candidate.readyDeadline", ("1ms", "1h30m", "0.5s"), (*NO_DURATIONS, "0s", "0m0s"), HOURS),
+    Limits("candidate.labels", ({}, {"a": "b"}, {"team.io/a_b": "R-1"}), ({"": "a"}, {"a b": "c"}, {"/a": "b"}), named),
+    Limits("candidate.labels.team", ("risk", "R.1_a-b"), ("", " ", "-a", "a-", "a b", "ä"), word),
+    Limits(
+        "mirror.percent",
+        ("0", "100", 0, 100, "2.5%", "1e1", ".5"),
+        (*NO_NUMBERS, -1, 101, "100.1", "-0.1%", "5 %%"),
+        TENTH,
+    ),
+    Limits("mirror.maxPairsPerSecond", (1, "0.5", "1e3"), (*NO_NUMBERS, 0, -1, "0.0", "5%"), TENTH),
+    Limits("mirror.timeout", ("1ms", "2s"), (*NO_DURATIONS, "0s"), HOURS),
+    Limits(
+        *("mirror.maxBodyBytes", (1, "1", "1Mi", "0.5Ki", "1k", "1024Gi", 1 << 40)),
+        (0, "0", "0.5", "1MB", "1 Mi", "-1", "", "1025Gi", (1 << 40) + 1, "Mi", "1T"),
+        padded("9"),
+    ),
+    Limits("labels.idHeader", ("X-Id", "a_b.c~"), ("", "X Id", "a:b", "ä"), word),
+    Limits(
+        *("labels.senders", ([],), ([{"name": "a", "tokenSHA256": SHA}] * 2,)),
+        numbered(lambda i: {"name": f"n{i}", "tokenSHA256": SHA}),
+    ),
+    Limits("labels.senders.0.name", ("billing",), ("", " "), word, {"labels.senders.0.tokenSHA256": SHA}),
+    Limits(
+        *("labels.senders.0.tokenSHA256", (SHA,), ("", SHA[:-1], SHA[:-1] + "g"), padded("f")),
+        {"labels.senders.0.name": "billing"},
+    ),
+    Limits("labels.sources", ([],), ([{}],), numbered(lambda i: {"files": {"endpoint": f"e{i}", "path": "p"}})),
+    Limits("labels.sources.0.kafka.endpoint", ("main",), ("", " "), word, {"labels.sources.0.kafka.topic": "t"}),
+    Limits("labels.sources.0.kafka.topic", ("t",), ("", " "), word, {"labels.sources.0.kafka.endpoint": "e"}),
+    Limits("labels.sources.0.files.endpoint", ("lake",), ("", " "), word, {"labels.sources.0.files.path": "p"}),
+    Limits("labels.sources.0.files.path", ("p/",), ("", " "), word, {"labels.sources.0.files.endpoint": "e"}),
+    Limits("labels.agreement.rollbackAbove", ("0.5", 1, "1e-4"), (*NO_NUMBERS, 0, "-1", "5%"), TENTH, AGREEMENT),
+    Limits(
+        *("labels.agreement.promoteBelow", ("0.02", "0.499"), (*NO_NUMBERS, 0, "-1", "0.5", 1)),
+        *(TENTH, AGREEMENT),
+    ),
+    Limits("labels.maxDelay", ("1ms", "7d"), (*NO_DURATIONS, "0s"), HOURS),
+    Limits("labels.maturity", ("auto", "0s", "24h", "86400s", "1d"), (*NO_DURATIONS, "25h", "1d1ms"), HOURS),
+    Limits("labels.minCoverage", ("0.001", 1, "100%", "1"), (*NO_NUMBERS, 0, "0%", "1.001", "101%", 2), TENTH),
+    Limits(
+        "analysis.interval",
+        ("1s", "1000ms", "1d", "24h", "23h59m60s"),
+        (*NO_DURATIONS, "999ms", "0s", "1d1ms", "86401s"),
+        HOURS,
+    ),
+    Limits("analysis.loss.clipEpsilon", ("1e-12", "0.1", ".1"), (*NO_NUMBERS, 0, "9e-13", "0.11", 1, "5%"), TENTH),
+    Limits("analysis.loss.labelSmoothing", ("0", 0, "0.999", "99%"), (*NO_NUMBERS, "-0.1", 1, "100%"), TENTH),
+    Limits(
+        *("analysis.loss.classWeights", ({"legit": 1, "fraud": "20"},)),
+        ({}, {"legit": 1}, {"legit": 1, "fruad": 1}, {"legit": 1, "fraud": 1, "x": 1}),
+    ),
+    Limits(
+        *("analysis.loss.classWeights", (), (), lambda count: {f"c{i}": 1 for i in range(count)}),
+        {"model.classes": [f"c{i}" for i in range(1000)]},
+    ),
+    Limits(
+        *("analysis.loss.classWeights.legit", (1, "0.1"), (*NO_NUMBERS, 0, "-1", "5%"), TENTH),
+        {"analysis.loss.classWeights.fraud": 1},
+    ),
+    Limits("analysis.loss.focalGamma", ("0", 10, "2.5"), (*NO_NUMBERS, -1, "10.1", 11), TENTH),
+    Limits(
+        *("analysis.margin", (0, "0", "2%", "100%", "0.01", "0.999", "2% + 0.01", "0.01+2%", "1e-4", "0%")),
+        (*NO_NUMBERS, 1, 2, "2x", "-1%", "101%", "1.0", "2% + 2%", "0.1 + 0.1", "2% + 0.01 + 0.01", "+2%"),
+        TENTH,
+    ),
+    Limits("analysis.rollbackMargin", ("0%", "2% + 0.01"), (*NO_NUMBERS, 1, "-0.1", "101%", "1% + 1"), TENTH),
+    Limits("analysis.errorRates.rollback", ("1e-9", "0.499", "49%"), (*NO_NUMBERS, 0, "0.5", 1, "50%", "-1%"), TENTH),
+    Limits("analysis.errorRates.promote", ("0.001", "0.499"), (*NO_NUMBERS, 0, "0.5", 1), TENTH),
+    Limits("analysis.minDuration", ("0s", "72h", "3d"), (*NO_DURATIONS, "73h", "3d1ms"), HOURS),
+    Limits("analysis.hysteresis.cooldown", ("0s", "7d"), NO_DURATIONS, HOURS),
+    Limits("analysis.maxDuration", ("15m", "30d"), (*NO_DURATIONS, "0s"), HOURS),
+    Limits(
+        "guards",
+        ([],),
+        ([{"name": "a", "type": "nonFinite", "max": "0"}] * 2,),
+        numbered(lambda i: {"name": f"g{i}", "type": "nonFinite", "max": "0"}),
+    ),
+    Limits("guards.0.name", ("p99",), ("", " "), word, {"guards.0.type": "nonFinite", "guards.0.max": "0"}),
+    Limits(
+        "guards.0.max",
+        ("1%", "+0.5%", "x1.2", 0, 1, "100%", "+1", "×2"),
+        (*NO_NUMBERS, *NO_TIMES, "101%", "1.1", "+2", "-1%", "30ms"),
+        TENTH,
+        ERRORS,
+    ),
+    Limits(
+        "guards.0.max",
+        ("300ms", "+20ms", "x1.2", "1h1m"),
+        (*NO_TIMES, "300", 1, "5%", "+5%", "-1s", "x1s", "+"),
+        padded("9s"),
+        LATENCY,
+    ),
+    Limits(
+        "guards.0.max", ("100", 5000, "+5", "x0.95", "1e9", "5%"), (*NO_NUMBERS, *NO_TIMES, "-1", -1), TENTH, METRIC
+    ),
+    Limits("guards.0.min", ("100", "+5", "x0.95", 7), (*NO_NUMBERS, *NO_TIMES, "-1"), TENTH, METRIC),
+    Limits(
+        "guards.0.quantile",
+        ("0.5", "99%", "0.999"),
+        (*NO_NUMBERS, 0, 1, "1.0", "-1"),
+        TENTH,
+        {**LATENCY, "guards.0.max": "x2"},
+    ),
+    Limits(
+        *("guards.0.threshold", ("0.5", "90%"), (*NO_NUMBERS, 0, 1, "100%"), TENTH),
+        {**GUARD, "guards.0.type": "confidentErrors", "guards.0.max": "1%"},
+    ),
+    Limits(
+        "guards.0.margin",
+        ("10%", "0.1", "2% + 0.01"),
+        (*NO_NUMBERS, 1, "101%", "-1%"),
+        TENTH,
+        {**GUARD, "guards.0.type": "perClass"},
+    ),
+    Limits("guards.0.endpoint", ("main",), ("", " "), word, METRIC),
+    Limits("guards.0.query", ("up", 'sum(x{role="$role"})'), ("", " "), word, METRIC),
+    Limits(
+        "canary.steps",
+        ([], [1, 5, 25, 50], ["0.5", 1, "100%"], [100]),
+        ([5, 5], [5, 1], [1, "1%"], [0], ["0.0", 5]),
+        numbered(lambda i: i + 1),
+    ),
+    Limits("canary.steps.0", (1, 100, "0.1%"), (*NO_NUMBERS, 0, 101, -1, "0"), TENTH),
+    Limits("canary.stepDuration", ("1ms", "7d"), (*NO_DURATIONS, "0s"), HOURS),
+    Limits("canary.candidateGrace", ("0s", "50ms"), NO_DURATIONS, HOURS),
+    Limits("promotion.observeFor", ("0s", "7d"), NO_DURATIONS, HOURS),
+    *(
+        limits
+        for kind in ("alerts", "webhooks")
+        for limits in (
+            Limits(kind, ([],), (), numbered(lambda i: {"endpoint": f"e{i}", "events": ["Held"]})),
+            Limits(
+                f"{kind}.0.endpoint",
+                ("oncall",),
+                ("", " ", "http://evil/", "a://b"),
+                word,
+                {f"{kind}.0.events": ["Held"]},
+            ),
+            Limits(
+                *(f"{kind}.0.events", (["Held", "RolledBack"],), ([], ["Held", "Held"])),
+                *(numbered(lambda i: "E" + "e" * i), {f"{kind}.0.endpoint": "a"}),
+            ),
+            Limits(
+                f"{kind}.0.events.0", ("Held",), ("", "held", "x y", "A1"), started("A"), {f"{kind}.0.endpoint": "a"}
+            ),
+        )
+    ),
+    *(
+        limits
+        for kind in ("requests", "limits")
+        for limits in (
+            Limits(f"sidecar.resources.{kind}", ({}, {"cpu": "100m", "memory": "64Mi"}), ({"memory": "much"},), named),
+            Limits(
+                f"sidecar.resources.{kind}.memory", ("64Mi", 1000, "1e3", "0.5"), ("", "64MB", "x", "1 Gi"), padded("9")
+            ),
+        )
+    ),
+)
+
+#: Rules between fields: what is written, and the field that a refusal names (none: it is accepted).
+BETWEEN: tuple[tuple[Mapping[str, object], str], ...] = (
+    ({"model.classes": ["a", word(253)], "model.candidateClasses": [word(253), "a"]}, ""),
+    ({"model.classes": ["a", word(254)], "model.candidateClasses": [word(254), "a"]}, "model"),
+    ({"model.values": "binaryScore"}, ""),
+    ({"model.values": "binaryScore", "model.classes": ["a", "b", "c"]}, "model.values"),
+    ({"model.values": "binaryScore", "model.task": "multilabel"}, "model.values"),
+    ({"model.protocol": "custom"}, "model.pointer"),
+    ({"model.pointer": "/a"}, "model.pointer"),
+    ({"labels.mode": "Agreement"}, "labels.agreement"),
+    ({"labels.agreement.rollbackAbove": "0.5"}, "labels.agreement"),
+    (AGREEMENT, ""),
+    ({**AGREEMENT, "analysis.loss.labelSmoothing": "0.1"}, "analysis.loss.labelSmoothing"),
+    ({**AGREEMENT, "analysis.loss.focalGamma": 1}, "analysis.loss.focalGamma"),
+    ({**AGREEMENT, "analysis.loss.classWeights": {"legit": 1, "fraud": 2}}, "analysis.loss.classWeights"),
+    ({**AGREEMENT, "guards.0": {"name": "g", "type": "perClass"}}, "guards"),
+    ({**AGREEMENT, "guards.0": {"name": "g", "type": "calibrationError", "max": "1%"}}, "guards"),
+    ({"model.task": "multilabel", "guards.0": {"name": "g", "type": "confidentErrors", "max": "1%"}}, "guards"),
+    ({"labels.maturity": "2h", "labels.maxDelay": "90m"}, "labels.maturity"),
+    ({"labels.maturity": "90m", "labels.maxDelay": "1h30m"}, ""),
+    ({"analysis.maxDuration": "5m"}, "analysis"),
+    ({"analysis.maxDuration": "5m", "analysis.minDuration": "300s"}, ""),
+    (
+        {"labels.sources.0": {"kafka": {"endpoint": "a", "topic": "b"}, "files": {"endpoint": "a", "path": "b"}}},
+        "labels.sources[0]",
+    ),
+    ({**GUARD, "guards.0.type": "errorRate"}, "guards[0].max"),
+    ({**GUARD, "guards.0.type": "perClass"}, ""),
+    ({**GUARD, "guards.0.type": "perClass", "guards.0.max": "1%"}, "guards[0].max"),
+    ({**ERRORS, "guards.0.max": "1%", "guards.0.min": "1%"}, "guards[0].min"),
+    ({**ERRORS, "guards.0.max": "1%", "guards.0.quantile": "0.9"}, "guards[0].quantile"),
+    ({**ERRORS, "guards.0.max": "1%", "guards.0.threshold": "0.9"}, "guards[0].threshold"),
+    ({**ERRORS, "guards.0.max": "1%", "guards.0.margin": "10%"}, "guards[0].margin"),
+    ({**ERRORS, "guards.0.max": "1%", "guards.0.endpoint": "a"}, "guards[0].endpoint"),
+    ({**ERRORS, "guards.0.max": "1%", "guards.0.query": "a"}, "guards[0].query"),
+    ({**METRIC, "guards.0.endpoint": REMOVED}, "guards[0].endpoint"),
+    ({**METRIC, "guards.0.query": REMOVED}, "guards[0].query"),
+    ({**METRIC, "guards.0.min": REMOVED}, "guards[0].max"),
+)
+
+#: What the parser forgives in files that are edited by hand, and the API server does not.
+FORGIVEN: tuple[tuple[str, object], ...] = (
+    ("mirror.timeout", " 2s "),
+    ("mirror.percent", " 5 % "),
+    ("analysis.loss.labelSmoothing", "5 %"),
+    ("mirror.maxInFlight", "64"),  # whole numbers as text
+    ("analysis.minSamples.rollback", "1e3"),
+    ("candidate.replicas", "3"),
+    ("analysis.loss.classWeights", [1, 20]),  # a list, in the order of the classes
+)
+#: What the API server cannot see and the parser refuses: the operator holds such a resource as Stalled.
+HELD: tuple[tuple[str, object], ...] = (("model.classes", [7, "7"]),)
+
+
+def cases(schema: Node) -> Iterator[Case]:
+    """Every case of the table, of the keywords of `spec`'s schema, and of what lies between fields."""
+    for limits in TABLE:
+        yield from _of_table(schema, limits)
+    seen: set[str] = set()
+    for limits in TABLE:
+        path, node = node_at(schema, limits.place)
+        if path not in seen:
+            seen.add(path)
+            yield from _of_type(limits.place, node, limits.given)
+    for path, node in nodes(schema):
+        if path and path not in seen and written_as(node) not in ("array", "object"):
+            yield from _of_keywords(path.replace("[]", ".0"), node)
+    for index, (changes, named_field) in enumerate(BETWEEN):
+        yield Case(f"between {index} {named_field or 'accepted'}", changes, not named_field, named_field)
+
+
+def _of_table(schema: Node, limits: Limits) -> Iterator[Case]:
+    place, named_field = limits.place, as_kubernetes_writes(limits.place)
+    for accepted, values in ((True, limits.inside), (False, limits.outside)):
+        for value in values:
+            name = f"{named_field} {'takes' if accepted else 'refuses'} {value!r}"
+            yield Case(name[:120], {**limits.given, place: value}, accepted, "" if accepted else named_field)
+    if limits.fill is None:
+        return
+    node = node_at(schema, place)[1]
+    for keyword in ("maxLength", "maxItems", "maxProperties"):
+        if keyword in node:
+            most = node[keyword]
+            yield Case(f"{named_field} takes {most}", {**limits.given, place: limits.fill(most)}, True)
+            more = {**limits.given, place: limits.fill(most + 1)}
+            yield Case(f"{named_field} refuses {most + 1}", more, False, named_field)
+
+
+def _of_type(place: str, node: Node, given: Mapping[str, object]) -> Iterator[Case]:
+    wrong: dict[str, tuple[object, ...]] = {
+        "string": (3, True, ["a"]),
+        "int-or-string": (True, [], {}, 1.5),
+        "array": ("a", 3, {}),
+        "object": ("a", 3, []),
+    }
+    if node.get("enum"):
+        return
+    named_field = as_kubernetes_writes(place)
+    for value in wrong[written_as(node)]:
+        # A number with a fraction is one for the parser, whose files may have floats.
+        if value != 1.5 or isinstance(value, bool):
+            yield Case(f"{named_field} refuses {value!r}", {**given, place: value}, False, named_field)
+
+
+def _of_keywords(place: str, node: Node) -> Iterator[Case]:
+    """Flags, counts and closed lists of words."""
+    named_field = as_kubernetes_writes(place)
+    good: tuple[object, ...]
+    bad: tuple[object, ...]
+    if node.get("enum"):
+        good, bad = tuple(node["enum"]), ("", "other", 3, True)
+    elif node["type"] == "boolean":
+        good, bad = (True, False), ("true", 1, "yes")
+    else:
+        good = (node["minimum"], node["maximum"])
+        bad = (node["minimum"] - 1, node["maximum"] + 1, "many", True)
+    for value in good:
+        yield Case(f"{named_field} takes {value!r}", {**needs(place, value), place: value}, True)
+    for value in bad:
+        yield Case(f"{named_field} refuses {value!r}", {**needs(place, None), place: value}, False, named_field)
+
+
+def needs(place: str, value: object) -> Mapping[str, object]:
+    """What must be written beside a word so that it is the only thing in question."""
+    if place == "guards.0.type":
+        more: dict[object, Mapping[str, object]] = {
+            "perClass": {},
+            "prometheus": METRIC,
+            "latency": {"guards.0.max": "1s"},
+        }
+        return {**GUARD, **more.get(value, {"guards.0.max": "1%"})}
+    if (place, value) == ("labels.mode", "Agreement"):
+        return AGREEMENT
+    if (place, value) == ("model.protocol", "custom"):
+        return {"model.pointer": "/a"}
+    return {}
