@@ -236,7 +236,7 @@ class Conversation:
             self._refusal = HEAD_TOO_LARGE
             return
         exchange = state.begin(self, head, parser.should_keep_alive())
-        exchange.unsent = head.pieces.copy()
+        exchange.unsent = head.hand_over()
         self._building = exchange
         if self._current is None and not self._stalled:
             self._current = exchange

@@ -118,6 +118,12 @@ class RequestHead:
     http10: bool
     id: bytes | None  # the client's, None when it sent none
     names: Names
+    end: int = 0  # of the head in `pieces`, once they were handed over: the body follows in the same list
+
+    def hand_over(self) -> list[bytes]:
+        """The pieces, for what is to be sent to be appended to: nothing can be added to the head any more."""
+        self.end = len(self.pieces)
+        return self.pieces
 
     def add(self, name: bytes, value: bytes) -> None:
         """A header of ours."""
@@ -148,7 +154,7 @@ class RequestHead:
         pieces = self.pieces
         names = self.names
         lines: list[bytes] = []
-        for start in range(4, len(pieces) - 1, 4):
+        for start in range(4, self.end - 1, 4):
             name = pieces[start]
             kind = names.known.get(name) or names.learn(name)
             if not kind or kind not in left_out:
