@@ -35,6 +35,11 @@ class NotFound(LedgerError):
     title = "There is no such thing"
 
 
+class TooSlow(LedgerError):
+    status = 408
+    title = "The request did not come whole in time"
+
+
 class StaleEpoch(LedgerError):
     """Another leader has taken over since."""
 

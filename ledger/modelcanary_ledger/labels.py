@@ -18,6 +18,7 @@ from modelcanary_ledger.problems import refused
 MAX_LABELS = 20_000
 _SUM_TOLERANCE = 1e-3
 _NAMED = 12  # classes that an error names
+_REMEDY = 'send {"id": "req-42", "label": "cat"}; index, ts and source may be added, docs/labels.md tells all'
 
 
 class LabelRecord(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -54,13 +55,13 @@ def _records(body: bytes) -> list[LabelRecord]:
         try:
             return _MANY.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise refused(error) from error
+            raise refused(error, _REMEDY) from error
     if not start:
-        raise BadRequest("the body is empty", remedy='send {"id": ..., "label": ...}')
+        raise BadRequest("the body is empty", remedy=_REMEDY)
     try:
         return [_ONE.decode(body)]
     except msgspec.ValidationError as error:
-        raise refused(error) from error
+        raise refused(error, _REMEDY) from error
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _lines(body)
 
@@ -75,7 +76,7 @@ def _lines(body: bytes) -> list[LabelRecord]:
         try:
             records.append(_ONE.decode(line))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise refused(error, row=row) from error
+            raise refused(error, _REMEDY, row=row) from error
     return records
 
 

@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem documents, and bodies read into typed values with errors that name the field."""
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import TypeVar
@@ -8,10 +9,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from modelcanary_ledger.errors import BadRequest, LedgerError, TooLarge
+from modelcanary_ledger.errors import BadRequest, LedgerError, TooLarge, TooSlow
 
 T = TypeVar("T")
 
+BODY_SECONDS = 30.0
 MSGPACK = "application/vnd.msgpack"
 _MSGPACK_TYPES = (MSGPACK, "application/msgpack", "application/x-msgpack")
 _PATH = re.compile(r" - at `\$?\.?([^`]*)`")
@@ -33,7 +35,15 @@ def problem(error: LedgerError) -> Response:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body, at most `limit` bytes of it."""
+    """The whole body, at most `limit` bytes of it, within `BODY_SECONDS`."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read_body(request, limit)
+    except TimeoutError:
+        raise TooSlow(f"the body was not whole within {BODY_SECONDS:g} s", remedy="send it again") from None
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
     too_large = TooLarge(f"the body is larger than {limit} bytes", remedy="send it in several requests")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
@@ -55,10 +65,11 @@ def decode(body: bytes, shape: type[T], *, msgpack: bool) -> T:
     try:
         return msgspec.msgpack.decode(body, type=shape) if msgpack else msgspec.json.decode(body, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise refused(error) from error
+        remedy = f"send a {shape.__name__} as modelcanary_gate.protocol describes it"
+        raise refused(error, remedy) from error
 
 
-def refused(error: Exception, *, row: int | None = None) -> BadRequest:
+def refused(error: Exception, remedy: str, *, row: int | None = None) -> BadRequest:
     """What msgspec found wrong, as a sentence and the field it is about."""
     text = str(error)
     match = _PATH.search(text)
@@ -70,7 +81,7 @@ def refused(error: Exception, *, row: int | None = None) -> BadRequest:
         sentence if row is None else f"row {row}: {sentence}",
         field=field or None,
         row=row,
-        remedy="see docs/labels.md for the fields and their types",
+        remedy=remedy,
     )
 
 

@@ -15,7 +15,7 @@ from modelcanary_gate.protocol import FeedbackCounts, Instructions, PutInstructi
 from modelcanary_gate.spec import Spec
 from modelcanary_ledger.books import Books
 from modelcanary_ledger.errors import BadRequest, StaleEpoch
-from modelcanary_ledger.fold import STEP, fold_arrivals, fold_matured
+from modelcanary_ledger.fold import fold_arrivals, fold_matured
 from modelcanary_ledger.join import Joiner, Posted
 from modelcanary_ledger.model import Standing
 from modelcanary_ledger.run import Progress, Run
@@ -141,6 +141,3 @@ def _add(run: Run, reasons: Mapping[str, int]) -> None:
     for reason, count in reasons.items():
         dropped[reason] = dropped.get(reason, 0) + count
     run.changed = True
-
-
-__all__ = ["STEP", "Transaction"]

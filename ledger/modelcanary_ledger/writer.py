@@ -6,7 +6,6 @@ HTTP; the clock is handed in.
 
 import asyncio
 import contextlib
-import errno
 import logging
 import queue
 import sqlite3
@@ -16,10 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from modelcanary_gate.errors import GateError
 from modelcanary_gate.protocol import PairBatch
 from modelcanary_ledger.core import Ledger
 from modelcanary_ledger.errors import Busy, DiskFull, LedgerError
+from modelcanary_ledger.jobs import Change, Job, Read, Record, mapped, resolve
 from modelcanary_ledger.model import Standing
 from modelcanary_ledger.transaction import Transaction
 
@@ -34,35 +33,6 @@ _FOLD_SECONDS = 0.25
 _UPKEEP_SECONDS = 2.0
 _STEPS_PER_FOLD = 4  # in the background, between groups
 _STEPS_PER_READ = 16  # before an answer to a reader: enough to be up to date, unless much has matured at once
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
-    standing: Standing
-    batch: PairBatch
-    future: asyncio.Future[Any]
-    rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """Work within a transaction of the main file."""
-
-    work: Callable[[Transaction], Any]
-    future: asyncio.Future[Any]
-    rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """Asked of the ledger when all that was acknowledged before is folded."""
-
-    work: Callable[[Ledger, float], Any]
-    future: asyncio.Future[Any]
-    rows: int = 1
-
-
-_Job = _Record | _Change | _Read
 
 
 @dataclass(slots=True)
@@ -88,7 +58,7 @@ class Writer:
         self._ledger = ledger
         self._clock = clock
         self._has_room = has_room
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._jobs_waiting = 0
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -113,19 +83,19 @@ class Writer:
     async def record(self, standing: Standing, batch: PairBatch) -> int | None:
         """New pairs that were recorded; None where the run is not known."""
         recorded: int | None = await self._submit(
-            lambda future, rows: _Record(standing, batch, future, rows), len(batch.pairs) + 1
+            lambda future, rows: Record(standing, batch, future, rows), len(batch.pairs) + 1
         )
         return recorded
 
     async def change(self, work: Callable[[Transaction], T], rows: int = 1) -> T:
-        result: T = await self._submit(lambda future, rows: _Change(work, future, rows), rows)
+        result: T = await self._submit(lambda future, rows: Change(work, future, rows), rows)
         return result
 
     async def read(self, work: Callable[[Ledger, float], T]) -> T:
-        result: T = await self._submit(lambda future, rows: _Read(work, future, rows), 1)
+        result: T = await self._submit(lambda future, rows: Read(work, future, rows), 1)
         return result
 
-    async def _submit(self, make: Callable[[asyncio.Future[Any], int], _Job], rows: int) -> Any:
+    async def _submit(self, make: Callable[[asyncio.Future[Any], int], Job], rows: int) -> Any:
         if self.rows_waiting + rows > MAX_ROWS_WAITING and self._jobs_waiting:
             raise Busy(f"{self.rows_waiting} rows are waiting to be written", remedy="send it again in a second")
         if self._jobs_waiting >= _MAX_JOBS_WAITING or not self.alive:
@@ -151,12 +121,12 @@ class Writer:
             except Exception as error:
                 self.tallies.failures += 1
                 log.exception("a group of %d jobs failed", len(group))
-                self._answer([(job, _mapped(error)) for job in group if not job.future.done()])
+                self._answer([(job, mapped(error)) for job in group if not job.future.done()])
         self._fold(_STEPS_PER_READ)
 
-    def _gather(self) -> tuple[list[_Job], bool]:
+    def _gather(self) -> tuple[list[Job], bool]:
         """What came since the last commit, or within a few milliseconds from now."""
-        group: list[_Job] = []
+        group: list[Job] = []
         rows = 0
         try:
             job = self._queue.get(timeout=0.001 if self._more else _FOLD_SECONDS)
@@ -174,25 +144,25 @@ class Writer:
             pass
         return group, False
 
-    def _write(self, group: Sequence[_Job]) -> None:
+    def _write(self, group: Sequence[Job]) -> None:
         started = time.perf_counter()
-        records = [job for job in group if isinstance(job, _Record)]
+        records = [job for job in group if isinstance(job, Record)]
         if records:
             self._answer(self._record(records))
-        changes = [job for job in group if isinstance(job, _Change)]
+        changes = [job for job in group if isinstance(job, Change)]
         if changes:
             self._answer(self._change(changes))
         if records or changes:
             self.tallies.commits += 1
             self.tallies.commit_seconds += time.perf_counter() - started
-        reads = [job for job in group if isinstance(job, _Read)]
+        reads = [job for job in group if isinstance(job, Read)]
         if reads:
             self._fold(_STEPS_PER_READ)
             self._answer([(job, self._attempt(job.work, self._ledger, self._clock())) for job in reads])
         elif self._more or time.monotonic() >= self._next_fold:
             self._fold(_STEPS_PER_FOLD)
 
-    def _record(self, jobs: Sequence[_Record]) -> list[tuple[_Job, Any]]:
+    def _record(self, jobs: Sequence[Record]) -> list[tuple[Job, Any]]:
         if not self._has_room():
             self.tallies.refused_full += len(jobs)
             full = DiskFull("too little room is left on the disk", remedy="make room; nothing was recorded")
@@ -202,17 +172,17 @@ class Writer:
         except (sqlite3.Error, OSError) as error:
             self.tallies.refused_full += len(jobs)
             log.error("%d batches were not recorded: %s", len(jobs), error)
-            return [(job, _mapped(error)) for job in jobs]
+            return [(job, mapped(error)) for job in jobs]
         self.tallies.pairs += sum(filter(None, results))
         return list(zip(jobs, results, strict=True))
 
-    def _change(self, jobs: Sequence[_Change]) -> list[tuple[_Job, Any]]:
+    def _change(self, jobs: Sequence[Change]) -> list[tuple[Job, Any]]:
         try:
             with self._ledger.transaction(self._clock()) as transaction:
                 results = [self._attempt(job.work, transaction) for job in jobs]
         except (sqlite3.Error, OSError) as error:
             log.error("%d changes were not written: %s", len(jobs), error)
-            return [(job, _mapped(error)) for job in jobs]
+            return [(job, mapped(error)) for job in jobs]
         return list(zip(jobs, results, strict=True))
 
     def _fold(self, steps: int) -> None:
@@ -242,35 +212,7 @@ class Writer:
         except LedgerError as error:
             return error
 
-    def _answer(self, outcomes: Sequence[tuple[_Job, Any]]) -> None:
+    def _answer(self, outcomes: Sequence[tuple[Job, Any]]) -> None:
         if outcomes and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(_resolve, outcomes)
-
-
-def _resolve(outcomes: Sequence[tuple[_Job, Any]]) -> None:
-    for job, outcome in outcomes:
-        if job.future.done():
-            continue
-        if isinstance(outcome, BaseException):
-            job.future.set_exception(outcome)
-        else:
-            job.future.set_result(outcome)
-
-
-def _mapped(error: BaseException) -> LedgerError:
-    """Errors of SQLite and the system as ours."""
-    match error:
-        case LedgerError():
-            return error
-        case sqlite3.OperationalError() if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
-            return DiskFull("the disk is full", remedy="make room; nothing was recorded")
-        case sqlite3.OperationalError() if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
-            # What a file system without room answers where SQLite maps or extends a file.
-            return DiskFull(f"the disk cannot be written: {error}", remedy="make room, or replace the disk")
-        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return DiskFull("the disk is full", remedy="make room; nothing was recorded")
-        case GateError():
-            return LedgerError(f"the evidence could not be summed: {error}")
-        case _:
-            return LedgerError(f"{type(error).__name__}; the ledger's log says more")
+                self._loop.call_soon_threadsafe(resolve, outcomes)

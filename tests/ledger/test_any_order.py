@@ -27,7 +27,7 @@ EVENTS = st.lists(
 
 @pytest.mark.parametrize("maturity", ["0s", "60s"])
 @settings(
-    max_examples=400,
+    max_examples=200,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -1,5 +1,6 @@
 """The service over HTTP: a real process, each call of the interface, and each way to call it wrongly."""
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -9,14 +10,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import msgspec
 import pytest
 
 from modelcanary_gate.protocol import Heartbeat, Instructions, PairBatch
+from modelcanary_ledger import problems
+from modelcanary_ledger.errors import TooSlow
 
 MODEL = "/v1/runs/shop/fraud"
 SPEC = {"model": {"classes": ["cat", "dog", "owl"]}, "labels": {"maturity": "0s"}}
@@ -353,3 +357,14 @@ def _resident_kib(pid: int) -> int:
         if line.startswith("VmRSS"):
             return int(line.split()[1])
     raise AssertionError("no VmRSS")
+
+
+def test_a_body_that_never_ends_is_given_up(monkeypatch):
+    async def never() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(problems, "BODY_SECONDS", 0.05)
+    request = SimpleNamespace(headers={}, stream=never)
+    with pytest.raises(TooSlow):
+        asyncio.run(problems.read_body(request, 100))
