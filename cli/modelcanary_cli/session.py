@@ -183,9 +183,10 @@ class Session:
                 continue
             next_look = heard + interval
             self._decision = self._watch.decide()
-            for warning in self._watch.warnings():
+            view = self._view()
+            for warning in self._watch.warnings(view.users.requests):
                 self._show.warn(warning)
-            self._show.look(self._view())
+            self._show.look(view)
             if finished(self._decision):
                 break
         return self._end()

@@ -17,6 +17,8 @@ from modelcanary_gate.vocabulary import Outcome, Reason, Role, Verdict
 _RATE_WINDOW = 60.0
 #: Pairs after which it is said that none could be scored.
 _ENOUGH_PAIRS = 20
+#: Requests after which it is said that none was mirrored: pairs travel in batches, so not at once.
+_ENOUGH_REQUESTS = 200
 _LOST_LOOKS = 3
 
 _REMEDIES: Mapping[str, str] = {
@@ -40,6 +42,7 @@ class Watch:
 
     def __init__(self, spec: Spec) -> None:
         self._gate = Gate(spec)
+        self._paths = spec.model.paths
         self.recorder = Recorder(self._gate.plan)
         self._rates: deque[tuple[float, int]] = deque()
         self.counts = Counts()
@@ -98,9 +101,17 @@ class Watch:
         self.recorder.look(decision, pairs=self.counts.pairs, labelled=self.counts.labelled, time=self.now)
         return decision
 
-    def warnings(self) -> list[str]:
-        """What the user must repair before there can be a verdict; each is told once."""
+    def warnings(self, requests: int | None) -> list[str]:
+        """What the user must repair before there can be a verdict; each is told once.
+
+        `requests` is how many the users have made since the proxy started, None if that is not known.
+        """
         found = [warning for role in Role if (warning := self._unscored(role)) is not None]
+        if not self.counts.pairs and requests is not None and requests >= _ENOUGH_REQUESTS:
+            found.append(
+                "users ask and nothing is mirrored: only POST requests on spec.model.paths are "
+                f"({', '.join(self._paths) or 'every path'}); sidecar.log may say more"
+            )
         # Labels may be faster than their pairs, which travel in batches: once is no sign.
         lost = self.counts.pairs >= _ENOUGH_PAIRS and not self.counts.labelled and self.counts.unmatched > 0
         self._lost = self._lost + 1 if lost else 0

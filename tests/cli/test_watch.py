@@ -99,23 +99,35 @@ def test_a_role_that_was_never_scored_is_told_once_with_its_remedy(outcome: Outc
     watch = Watch(SPEC)
     counts = {"pairs": 40, "outcomes": {Role.CANDIDATE: {outcome: 40}, Role.BASELINE: {Outcome.OK: 40}}}
     watch.take(evidence([], **counts))
-    (warning,) = watch.warnings()
+    (warning,) = watch.warnings(0)
     assert warning.startswith(f"no answer of the candidate could be scored: 40 of 40 are {outcome}; ")
-    assert watch.warnings() == []
+    assert watch.warnings(0) == []
 
 
 def test_few_failures_and_some_failures_are_no_warning() -> None:
     watch = Watch(SPEC)
     watch.take(evidence([], pairs=5, outcomes={Role.CANDIDATE: {Outcome.TIMEOUT: 5}}))
-    assert watch.warnings() == []
+    assert watch.warnings(0) == []
     watch.take(evidence([], pairs=100, outcomes={Role.CANDIDATE: {Outcome.TIMEOUT: 99, Outcome.OK: 1}}))
-    assert watch.warnings() == []
+    assert watch.warnings(0) == []
 
 
 def test_labels_that_match_no_pair_are_told() -> None:
     watch = Watch(SPEC)
     watch.take(evidence([], pairs=50, unmatched=30))
-    assert watch.warnings() == [], "they may be faster than their pairs"
-    assert watch.warnings() == []
-    (warning,) = watch.warnings()
+    assert watch.warnings(0) == [], "they may be faster than their pairs"
+    assert watch.warnings(0) == []
+    (warning,) = watch.warnings(0)
     assert "30 labels came and none matches a pair" in warning
+
+
+def test_users_whose_requests_are_not_mirrored_are_told_what_is() -> None:
+    watch = Watch(SPEC)
+    watch.take(evidence([]))
+    assert watch.warnings(None) == []
+    assert watch.warnings(199) == []
+    (warning,) = watch.warnings(200)
+    assert "only POST requests on spec.model.paths are (every path)" in warning
+    mirrored = Watch(SPEC)
+    mirrored.take(evidence([], pairs=1))
+    assert mirrored.warnings(200) == []
