@@ -3,6 +3,7 @@
 Called by `run` and `preflight`. Every error names the option and the remedy.
 """
 
+import ipaddress
 import socket
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,6 +22,14 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     @property
     def url(self) -> str:

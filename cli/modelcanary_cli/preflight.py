@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+from modelcanary_cli.addresses import Address
 from modelcanary_cli.errors import InputError
 from modelcanary_cli.instruct import ignored, unsupported
 from modelcanary_cli.specs import LoadedSpec
@@ -29,6 +30,16 @@ def check_spec(loaded: LoadedSpec) -> list[str]:
         return []
     fields = ", ".join(f"spec.{name}" for name in left_aside)
     return [f"left aside, because only a cluster can do it: {fields}"]
+
+
+def check_feedback(address: Address) -> None:
+    """The ledger of a run does not know its callers, and a label decides."""
+    if not address.loopback:
+        raise InputError(
+            "--feedback",
+            f"{address} can be reached from other machines, and anyone could send labels",
+            "use 127.0.0.1, with a proxy in front that knows who may send",
+        )
 
 
 def check_report(path: Path | None) -> None:

@@ -72,6 +72,7 @@ def run(
             keep_serving=keep_serving,
             new_run=new_run,
         )
+        preflight.check_feedback(options.feedback)
         preflight.check_report(report_path)
         preflight.check_baseline(options.baseline)
         warnings += preflight.check_candidate(options.candidate)

@@ -331,6 +331,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
         )
         assert f"--baseline: {unused} cannot be reached (connection refused)" in nobody
         assert "http://HOST:PORT" in refused(tmp_path, "--baseline", "model", "--candidate", baseline)
+        assert "--feedback: 0.0.0.0:" in refused(tmp_path, *good, "--listen", "127.0.0.1:0", "--feedback", "0.0.0.0:0")
         unknown = SPEC.replace("interval:", "intervall:").replace("MIN_PROMOTE", "1000")
         assert "intervall" in refused(tmp_path, *good, spec=unknown)
         assert "--report" in refused(
