@@ -67,17 +67,14 @@ class OpenSegment:
     def lookup(self, hashed: int) -> tuple[int, ...]:
         """Pids of committed pairs whose id has this hash."""
         hit = self._ids.get(hashed)
-        if hit is None:
-            return ()
-        return hit if isinstance(hit, tuple) else (hit,)
+        return () if hit is None else _pids(hit)
 
     def write_index(self, path: Path) -> None:
-        hashes, pids = [], []
-        for hashed, hit in self._ids.items():
-            for pid in hit if isinstance(hit, tuple) else (hit,):
-                hashes.append(hashed)
-                pids.append(pid)
-        write_index(path, np.array(hashes, dtype=np.int64), np.array(pids, dtype=np.int64))
+        # Generators: lists of all the numbers would take as much memory again as the dictionary.
+        count = self.info.rows
+        hashes = (hashed for hashed, hit in self._ids.items() for _ in _pids(hit))
+        pids = (pid for hit in self._ids.values() for pid in _pids(hit))
+        write_index(path, np.fromiter(hashes, np.int64, count), np.fromiter(pids, np.int64, count))
 
     def checkpoint(self) -> None:
         """Makes the file as readers of a sealed segment need it: whole, without its write-ahead log."""
@@ -93,7 +90,7 @@ class OpenSegment:
         if hit is None:
             self._ids[hashed] = pid
         else:
-            self._ids[hashed] = (*hit, pid) if isinstance(hit, tuple) else (hit, pid)
+            self._ids[hashed] = (*_pids(hit), pid)
 
     def _load(self) -> None:
         connection, info = self.segment.connection, self.info
@@ -115,3 +112,8 @@ class OpenSegment:
             self._ids = {}
             for hashed, pid in connection.execute("SELECT hash, pid FROM pair"):
                 self._remember(hashed, pid)
+
+
+def _pids(hit: int | tuple[int, ...]) -> tuple[int, ...]:
+    """A tuple is kept only where an id was used more than once."""
+    return hit if isinstance(hit, tuple) else (hit,)
