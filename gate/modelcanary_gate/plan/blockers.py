@@ -1,0 +1,177 @@
+"""Why a target cannot be adopted, or a run not begin: ordered checks over the facts, each with its remedy.
+
+Called by `adopting` before anything is touched, and by `serving` before a run.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from modelcanary_gate.plan.observed import Observed, Service, Target
+from modelcanary_gate.plan.reasons import Why
+from modelcanary_gate.spec import GuardType, Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    reason: Why
+    message: str  # what is wrong, and the remedy
+
+
+Check = Callable[[Spec, Observed], Blocker | None]
+
+
+def first_blocker(spec: Spec, observed: Observed) -> Blocker | None:
+    """The first reason not to adopt."""
+    return next((found for check in _CHECKS if (found := check(spec, observed)) is not None), None)
+
+
+def overlap(observed: Observed) -> Blocker | None:
+    """A Service that would send users to the candidate."""
+    if not observed.candidate_matches:
+        return None
+    return Blocker(
+        Why.SELECTOR_OVERLAP,
+        f"the Service {observed.candidate_matches[0]} would find the candidate's pods; "
+        "give spec.candidate.labels that no Service selects on",
+    )
+
+
+def _supported(spec: Spec, _: Observed) -> Blocker | None:
+    asked = {
+        "spec.guards: a guard of type prometheus": any(guard.type is GuardType.PROMETHEUS for guard in spec.guards),
+        "spec.labels.sources": bool(spec.labels.sources),
+        "spec.labels.senders": bool(spec.labels.senders),
+        "spec.mirror.scoringCopy": spec.mirror.scoring_copy,
+        "spec.candidate.isolate": spec.candidate.isolate,
+        "spec.promotion.observeFor": spec.promotion.observe_for > 0,
+        "spec.alerts": bool(spec.alerts),
+        "spec.webhooks": bool(spec.webhooks),
+    }
+    field = next((name for name, used in asked.items() if used), None)
+    if field is None:
+        return None
+    return Blocker(Why.NOT_SUPPORTED, f"this version does not do {field} yet; remove it")
+
+
+def _names(_: Spec, observed: Observed) -> Blocker | None:
+    if not observed.taken:
+        return None
+    return Blocker(Why.NAME_TAKEN, f"{observed.taken[0]} is there and not ours; rename it, or the ModelCanary")
+
+
+def _alone(_: Spec, observed: Observed) -> Blocker | None:
+    if not observed.rivals:
+        return None
+    return Blocker(Why.TARGET_TAKEN, f"the ModelCanary {observed.rivals[0]} has the same target; delete one of the two")
+
+
+def _target(spec: Spec, observed: Observed) -> Blocker | None:
+    target = observed.target
+    name = spec.target.name if spec.target is not None else ""
+    if target is None:
+        return Blocker(Why.TARGET_MISSING, f"there is no Deployment {name} in this namespace; create it")
+    return next((found for check in _TARGET_CHECKS if (found := check(name, target, observed)) is not None), None)
+
+
+def _controlled(name: str, target: Target, _: Observed) -> Blocker | None:
+    if not target.controller:
+        return None
+    return Blocker(
+        Why.TARGET_CONTROLLED,
+        f"the Deployment {name} belongs to {target.controller}, which would undo what is done to it; "
+        "name a Deployment that nobody owns",
+    )
+
+
+def _host(name: str, target: Target, _: Observed) -> Blocker | None:
+    if target.host_network:
+        return Blocker(
+            Why.HOST_NETWORK, f"the pods of {name} use the node's network, two cannot share it; remove hostNetwork"
+        )
+    if target.host_ports:
+        return Blocker(
+            Why.HOST_PORT, f"the pods of {name} take port {target.host_ports[0]} of their node; remove hostPort"
+        )
+    return None
+
+
+def _ports(name: str, target: Target, observed: Observed) -> Blocker | None:
+    clash = sorted(set(target.ports) & set(observed.our_ports))
+    if not clash:
+        return None
+    return Blocker(Why.PORT_TAKEN, f"{name} listens on {clash[0]}, which the sidecar needs; use another port")
+
+
+def _volumes(name: str, target: Target, _: Observed) -> Blocker | None:
+    if not target.exclusive_volumes:
+        return None
+    return Blocker(
+        Why.VOLUME_NOT_SHAREABLE,
+        f"the claim {target.exclusive_volumes[0]} of {name} can be mounted by one node or pod only; "
+        "use ReadOnlyMany or ReadWriteMany",
+    )
+
+
+def _paused(name: str, target: Target, observed: Observed) -> Blocker | None:
+    if target.paused and not target.held and observed.baseline is None:
+        return Blocker(Why.TARGET_PAUSED, f"the Deployment {name} is paused by somebody else; resume it")
+    return None
+
+
+def _replicas(name: str, target: Target, observed: Observed) -> Blocker | None:
+    if target.replicas == 0 and not target.held and observed.baseline is None:
+        return Blocker(Why.TARGET_SCALED_TO_ZERO, f"the Deployment {name} has no replicas; scale it up")
+    return None
+
+
+_TARGET_CHECKS = (_controlled, _host, _ports, _volumes, _paused, _replicas)
+
+
+def _service(spec: Spec, observed: Observed) -> Blocker | None:
+    name = spec.service.name if spec.service is not None else ""
+    service = observed.service
+    if service is None:
+        return Blocker(Why.SERVICE_MISSING, f"there is no Service {name} in this namespace; create it")
+    return _service_shape(spec, name, service)
+
+
+def _service_shape(spec: Spec, name: str, service: Service) -> Blocker | None:
+    port = spec.service.port if spec.service is not None else ""
+    if service.headless:
+        return Blocker(
+            Why.SERVICE_HEADLESS, f"the Service {name} is headless: its clients choose pods themselves; give it an IP"
+        )
+    if service.without_selector:
+        return Blocker(
+            Why.SERVICE_WITHOUT_SELECTOR, f"the Service {name} has no selector; let it select the target's pods"
+        )
+    if not service.has_port:
+        return Blocker(Why.SERVICE_PORT_MISSING, f"the Service {name} has no port {port}; correct spec.service.port")
+    if not service.selects_target:
+        return Blocker(
+            Why.SERVICE_SELECTS_OTHERS, f"the Service {name} does not select the target's pods; correct one of the two"
+        )
+    if service.numeric and spec.adoption.service == "Untouched":
+        return Blocker(
+            Why.NUMERIC_PORT,
+            f"the Service {name} targets a port by number, which cannot be adopted with adoption.service: Untouched; "
+            "target the port by its name",
+        )
+    return None
+
+
+def _autoscaler(_: Spec, observed: Observed) -> Blocker | None:
+    if observed.autoscaler is None or not observed.autoscaler.keda:
+        return None
+    return Blocker(
+        Why.AUTOSCALER_NOT_SUPPORTED,
+        f"the autoscaler {observed.autoscaler.name} belongs to KEDA, which this version does not handle yet; "
+        "use a HorizontalPodAutoscaler",
+    )
+
+
+def _candidate_labels(_: Spec, observed: Observed) -> Blocker | None:
+    return overlap(observed)
+
+
+_CHECKS: tuple[Check, ...] = (_supported, _names, _alone, _target, _service, _autoscaler, _candidate_labels)

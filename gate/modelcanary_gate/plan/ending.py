@@ -1,0 +1,80 @@
+"""Promoting, RollingBack and Clearing: a decision is carried out. Called by `planner`.
+
+Each can be begun again after any of its writes. None waits for a ledger that does not answer.
+"""
+
+from modelcanary_gate.plan.adopting import is_up
+from modelcanary_gate.plan.context import Context, Plan
+from modelcanary_gate.plan.instructing import idle
+from modelcanary_gate.plan.phases import Phase
+from modelcanary_gate.plan.reasons import Why
+from modelcanary_gate.plan.serving import clear_candidate, upkeep
+from modelcanary_gate.plan.status import Decided, Ended, Rejected, Run
+
+_SOON = 2.0
+
+
+def promoting(context: Context) -> Plan:
+    """The baseline takes the candidate's template by a rolling update; the candidate goes."""
+    run, decided = _decided(context)
+    told = idle(context)
+    if told is not None:
+        return context.act(told)
+    step = upkeep(context, run.candidate) or clear_candidate(context)
+    if step is not None:
+        return step
+    baseline = context.observed.baseline
+    if baseline is None or not is_up(baseline):
+        trouble = baseline.trouble if baseline is not None else ""
+        return context.stay(Why.ROLLING_OUT, trouble or "the baseline takes the candidate's template", _SOON)
+    return context.go(
+        Phase.SERVING,
+        Why.PROMOTED,
+        f"{run.candidate} was promoted by run {run.id}: {decided.message}",
+        baseline=run.candidate,
+        run=None,
+        decided=None,
+        rejected=None,
+        last=_ended(context, run, decided),
+    )
+
+
+def rolling_back(context: Context) -> Plan:
+    """The candidate goes; the baseline was never touched."""
+    run, decided = _decided(context)
+    step = clear_candidate(context) or upkeep(context, context.status.baseline)
+    if step is not None:
+        return step
+    before = context.status.rejected
+    attempts = before.attempts if before is not None and before.template == run.candidate else 0
+    return context.go(
+        Phase.COOLDOWN,
+        decided.reason,
+        decided.message,
+        run=None,
+        decided=None,
+        rejected=Rejected(run.candidate, context.now, attempts + 1, decided.reason, decided.message),
+        last=_ended(context, run, decided),
+    )
+
+
+def clearing(context: Context) -> Plan:
+    """The candidate of a run that ended without a verdict goes."""
+    run, decided = _decided(context)
+    step = clear_candidate(context) or upkeep(context, context.status.baseline)
+    if step is not None:
+        return step
+    return context.go(
+        Phase.SERVING, decided.reason, decided.message, run=None, decided=None, last=_ended(context, run, decided)
+    )
+
+
+def _decided(context: Context) -> tuple[Run, Decided]:
+    run, decided = context.status.run, context.status.decided
+    if run is None or decided is None:
+        raise ValueError(f"phase {context.status.phase} without a run that was decided")
+    return run, decided
+
+
+def _ended(context: Context, run: Run, decided: Decided) -> Ended:
+    return Ended(run.id, decided.id, decided.reason, context.now)

@@ -1,0 +1,66 @@
+"""What sidecars are told in each phase, compared with what they are told now.
+
+Called by the parts of the plan. A ledger that does not answer cannot be told anything; who must go on nevertheless
+does, because a canary weight ends by itself where no news comes.
+"""
+
+import math
+from dataclasses import replace
+
+from modelcanary_gate.parse import to_reading
+from modelcanary_gate.plan.actions import Instruct
+from modelcanary_gate.plan.context import Context
+from modelcanary_gate.plan.status import Run
+from modelcanary_gate.protocol import Instructions
+
+
+def mirroring(context: Context, run: Run) -> Instructions:
+    """Mirror to the candidate; it answers as many users as the run's canary step says."""
+    spec = context.spec
+    return Instructions(
+        version=0,
+        run=run.id,
+        candidate=context.observed.candidate_url,
+        share=spec.mirror.share,
+        weight=weight(context, run),
+        grace=spec.canary.candidate_grace,
+        idHeader=spec.labels.id_header,
+        model=to_reading(spec),
+        mirror=spec.mirror.limits,
+    )
+
+
+def weight(context: Context, run: Run) -> float:
+    """The share of the users at the run's step; 0 in shadow."""
+    steps = context.spec.canary.steps
+    return steps[min(run.step, len(steps)) - 1] if run.step and steps else 0.0
+
+
+def candidate_replicas(context: Context, at_weight: float) -> int:
+    """As many as the larger of the mirrored share and the weight needs, or what the user wrote."""
+    wanted = context.spec.candidate.replicas
+    if wanted is not None:
+        return wanted
+    baseline = context.observed.baseline.replicas if context.observed.baseline is not None else 0
+    share = max(context.spec.mirror.share, at_weight)
+    return max(1, math.ceil((baseline or context.status.replicas) * share - 1e-9))
+
+
+def mirror(context: Context, run: Run) -> Instruct | None:
+    """None where sidecars are told so already, or the ledger does not answer."""
+    standing = context.observed.standing
+    if standing is None:
+        return None
+    wanted = replace(mirroring(context, run), version=standing.version)
+    if wanted == standing and context.observed.told:
+        return None
+    return Instruct(replace(wanted, version=standing.version + 1))
+
+
+def idle(context: Context) -> Instruct | None:
+    """Mirror nothing, go on serving. None where that is so, or the ledger does not answer."""
+    standing = context.observed.standing
+    if standing is None or not standing.run:
+        return None
+    spec = context.spec
+    return Instruct(Instructions(version=standing.version + 1, idHeader=spec.labels.id_header, model=to_reading(spec)))

@@ -1,0 +1,69 @@
+"""Why a ModelCanary is where it is, where the reason is not the gate's own: what the cluster and its users do.
+
+With `vocabulary.Reason` these are all the reasons that a condition, an Event, a metric or a log line can carry.
+"""
+
+from enum import StrEnum
+
+
+class Why(StrEnum):
+    # before adoption: nothing is touched
+    INVALID_SPEC = "InvalidSpec"
+    NOT_SUPPORTED = "NotSupported"
+    NAME_TAKEN = "NameTaken"
+    TARGET_MISSING = "TargetMissing"
+    TARGET_TAKEN = "TargetTaken"  # by another ModelCanary
+    TARGET_CONTROLLED = "TargetControlled"
+    TARGET_PAUSED = "TargetPaused"
+    TARGET_SCALED_TO_ZERO = "TargetScaledToZero"
+    TARGET_ROLLING_OUT = "TargetRollingOut"
+    HOST_NETWORK = "HostNetwork"
+    HOST_PORT = "HostPort"
+    PORT_TAKEN = "PortTaken"
+    VOLUME_NOT_SHAREABLE = "VolumeNotShareable"
+    AUTOSCALER_NOT_SUPPORTED = "AutoscalerNotSupported"
+    SERVICE_MISSING = "ServiceMissing"
+    SERVICE_HEADLESS = "ServiceHeadless"
+    SERVICE_WITHOUT_SELECTOR = "ServiceWithoutSelector"
+    SERVICE_PORT_MISSING = "ServicePortMissing"
+    SERVICE_SELECTS_OTHERS = "ServiceSelectsOthers"
+    SELECTOR_OVERLAP = "SelectorOverlap"  # a Service would find the candidate's pods
+    NUMERIC_PORT = "NumericPort"
+    # adoption
+    ADOPTING = "Adopting"
+    TARGET_CHANGED = "TargetChanged"
+    WAITING_FOR_BASELINE = "WaitingForBaseline"
+    PORT_UNRESOLVED = "PortUnresolved"
+    DRAINING_TARGET = "DrainingTarget"
+    # serving
+    SERVING = "Serving"
+    COOLING_DOWN = "CoolingDown"
+    SUSPENDED = "Suspended"
+    TARGET_SCALED_UP = "TargetScaledUp"
+    REVISION_LOST = "RevisionLost"
+    BASELINE_UNAVAILABLE = "BaselineUnavailable"
+    # a run
+    RUN_STARTED = "RunStarted"
+    WAITING_FOR_CANDIDATE = "WaitingForCandidate"
+    LEDGER_UNAVAILABLE = "LedgerUnavailable"
+    SHADOWING = "Shadowing"
+    CANARY_STEP = "CanaryStep"
+    PAUSED = "Paused"
+    DRY_RUN = "DryRun"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    PROMOTED_BY_USER = "PromotedByUser"
+    ROLLED_BACK_BY_USER = "RolledBackByUser"
+    SUPERSEDED = "Superseded"
+    SPEC_CHANGED = "SpecChanged"
+    ROLLING_OUT = "RollingOut"
+    PROMOTED = "Promoted"
+    RETRIED = "Retried"
+    # what ends a candidate without the gate
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    CONFIG_MISSING = "ConfigMissing"
+    CRASH_LOOPING = "CrashLooping"
+    UNSCHEDULABLE = "Unschedulable"
+    CANDIDATE_NOT_READY = "CandidateNotReady"
+    # deletion
+    DELETING = "Deleting"
+    TARGET_NOT_READY = "TargetNotReady"

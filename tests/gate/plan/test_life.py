@@ -1,0 +1,530 @@
+"""The life of a deploy, undisturbed and disturbed at every step: the same end, and users never the worse for it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelcanary_gate.plan import actions as do
+from modelcanary_gate.plan.phases import Phase
+from modelcanary_gate.spec import Adoption, Analysis, Canary, Candidate, Hysteresis, Promotion
+from modelcanary_gate.vocabulary import Verdict
+
+CANARY = Canary(steps=(0.05, 0.5), step_duration=20.0)
+
+
+def adopt(world: Any) -> list[Callable[[], None]]:
+    return []
+
+
+def promote(world: Any) -> list[Callable[[], None]]:
+    world.verdicts["B"] = Verdict.PROMOTE
+    return [lambda: world.push("B")]
+
+
+def roll_back(world: Any) -> list[Callable[[], None]]:
+    world.verdicts["B"] = Verdict.ROLL_BACK
+    return [lambda: world.push("B")]
+
+
+def crash_loop(world: Any) -> list[Callable[[], None]]:
+    return [lambda: world.push("broken-crash")]
+
+
+def never_ready(world: Any) -> list[Callable[[], None]]:
+    world.spec = replace(world.spec, candidate=Candidate(ready_deadline=15.0))
+    return [lambda: world.push("broken-slow")]
+
+
+def steps_then_promote(world: Any) -> list[Callable[[], None]]:
+    world.spec = replace(world.spec, canary=CANARY)
+    return promote(world)
+
+
+def supersede(world: Any) -> list[Callable[[], None]]:
+    world.verdicts["C"] = Verdict.PROMOTE
+    return [lambda: world.push("B"), lambda: world.push("C")]
+
+
+def withdraw(world: Any) -> list[Callable[[], None]]:
+    return [lambda: world.push("B"), lambda: world.push("A")]
+
+
+def measure_otherwise(world: Any) -> list[Callable[[], None]]:
+    def edit() -> None:
+        world.spec = replace(world.spec, model=replace(world.spec.model, classes=("a", "b", "c")))
+        world.verdicts["B"] = Verdict.PROMOTE
+
+    return [lambda: world.push("B"), edit]
+
+
+def suspend(world: Any) -> list[Callable[[], None]]:
+    def set_to(value: bool) -> None:
+        world.spec = replace(world.spec, suspend=value)
+
+    world.verdicts["C"] = Verdict.PROMOTE
+    return [lambda: world.push("B"), lambda: set_to(True), lambda: world.push("C"), lambda: set_to(False)]
+
+
+def delete(world: Any) -> list[Callable[[], None]]:
+    return [lambda: setattr(world, "deleting", True)]
+
+
+def delete_after_roll_back(world: Any) -> list[Callable[[], None]]:
+    return [*roll_back(world), *delete(world)]
+
+
+def delete_after_promotion(world: Any) -> list[Callable[[], None]]:
+    return [*promote(world), *delete(world)]
+
+
+def delete_mid_run(world: Any) -> list[Callable[[], None]]:
+    return [lambda: world.push("B"), *delete(world)]
+
+
+def keep_baseline(world: Any) -> list[Callable[[], None]]:
+    world.spec = replace(world.spec, deletion="KeepBaseline")
+    return delete_after_roll_back(world)
+
+
+def upgrade_with_replicas(world: Any) -> list[Callable[[], None]]:
+    """`helm upgrade` writes a new image and `replicas: 3` at once."""
+
+    def upgrade() -> None:
+        world.push("B")
+        world.target.replicas = 3
+
+    world.verdicts["B"] = Verdict.ROLL_BACK
+    return [upgrade]
+
+
+def autoscaled(world: Any) -> list[Callable[[], None]]:
+    world.autoscaler = "fraud"
+    return [*promote(world), *delete(world)]
+
+
+SCENARIOS = [
+    *(adopt, promote, roll_back, crash_loop, never_ready, steps_then_promote, supersede, withdraw),
+    *(measure_otherwise, suspend, delete, delete_after_roll_back, delete_after_promotion, delete_mid_run),
+    *(keep_baseline, upgrade_with_replicas, autoscaled),
+]
+SHAPES = {
+    "named": {},
+    "numeric": {"numeric": True},
+    "unscaled": {"adoption": Adoption(scale_target=False)},
+    "untouched": {"adoption": Adoption(service="Untouched")},
+}
+
+
+@pytest.fixture(scope="session")
+def play(new_world: Any, new_operator: Any) -> Callable[..., Any]:
+    def run(scenario: Any, shape: str = "named", faults: dict[int, str] | None = None, wipe: int = 0) -> Any:
+        options = SHAPES[shape]
+        world = new_world(numeric=options.get("numeric", False))
+        world.spec = replace(world.spec, adoption=options.get("adoption", Adoption()))
+        operator = new_operator(world, faults)
+        if wipe:
+            step = operator.step
+
+            def wiping() -> bool:
+                if operator.steps == wipe and world.exists:
+                    world.wipe()
+                return bool(step())
+
+            operator.step = wiping
+        events = scenario(world)
+        operator.settle()
+        for event in events:
+            event()
+            operator.settle(operator.steps + 400)
+        return world, operator
+
+    return run
+
+
+def test_the_user_sees_the_end_that_was_asked_for(play: Any) -> None:
+    ends = {scenario.__name__: play(scenario)[0] for scenario in SCENARIOS}
+
+    def phase(name: str) -> tuple[str, str, str]:
+        world = ends[name]
+        return (str(world.status.phase), world.status.baseline, str(world.status.reason))
+
+    assert phase("adopt") == ("Serving", "A", "Serving")
+    assert phase("promote")[:2] == ("Serving", "B")
+    assert phase("roll_back") == ("Cooldown", "A", "LossRegression")
+    assert phase("crash_loop") == ("Cooldown", "A", "CrashLooping")
+    assert phase("never_ready") == ("Cooldown", "A", "CandidateNotReady")
+    assert phase("steps_then_promote")[:2] == ("Serving", "B")
+    assert phase("supersede")[:2] == ("Serving", "C")
+    assert phase("withdraw") == ("Serving", "A", "Serving")
+    assert phase("measure_otherwise")[:2] == ("Serving", "B")
+    assert phase("suspend")[:2] == ("Serving", "C")
+    assert phase("upgrade_with_replicas")[:2] == ("Cooldown", "A")
+    assert ends["upgrade_with_replicas"].baseline.replicas == 3
+    assert ends["upgrade_with_replicas"].target.replicas == 0
+    for name in ("delete", "delete_after_roll_back", "delete_mid_run"):
+        assert not ends[name].exists
+        assert ends[name].target.template == "A"
+        assert ends[name].target.pods == [("A", True)] * 2
+    assert ends["delete_after_promotion"].target.pods == [("B", True)] * 2
+    assert ends["keep_baseline"].baseline.pods == [("A", True)] * 2
+    assert not ends["keep_baseline"].exists
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_service_is_as_it_was(play: Any, shape: str) -> None:
+    """Named: nothing of ours stays. Numeric: the port. Unscaled: the label."""
+    world, _ = play(adopt, shape)
+    assert world.status.phase is Phase.SERVING
+    assert (world.service.narrowed, world.service.redirected) == (shape == "unscaled", shape == "numeric")
+    assert world.target.replicas == (2 if shape == "unscaled" else 0)
+    world, _ = play(delete, shape)
+    assert (world.service.narrowed, world.service.redirected) == (False, False)
+    assert not world.exists
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_an_unchanged_world_is_left_alone(play: Any, scenario: Any, shape: str) -> None:
+    world, operator = play(scenario, shape)
+    writes = world.writes
+    for _ in range(10):
+        operator.step()
+    assert world.writes == writes
+
+
+@pytest.mark.parametrize("fault", ["before", "tick", "stale", "late1", "late4", "late15"])
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_interrupted_at_any_step_it_ends_the_same(play: Any, scenario: Any, fault: str) -> None:
+    undisturbed, operator = play(scenario)
+    expected = undisturbed.summary()
+    for step in range(1, operator.steps + 1):
+        world, _ = play(scenario, faults={step: fault})
+        assert world.summary() == expected, f"{fault} at step {step}"
+
+
+@pytest.mark.parametrize("shape", ["numeric", "unscaled", "untouched"])
+@pytest.mark.parametrize("fault", ["before", "late4"])
+@pytest.mark.parametrize("scenario", [promote, delete_after_roll_back], ids=lambda scenario: scenario.__name__)
+def test_however_the_service_is_written(play: Any, scenario: Any, fault: str, shape: str) -> None:
+    undisturbed, operator = play(scenario, shape)
+    expected = undisturbed.summary()
+    for step in range(1, operator.steps + 1):
+        world, _ = play(scenario, shape, faults={step: fault})
+        assert world.summary() == expected, f"{fault} at step {step}"
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_a_lost_status_is_found_again_in_the_cluster(play: Any, scenario: Any) -> None:
+    """What a wiped status may lose is which template was rejected: it is tried again, and rejected again."""
+    undisturbed, operator = play(scenario)
+    expected = undisturbed.summary()
+    for step in range(1, operator.steps + 1):
+        world, _ = play(scenario, wipe=step)
+        found = world.summary()
+        for summary in (found, expected):
+            summary.pop("rejected", None)
+            summary.pop("reason", None)
+        assert found == expected, f"wiped at step {step}"
+
+
+FAULTS = st.sampled_from(["before", "tick", "stale", "late1", "late2", "late7", "late20"])
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    scenario=st.sampled_from(SCENARIOS),
+    shape=st.sampled_from(sorted(SHAPES)),
+    faults=st.dictionaries(st.integers(1, 80), FAULTS, max_size=12),
+)
+def test_disturbed_as_often_as_you_like(play: Any, scenario: Any, shape: str, faults: dict[int, str]) -> None:
+    expected = play(scenario, shape)[0].summary()
+    assert play(scenario, shape, faults)[0].summary() == expected
+
+
+def test_a_rejected_template_waits_for_its_cooldown_or_the_user(play: Any) -> None:
+    world, operator = play(roll_back)
+    first = world.status.rejected
+    assert first.attempts == 1
+    world.now += world.spec.analysis.hysteresis.cooldown - 60.0
+    operator.settle(operator.steps + 100)
+    assert world.status.phase is Phase.COOLDOWN and world.status.rejected == first
+    world.now += 61.0
+    operator.settle(operator.steps + 100)
+    assert world.status.rejected.attempts == 2
+    world.verdicts["B"] = Verdict.PROMOTE
+    world.verbs = replace(world.verbs, retry=world.status.last.run)
+    operator.settle(operator.steps + 100)
+    assert (world.status.phase, world.status.baseline) == (Phase.SERVING, "B")
+
+
+def test_nothing_is_promoted_while_dry_run_manual_or_paused(play: Any) -> None:
+    def held(change: Callable[[Any], None]) -> Any:
+        def scenario(world: Any) -> list[Callable[[], None]]:
+            change(world)
+            return promote(world)
+
+        return play(scenario)
+
+    def dry(world: Any) -> None:
+        world.spec = replace(world.spec, dry_run=True)
+
+    def manual(world: Any) -> None:
+        world.spec = replace(world.spec, promotion=Promotion(mode="Manual"))
+
+    world, operator = held(dry)
+    assert (world.status.phase, world.status.verdict, world.status.reason) == (Phase.SHADOWING, "Promote", "DryRun")
+    world.spec = replace(world.spec, dry_run=False)
+    operator.settle(operator.steps + 100)
+    assert world.status.baseline == "B"
+    world, operator = held(manual)
+    assert (world.status.phase, world.status.reason) == (Phase.SHADOWING, "AwaitingApproval")
+    run = world.status.run.id
+    world.verbs = replace(world.verbs, promote="another-run")
+    operator.settle(operator.steps + 100)
+    assert world.status.phase is Phase.SHADOWING
+    world.verbs = replace(world.verbs, promote=run)
+    operator.settle(operator.steps + 100)
+    assert world.status.baseline == "B"
+
+
+def test_the_user_pauses_resumes_and_rolls_back(new_world: Any, new_operator: Any) -> None:
+    world = new_world()
+    operator = new_operator(world)
+    operator.settle()
+    world.push("B")
+    operator.settle(operator.steps + 100)
+    run = world.status.run.id
+    world.verbs = replace(world.verbs, pause=run)
+    world.verdicts["B"] = Verdict.PROMOTE
+    operator.settle(operator.steps + 100)
+    assert (world.status.phase, world.status.reason) == (Phase.SHADOWING, "Paused")
+    world.verbs = replace(world.verbs, resume=run, rollback=run)
+    operator.settle(operator.steps + 100)
+    assert (world.status.phase, world.status.reason) == (Phase.COOLDOWN, "RolledBackByUser")
+
+
+def test_users_reach_the_candidate_by_steps_and_never_without_pods(new_world: Any, new_operator: Any) -> None:
+    world = new_world(replicas=4)
+    world.spec = replace(
+        world.spec, canary=CANARY, mirror=replace(world.spec.mirror, share=0.1), analysis=Analysis(interval=5.0)
+    )
+    world.verdicts["B"] = Verdict.PROMOTE
+    operator = new_operator(world)
+    operator.settle()
+    world.push("B")
+    seen: list[tuple[float, int]] = []
+    while world.status.baseline != "B":
+        operator.step()
+        weight = world.ledger.weight
+        if weight and weight not in [before for before, _ in seen]:
+            seen.append((weight, sum(ready for _, ready in world.candidate.pods)))
+        assert operator.steps < 300
+    assert seen == [(0.05, 1), (0.5, 2)]
+    assert world.ledger.weight == 0
+
+
+def test_a_canary_that_turns_bad_is_rolled_back_even_when_paused_or_dry(new_world: Any, new_operator: Any) -> None:
+    world = new_world()
+    world.spec = replace(world.spec, canary=CANARY)
+    world.verdicts["B"] = Verdict.PROMOTE
+    operator = new_operator(world)
+    operator.settle()
+    world.push("B")
+    while not world.ledger.weight:
+        operator.step()
+    world.spec = replace(world.spec, dry_run=True)
+    world.verbs = replace(world.verbs, pause=world.status.run.id)
+    world.verdicts["B"] = Verdict.ROLL_BACK
+    operator.settle(operator.steps + 100)
+    assert (world.status.phase, world.ledger.run, world.candidate) == (Phase.COOLDOWN, "", None)
+
+
+def test_a_ledger_that_is_away_delays_a_run_and_no_roll_back(new_world: Any, new_operator: Any) -> None:
+    world = new_world()
+    operator = new_operator(world)
+    operator.settle()
+    world.ledger_up = False
+    world.push("B")
+    operator.settle(operator.steps + 100)
+    assert (world.status.phase, world.status.reason) == (Phase.PREPARING, "LedgerUnavailable")
+    world.ledger_up = True
+    operator.settle(operator.steps + 100)
+    assert world.status.phase is Phase.SHADOWING
+    world.ledger_up = False
+    world.verbs = replace(world.verbs, rollback=world.status.run.id)
+    operator.settle(operator.steps + 100)
+    assert (world.status.phase, world.candidate) == (Phase.COOLDOWN, None)
+    world.ledger_up = True
+    operator.settle(operator.steps + 100)
+    assert world.ledger.run == ""
+
+
+def test_what_is_taken_away_by_hand_comes_back(new_world: Any, new_operator: Any) -> None:
+    world = new_world()
+    operator = new_operator(world)
+    operator.settle()
+    world.harmed, world.baseline = True, None
+    operator.settle(operator.steps + 100)
+    assert world.baseline is not None and world.baseline.pods == [("A", True)] * 2
+    world.harmed = False
+    world.revisions.clear()
+    operator.settle(operator.steps + 100)
+    assert world.revisions == {"A"}
+    world.push("B")
+    operator.settle(operator.steps + 100)
+    world.candidate, world.candidate_service = None, False
+    operator.settle(operator.steps + 100)
+    assert world.candidate is not None and world.candidate.template == "B" and world.candidate_service
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+@pytest.mark.parametrize("numeric", [True, False])
+def test_pods_of_the_target_get_no_users(new_world: Any, new_operator: Any, numeric: bool, resumed: bool) -> None:
+    """However busy the controllers are: a target resumed by hand and scaled up lets no unjudged template in."""
+    world = new_world(numeric=numeric)
+    world.verdicts["B"] = Verdict.ROLL_BACK
+    operator = new_operator(world)
+    operator.settle()
+    world.push("B")
+    world.target.paused, world.target.replicas = not resumed, 3
+    for _ in range(100):
+        world.tick()
+        operator.step()
+        world.check()
+    operator.settle(operator.steps + 200)
+    assert (world.target.paused, world.target.replicas, world.target.pods) == (True, 0, [])
+    assert (world.status.phase, world.baseline.replicas) == (Phase.COOLDOWN, 3)
+    assert (world.service.narrowed, world.service.redirected) == (False, numeric)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("scenario", [promote, steps_then_promote, roll_back], ids=lambda scenario: scenario.__name__)
+def test_deleted_at_any_step(play: Any, new_world: Any, new_operator: Any, scenario: Any, shape: str) -> None:
+    """The target serves what was promoted last: a decision that was made is not taken back."""
+    _, undisturbed = play(scenario, shape)
+    options = SHAPES[shape]
+    for step in range(2, undisturbed.steps):
+        world = new_world(numeric=options.get("numeric", False))
+        world.spec = replace(world.spec, adoption=options.get("adoption", Adoption()))
+        operator = new_operator(world)
+        (push,) = scenario(world)
+        while operator.steps < step:
+            if world.status.phase is Phase.SERVING and world.target.template == "A":
+                push()
+            operator.step()
+            world.check()
+        world.deleting = True
+        operator.settle(operator.steps + 400)
+        assert not world.exists, f"deleted at step {step}"
+        if world.target.held != "" or world.target.template != "A":
+            assert world.target.pods == [(world.promoted[-1], True)] * 2, f"deleted at step {step}"
+
+
+def test_a_template_pushed_during_adoption_is_judged_even_if_the_status_is_lost(
+    new_world: Any, new_operator: Any
+) -> None:
+    for step in range(1, 40):
+        world = new_world()
+        operator = new_operator(world)
+        while not world.target.held or operator.steps < step:
+            operator.step()
+        world.push("B")
+        world.wipe()
+        operator.settle(operator.steps + 400)
+        assert (world.status.phase, world.status.baseline) == (Phase.SHADOWING, "A"), f"at step {step}"
+
+
+def test_a_finalizer_that_was_taken_away_comes_back(play: Any) -> None:
+    world, operator = play(adopt)
+    world.finalizer = False
+    operator.step()
+    assert world.finalizer
+
+
+def test_what_is_measured_otherwise_is_another_run(new_world: Any, new_operator: Any) -> None:
+    world = new_world()
+    operator = new_operator(world)
+    operator.settle()
+    world.push("B")
+    operator.settle(operator.steps + 100)
+    first = world.status.run.id
+    world.now += 5.0
+    world.spec = replace(world.spec, model=replace(world.spec.model, classes=("a", "b", "c")))
+    operator.settle(operator.steps + 100)
+    assert world.status.last.reason == "SpecChanged"
+    assert world.status.run.id != first == world.status.last.run
+    assert world.candidate.run == world.status.run.id == world.ledger.run
+
+
+def test_suspended_and_resumed_in_a_cooldown_the_template_still_waits(play: Any) -> None:
+    world, operator = play(roll_back)
+    world.spec = replace(world.spec, suspend=True)
+    operator.settle(operator.steps + 100)
+    assert world.status.phase is Phase.SUSPENDED
+    world.spec = replace(world.spec, suspend=False)
+    operator.settle(operator.steps + 100)
+    assert (world.status.phase, world.status.rejected.attempts) == (Phase.COOLDOWN, 1)
+    assert world.status.reason == "LossRegression"
+
+
+def test_mirroring_ends_before_the_baseline_changes(new_world: Any, new_operator: Any) -> None:
+    world = new_world()
+    world.verdicts["B"] = Verdict.PROMOTE
+    operator = new_operator(world)
+    operator.settle()
+    world.push("B")
+    while world.baseline.template == "A":
+        operator.step()
+        assert operator.steps < 200
+    assert world.ledger.run == ""
+
+
+def test_a_run_is_not_taken_up_again_by_its_old_candidate(new_world: Any, new_operator: Any) -> None:
+    """What a late write of a run that has ended leaves behind is taken away; its evidence is not used again."""
+    world = new_world()
+    world.verdicts["B"] = Verdict.ROLL_BACK
+    operator = new_operator(world)
+    operator.settle()
+    world.push("B")
+    operator.settle(operator.steps + 100)
+    first = world.status.last.run
+    world.now += world.spec.analysis.hysteresis.cooldown
+    while world.status.phase is not Phase.SERVING:
+        operator.step()
+    world.apply(do.ApplyCandidate(first, "B", 1, None))
+    while world.status.phase is not Phase.SHADOWING:
+        operator.step()
+        assert operator.steps < 300
+    assert world.status.run.id != first
+    world.candidate.run = first
+    operator.settle(operator.steps + 100)
+    assert world.status.rejected.attempts == 2
+
+
+def test_the_last_healthy_copy_is_not_deleted(new_world: Any, new_operator: Any) -> None:
+    world = new_world()
+    operator = new_operator(world)
+    operator.settle()
+    world.target = None
+    world.deleting = True
+    operator.settle(operator.steps + 100)
+    assert world.exists and world.baseline is not None and world.status.stalled
+    assert world.status.reason == "TargetMissing"
+    world.service = None
+    operator.settle(operator.steps + 100)
+    assert not world.exists and world.baseline is None
+
+
+def test_cooldown_has_the_length_that_the_user_gave(play: Any) -> None:
+    def short(world: Any) -> list[Callable[[], None]]:
+        world.spec = replace(world.spec, analysis=Analysis(hysteresis=Hysteresis(cooldown=100.0)))
+        return roll_back(world)
+
+    world, operator = play(short)
+    world.now += 101.0
+    operator.step()
+    assert world.status.phase is not Phase.COOLDOWN
