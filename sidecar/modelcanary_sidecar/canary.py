@@ -32,6 +32,7 @@ class Given(StrEnum):
     REFUSED = "refused"  # no connection, or it broke
     TIMEOUT = "timeout"  # of mirror.timeout
     TOO_LARGE = "tooLarge"  # either's answer, or the request
+    UNASKED = "unasked"  # the baseline had answered before the request was whole
 
 
 _WHY = {
@@ -122,8 +123,10 @@ class Canary:
         self._candidate: LiveAnswer | None = None
 
     def ask(self) -> None:
-        """The request is whole: ask the candidate, too."""
+        """The request is whole, and it is its turn: ask the candidate, too."""
         state, exchange = self.state, self._exchange
+        if self._given is not None:
+            return  # it has been settled already: too large, or answered before it was whole
         pool = state.candidate
         if pool is None or exchange.body is None:
             self._settle(Given.REFUSED)
@@ -145,7 +148,9 @@ class Canary:
     def baseline_answered(self, answer: LiveAnswer, failure: Failure | None) -> None:
         self._baseline = answer
         self._baseline_failure = failure
-        if self._given is None:
+        if self._given is None and not self._exchange.complete:
+            self._settle(Given.UNASKED)
+        elif self._given is None:
             self.state.later(self.state.grace, self._grace_over)
         else:
             self._conclude()

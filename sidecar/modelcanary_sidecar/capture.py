@@ -37,7 +37,7 @@ class LiveAnswer:
 
     failure: Outcome | None  # TIMEOUT, REFUSED, TOO_LARGE, UNDECODABLE (not HTTP), else None
     status: int  # 0 where there was no answer
-    latency: float  # seconds from the request's first byte sent to the answer's last received
+    latency: float  # seconds from the request's last byte sent to the answer's last received
     headers: bytes  # lines `name: value\r\n`, without hop-by-hop and framing headers
     body: bytes  # transfer coding undone, content coding not
 

@@ -17,6 +17,7 @@ from modelcanary_sidecar.heads import (
     BAD_REQUEST,
     HEAD_TOO_LARGE,
     MAX_HEAD,
+    NO_ROOM,
     REQUEST_TIMEOUT,
     Headers,
     Refusal,
@@ -89,8 +90,11 @@ class Conversation:
 
     def opened(self, port: Port) -> None:
         self.port = port
-        self._began = self.state.tick
-        self.state.conversations.add(self)
+        state = self.state
+        self._began = state.tick
+        state.conversations.add(self)
+        if len(state.conversations) > state.limits.clients:
+            self._say(NO_ROOM)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.state.conversations.discard(self)
@@ -270,15 +274,17 @@ class Conversation:
             exchange.unsent.append(b"0\r\n\r\n")
         exchange.complete = True
         self._building = None
-        if exchange.body is not None:
-            exchange.request_complete()
+        if exchange.canary is not None and exchange is self._current:
+            exchange.canary.ask()  # else when its turn comes: the candidate's answer is given at once
 
     # -- towards the model
 
     def _forward(self, exchange: UserExchange) -> None:
         connection = exchange.connection
         if connection is not None:
-            exchange.activity = self.state.clock()
+            exchange.activity = now = self.state.clock()
+            if exchange.complete:
+                exchange.asked = now
             connection.forward()
         elif exchange.queued:
             self._hold(_MODEL)
@@ -344,6 +350,8 @@ class Conversation:
             if exchange.head.expects and not exchange.complete:
                 self.port.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._forward(exchange)
+            if exchange.canary is not None and exchange.complete:
+                exchange.canary.ask()
         elif self._refusal is not None:
             self._say(self._refusal)
 

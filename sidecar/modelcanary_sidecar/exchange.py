@@ -60,6 +60,7 @@ class Exchange:
 
     # Not slots but defaults of the class: most exchanges change few of them, and each costs when it is set.
     sent = 0.0  # when its first byte went to the model
+    asked = 0.0  # when its last did, where that was later: the model's time counts from there
     keep_alive = True  # with the client: decides what the answer's head says
     added_head = b""  # a header line that the answer gets: the id that we minted
     complete = False  # the request has been read to its end
@@ -177,11 +178,6 @@ class UserExchange(Exchange):
         else:
             body.append(piece)
 
-    def request_complete(self) -> None:
-        """Of a captured request: nothing more of it will come."""
-        if self.canary is not None:
-            self.canary.ask()
-
     def forget(self, reason: Drop) -> None:
         """It is not mirrored after all."""
         if self.body is not None:
@@ -212,7 +208,7 @@ class UserExchange(Exchange):
 
     def finished(self, received: float) -> None:
         if self.canary is not None:
-            self.canary.baseline_answered(self.answer(received - self.sent), None)
+            self.canary.baseline_answered(self.answer(received - (self.asked or self.sent)), None)
             return
         state = self.state
         now = state.clock()
@@ -225,10 +221,10 @@ class UserExchange(Exchange):
         if conversation is not None:
             conversation.answered(self)
         if self.body is not None:
-            state.offer(self, self.answer(received - self.sent))
+            state.offer(self, self.answer(received - (self.asked or self.sent)))
 
     def failed(self, failure: Failure) -> None:
-        waited = self.state.clock() - (self.sent or self.started)
+        waited = self.state.clock() - (self.asked or self.sent or self.started)
         if self.canary is not None:
             self.canary.baseline_answered(self.answer(waited, failure.outcome), failure)
             return

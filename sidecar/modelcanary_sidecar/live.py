@@ -7,6 +7,7 @@ collector. It must not know how pairs are made, nor what a ledger is.
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import socket
 import time
@@ -184,7 +185,14 @@ def _settle_garbage_collector() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
+def _allow_many_connections() -> None:
+    """As many open files as the system lets us have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def run(settings: Settings, sockets: Sockets, board: Board, worker: int) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return."""
+    _allow_many_connections()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(LiveProcess(settings, sockets, board, worker).run())

@@ -31,6 +31,7 @@ class Address:
 class Limits:
     """Of the live path: how many, how much, how long. Seconds and bytes."""
 
+    clients: int = 10_000  # connections, per live process; beyond: 503
     connections: int = 256  # to the model, per live process
     waiting: int = 1024  # requests for which there is no connection; beyond: 503
     waiting_time: float = 5.0
@@ -130,6 +131,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     option("identity", environment.get("HOSTNAME", "sidecar"), "of this sidecar: the pod's name")
     option("token-file", "", "file of the bearer token for the ledger")
     option("workers", "1", "live processes; more than one from about 10,000 requests/s on")
+    option("clients", str(defaults.clients), "connections of clients, per worker; beyond: 503")
     option("connections", str(defaults.connections), "to the model, per worker")
     option("waiting", str(defaults.waiting), "requests waiting for a connection to the model; beyond: 503")
     option("waiting-time", f"{defaults.waiting_time}s", "for a connection to the model; beyond: 503")
@@ -150,6 +152,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         workers=_count("workers", given.workers),
         token_file=given.token_file or None,
         limits=Limits(
+            clients=_count("clients", given.clients),
             connections=_count("connections", given.connections),
             waiting=_count("waiting", given.waiting),
             waiting_time=_seconds("waiting-time", given.waiting_time),

@@ -279,3 +279,28 @@ def test_the_candidates_connections_are_bounded(stage, request_of) -> None:
             model.sends(BASELINE)
     stage.passes(0.06)
     assert all(client.gets().endswith(b'{"from":"base"}') for client in clients)
+
+
+def test_a_pipelined_request_is_asked_of_the_candidate_when_its_turn_comes(stage, request_of) -> None:
+    stage.mirror(weight=1.0)
+    client = stage.client()
+    client.sends(request_of("/1") + request_of("/2"))
+    stage.open()
+    candidate = next(model for model in stage.models if model.is_candidate)
+    assert candidate.gets().count(b"POST") == 1
+    candidate.sends(CANDIDATE)
+    assert client.gets().count(b"HTTP/1.1") == 1
+    assert candidate.gets().startswith(b"POST /2 ")
+
+
+def test_a_baseline_that_answers_before_the_request_is_whole_is_not_asked_again(stage) -> None:
+    stage.mirror(weight=1.0)
+    client = stage.client()
+    client.sends(b"POST /x HTTP/1.1\r\nHost: a\r\nX-Request-Id: i\r\nContent-Length: 500\r\n\r\nhello")
+    stage.open()
+    stage.models[0].sends(reply(413, b"no"))
+    assert client.gets().startswith(b"HTTP/1.1 413 ")
+    client.sends(b"x" * 495)
+    assert client.gets() == b""
+    assert len(stage.models) == 1
+    assert not stage.asked

@@ -242,3 +242,15 @@ def test_a_long_lived_connection_is_not_worn_out_by_heads_in_two_pieces(stage, r
         stage.models[0].sends(b"\r\nContent-Length: 2\r\n\r\nok")
         assert client.gets().endswith(b"ok")
     assert len(stage.models) == 1
+
+
+def test_the_time_that_a_client_takes_to_send_is_not_the_models(stage) -> None:
+    stage.mirror()
+    client = stage.client()
+    client.sends(b"POST /x HTTP/1.1\r\nHost: a\r\nX-Request-Id: i\r\nContent-Length: 4\r\n\r\n{}")
+    stage.open()
+    stage.now += 3.0
+    client.sends(b"  ")
+    stage.now += 0.25
+    stage.models[0].sends(OK)
+    assert stage.captured[0].baseline.latency == 0.25

@@ -441,3 +441,16 @@ def test_the_clients_id_is_left_as_it_is_and_not_added_to_the_answer(stage, requ
     assert b"X-Request-Id" not in stage.models[0].gets()
     stage.models[0].sends(OK)
     assert b"X-Request-Id" not in client.gets()
+
+
+def test_beyond_the_limit_of_connections_clients_are_told_at_once(make_stage, request_of) -> None:
+    stage = make_stage(clients=2)
+    clients = [stage.client() for _ in range(3)]
+    assert [client.gets()[9:12] for client in clients] == [b"", b"", b"503"]
+    clients[0].leaves()
+    clients[2].leaves()
+    late = stage.client()
+    late.sends(request_of())
+    stage.open()
+    stage.models[0].sends(OK)
+    assert late.gets().endswith(b"ok")
