@@ -5,6 +5,7 @@ Called by tests of the API and by `control_plane`. It checks the server's certif
 
 import http.client
 import json
+import socket
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,6 +65,7 @@ class ApiClient:
         host, port = self._address
         connection = http.client.HTTPConnection(host, port, timeout=_SECONDS)
         plain = self._network.connect(self._address, _SECONDS)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a body follows its head at once
         try:
             connection.sock = self._context.wrap_socket(plain, server_hostname=host)
         except OSError:

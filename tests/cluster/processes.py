@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cluster.errors import ClusterError
@@ -25,6 +25,7 @@ class Processes:
     folder: Path
     #: whether they end with the process that started them, however that ends
     bound: bool = False
+    _children: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str, command: Sequence[str]) -> int:
         for part in ("log", "pid"):
@@ -39,6 +40,7 @@ class Processes:
                 )
             except OSError as error:
                 raise ClusterError(f"{name} cannot be started: {error}") from error
+        self._children[process.pid] = process
         (self.folder / "pid" / name).write_text(f"{process.pid} {_started(process.pid)}")
         return process.pid
 
@@ -54,18 +56,25 @@ class Processes:
             pid, started = (self.folder / "pid" / name).read_text().split()
         except (OSError, ValueError):
             return None
+        child = self._children.get(int(pid))
+        if child is not None and child.poll() is not None:
+            return None
         return int(pid) if _started(int(pid)) == started else None
 
     def end(self, name: str) -> None:
         """SIGTERM, then SIGKILL."""
+        ended: set[int] = set()
         for number in (signal.SIGTERM, signal.SIGKILL):
             pid = self.id_of(name)
             if pid is None:
                 break
             os.kill(pid, number)
+            ended.add(pid)
             deadline = time.monotonic() + _GRACE
             while time.monotonic() < deadline and self.id_of(name) is not None:
                 time.sleep(0.02)
+        for pid in ended & set(self._children):
+            self._children.pop(pid).wait(_GRACE)
         (self.folder / "pid" / name).unlink(missing_ok=True)
 
     def wait(self, name: str, what: str, is_so: Callable[[], bool], seconds: float = 120.0) -> None:
@@ -88,19 +97,9 @@ class Processes:
 
 
 def _started(pid: int) -> str:
-    """When a process started, in ticks since the boot; "" for one that is not, or is dead and not yet waited for."""
+    """When a process started, in ticks since the boot; "" for one that has ended."""
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
-    if state in "ZX":
-        _reap(pid)
-        return ""
-    return rest[18]
-
-
-def _reap(pid: int) -> None:
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:  # started by another process of the harness
-        return
+    return "" if state in "ZX" else rest[18]

@@ -111,3 +111,10 @@ REMOVED = object()
 def as_kubernetes_writes(place: str) -> str:
     """`spec.guards.0.max` as errors name it: `spec.guards[0].max`."""
     return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", place)
+
+
+def same_place(one: str, other: str) -> bool:
+    """Whether two errors are about one field: either may be more exact, by an item or a missing field of a section."""
+    first, second = (re.sub(r"\[(\w+)\]", r".\1", place).split(".") for place in (one, other))
+    common = min(len(first), len(second))
+    return common >= 2 and first[:common] == second[:common]
