@@ -38,6 +38,14 @@ def build(places: Places, names: Iterable[str]) -> Path:
     return places.binaries
 
 
+def build_pause(places: Places) -> None:
+    """The one program of the node that is the project's own."""
+    if missing(places, ("pause",)):
+        places.binaries.mkdir(parents=True, exist_ok=True)
+        with _alone(places.cache / "build.lock"):
+            _build_one(_go(places), "pause", places.binaries)
+
+
 def missing(places: Places, names: Iterable[str]) -> list[str]:
     return [name for name in names if not (places.binaries / name).is_file()]
 
@@ -52,7 +60,8 @@ def _build_one(go: str, name: str, into: Path) -> None:
         environment |= {"GOBIN": str(into / "unfinished")}
         unfinished = into / "unfinished" / name
     else:
-        package = "go.etcd.io/etcd/server/v3" if name == "etcd" else f"k8s.io/kubernetes/cmd/{name}"
+        others = {"etcd": "go.etcd.io/etcd/server/v3", "pause": "./pause"}
+        package = others.get(name, f"k8s.io/kubernetes/cmd/{name}")
         command = [go, "build", "-mod=readonly", "-o", str(unfinished), f"-ldflags={_linker_flags()}", package]
     try:
         run = subprocess.run(

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.cluster.api import ApiClient
 from tests.cluster.build import API_SERVER, build
 from tests.cluster.errors import ClusterError
-from tests.cluster.network import HOLDER, Loopback, Namespace, Network, has_root
+from tests.cluster.network import HOLDER, HOLDER_OF_MOUNTS, Loopback, Namespace, Network, has_root
 from tests.cluster.pki import Authority, kubeconfig
 from tests.cluster.places import Places
 from tests.cluster.processes import Processes
@@ -61,14 +61,13 @@ def light(places: Places) -> Iterator[ControlPlane]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def network(processes: Processes) -> Network:
+def network(processes: Processes, *, mounts: bool = False) -> Network:
     """A namespace with its loopback up, or the machine's network where there is no root."""
     if not has_root():
         return Loopback()
-    holder = processes.start("network", HOLDER)
-    made = Namespace(holder)
-    own = Path("/proc/self/ns/net").readlink()
-    processes.wait("network", "network namespace", lambda: _is_another(made.path, own), 10.0)
+    holder = processes.start("network", HOLDER_OF_MOUNTS if mounts else HOLDER)
+    made = Namespace(holder, mounts)
+    processes.wait("network", "network namespace", lambda: _holds(holder), 10.0)
     made.run("ip", "link", "set", "lo", "up")
     return made
 
@@ -125,9 +124,9 @@ def start(processes: Processes, inside: Network, binaries: Path, host: str, *mor
     return plane
 
 
-def _is_another(namespace: Path, own: Path) -> bool:
-    """The holder makes its namespace a moment after it starts."""
+def _holds(holder: int) -> bool:
+    """The holder makes its namespaces first, and then becomes `sleep`."""
     try:
-        return namespace.readlink() != own
+        return Path(f"/proc/{holder}/comm").read_text().strip() == "sleep"
     except OSError:
         return False

@@ -51,9 +51,10 @@ class Loopback:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """The network namespace of the process `holder`, which does nothing but to hold it."""
+    """The network namespace of the process `holder`, which does nothing but to hold it; with mounts, those too."""
 
     holder: int
+    mounts: bool = False
 
     @property
     def path(self) -> Path:
@@ -61,7 +62,8 @@ class Namespace:
 
     def inside(self, command: Sequence[str]) -> list[str]:
         # nsenter and not `ip netns exec`: that remounts /sys and hides the cgroup mounts from the kubelet.
-        return ["nsenter", f"--net={self.path}", *command]
+        more = [f"--mount=/proc/{self.holder}/ns/mnt"] if self.mounts else []
+        return ["nsenter", f"--net={self.path}", *more, *command]
 
     def connect(self, address: tuple[str, int], timeout: float) -> socket.socket:
         made: list[socket.socket] = []
@@ -93,6 +95,11 @@ class Namespace:
 
 #: What a process that holds a namespace runs. It ends when it is told to, or with the machine.
 HOLDER = ("unshare", "--net", "--", "sleep", "infinity")
+#: With mounts of its own too, which pods share among themselves (a kubelet needs that) and not with the machine.
+HOLDER_OF_MOUNTS = (
+    *("unshare", "--net", "--mount", "--propagation=private", "--"),
+    *("sh", "-c", "mount --make-rshared / && exec sleep infinity"),
+)
 
 
 def has_root() -> bool:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.crds.limits import AGREEMENT, FORGIVEN, METRIC, TABLE, Case, cases, needs
+from tests.crds.cases import Case, cases, needs
+from tests.crds.limits import AGREEMENT, FORGIVEN, METRIC, TABLE
 from tests.crds.schema import (
     PROJECT,
     REMOVED,

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from tests.cluster.control_plane import ControlPlane
+from tests.crds.cases import Case, cases
 from tests.crds.conftest import Resources
-from tests.crds.limits import FORGIVEN, Case, cases
+from tests.crds.limits import FORGIVEN
 from tests.crds.schema import (
     REMOVED,
     Node,

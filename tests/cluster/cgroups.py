@@ -1,0 +1,55 @@
+"""The cgroup that the node's pods live in, for machines with cgroup v1, hybrid or v2.
+
+Called by `node`.
+"""
+
+from pathlib import Path
+
+from tests.cluster.errors import ClusterError
+
+_ROOT = Path("/sys/fs/cgroup")
+_V1 = ("cpu", "cpuacct", "cpuset", "memory", "pids", "devices", "freezer", "blkio", "systemd")
+#: The kubelet's `cgroupRoot`.
+NAME = "modelcanary-test"
+
+
+def make() -> None:
+    try:
+        if (_ROOT / "cgroup.controllers").is_file():
+            _make_v2()
+        else:
+            _make_v1()
+    except OSError as error:
+        raise ClusterError(f"the node's cgroup cannot be made: {error}; use a cluster of yours or kind") from error
+
+
+def remove() -> None:
+    """What pods leave when they end: empty cgroups, innermost first."""
+    for top in {_ROOT / NAME, *(_ROOT / controller / NAME for controller in _V1)}:
+        if top.is_dir():
+            for folder in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
+                _remove_one(folder)
+            _remove_one(top)
+
+
+def _make_v1() -> None:
+    for controller in _V1:
+        if (_ROOT / controller).is_dir():
+            (_ROOT / controller / NAME).mkdir(exist_ok=True)
+    own = _ROOT / "cpuset" / NAME
+    for name in ("cpuset.cpus", "cpuset.mems"):  # a new cpuset has none, and nothing can run in it
+        if own.is_dir():
+            (own / name).write_text((own.parent / name).read_text())
+
+
+def _make_v2() -> None:
+    wanted = [f"+{name}" for name in (_ROOT / "cgroup.controllers").read_text().split()]
+    (_ROOT / "cgroup.subtree_control").write_text(" ".join(wanted))
+    (_ROOT / NAME).mkdir(exist_ok=True)
+
+
+def _remove_one(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        return  # still in use: it goes with its last process, and a new node uses it again
