@@ -169,6 +169,7 @@ def measure(kind: str, rate: int, seconds: float, directory: str) -> dict[str, o
         size = sum(file.stat().st_size for file in Path(directory).iterdir())
         return {
             "ids": kind,
+            "load_average": round(os.getloadavg()[0], 1),  # above 2 or so, others had a part of the cores
             "seconds": round(elapsed, 1),
             "pairs_per_second": round(load.pairs / elapsed),
             "labels_joined_per_second": round(load.counts["joined"] / elapsed),
@@ -193,8 +194,8 @@ def quantiles(seconds: list[float]) -> dict[str, float]:
 def table(results: list[dict[str, object]]) -> str:
     lines = [
         "| ids | pairs/s recorded | labels/s joined | batch of 150, ms p50/p99 | 200 labels, ms p50/p99 "
-        "| cores | memory MiB, after 5 s → at the end | disk B/pair | refused |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| cores | load average | memory MiB, after 5 s → at the end | disk B/pair | refused |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in zip(CASES, results, strict=True):
         batch, labels, memory = row["batch_ms"], row["labels_ms"], row["memory_mib"]
@@ -204,6 +205,7 @@ def table(results: list[dict[str, object]]) -> str:
         lines.append(
             f"| {name} | {row['pairs_per_second']:,} | {row['labels_joined_per_second']:,} "
             f"| {batch['p50']} / {batch['p99']} | {labels['p50']} / {labels['p99']} | {row['cpu_share']} "
+            f"| {row['load_average']} "
             f"| {memory[0]:.0f} → {memory[-1]:.0f} | {row['disk_bytes_per_pair']} | {row['failed']} |"
         )
     return "\n".join(lines)
@@ -245,7 +247,9 @@ def main() -> None:
         "in requests of 200 lines, joined and scored at once (`maturity: 0s`), every commit synced to disk; offered\n"
         f"at a fixed rate for {arguments.seconds:.0f} s by another process on the same machine "
         f"({os.cpu_count()} cores, {platform.machine()}).\n"
-        "Times are from when a request should have been sent to its answer.\n\n" + table(results)
+        "Times are from when a request should have been sent to its answer. `cores` is what the ledger used; the load\n"
+        "average is the machine's: load and ledger alone make about 1.5, more is other work on the same cores.\n\n"
+        + table(results)
     )
 
 
