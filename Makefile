@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # What is built once and kept outside of the tree: environments of model servers.
 export MODELCANARY_CACHE ?= $(HOME)/.cache/modelcanary
 
-.PHONY: help install check lint types layers crds test cluster-up cluster-down demo bench bench-gates bench-ledger bench-proxy clean
+.PHONY: help install check lint types layers crds apiserver test cluster-up cluster-down demo bench bench-gates bench-ledger bench-proxy clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -40,7 +40,11 @@ demo: $(STAMP) ## real models on real servers: a bad candidate is rolled back, a
 bench-ledger: $(STAMP) ## how many pairs and labels one ledger takes, over two minutes
 	$(BIN)/python bench/ledger.py
 
-test: $(STAMP) check ## everything that runs without a cluster
+# A real API server, for the tests of the resource: compiled once (4 minutes on two free cores), kept in the cache.
+apiserver: $(STAMP)
+	@$(BIN)/python -m tests.cluster build --api-only >/dev/null
+
+test: $(STAMP) check apiserver ## everything that runs without a cluster
 	$(BIN)/pytest -q tests
 
 cluster-up: $(STAMP) ## a real Kubernetes node of the project's own (root), or kind; prints how to reach it

@@ -25,7 +25,7 @@ class Processes:
     folder: Path
     #: whether they end with the process that started them, however that ends
     bound: bool = False
-    _children: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str, command: Sequence[str]) -> int:
         for part in ("log", "pid"):
@@ -40,7 +40,7 @@ class Processes:
                 )
             except OSError as error:
                 raise ClusterError(f"{name} cannot be started: {error}") from error
-        self._children[process.pid] = process
+        self._children[name] = process
         (self.folder / "pid" / name).write_text(f"{process.pid} {_started(process.pid)}")
         return process.pid
 
@@ -56,25 +56,24 @@ class Processes:
             pid, started = (self.folder / "pid" / name).read_text().split()
         except (OSError, ValueError):
             return None
-        child = self._children.get(int(pid))
-        if child is not None and child.poll() is not None:
+        child = self._children.get(name)
+        if child is not None and child.pid == int(pid) and child.poll() is not None:
             return None
         return int(pid) if _started(int(pid)) == started else None
 
     def end(self, name: str) -> None:
         """SIGTERM, then SIGKILL."""
-        ended: set[int] = set()
         for number in (signal.SIGTERM, signal.SIGKILL):
             pid = self.id_of(name)
             if pid is None:
                 break
             os.kill(pid, number)
-            ended.add(pid)
             deadline = time.monotonic() + _GRACE
             while time.monotonic() < deadline and self.id_of(name) is not None:
                 time.sleep(0.02)
-        for pid in ended & set(self._children):
-            self._children.pop(pid).wait(_GRACE)
+        child = self._children.pop(name, None)
+        if child is not None:
+            child.wait(_GRACE)
         (self.folder / "pid" / name).unlink(missing_ok=True)
 
     def wait(self, name: str, what: str, is_so: Callable[[], bool], seconds: float = 120.0) -> None:
