@@ -50,6 +50,15 @@ def test_its_network_has_no_way_in_or_out() -> None:
     assert Path("/proc/self/ns/net").readlink() == before, "this process stayed outside"
 
 
+def test_without_root_it_takes_free_ports_of_the_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.cluster.control_plane.has_root", lambda: False)
+    with light(Places.of_environment()) as plane:
+        assert plane.address[0] == "127.0.0.1"
+        client = plane.client()
+        assert client.request("GET", "/readyz") == (200, {"message": "ok"})
+        client.close()
+
+
 def test_what_is_started_ends_when_the_test_fails() -> None:
     kept = []
     with pytest.raises(RuntimeError, match="in the test"), light(Places.of_environment()) as plane:
