@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # What is built once and kept outside of the tree: environments of model servers.
 export MODELCANARY_CACHE ?= $(HOME)/.cache/modelcanary
 
-.PHONY: help install check lint types layers crds apiserver test cluster-up cluster-down demo bench bench-gates bench-ledger bench-proxy clean
+.PHONY: help install check lint types layers crds apiserver test cluster-test cluster-up cluster-down demo bench bench-gates bench-ledger bench-proxy clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -45,10 +45,13 @@ apiserver: $(STAMP)
 	@$(BIN)/python -m tests.cluster build --api-only >/dev/null
 
 test: $(STAMP) check apiserver ## everything that runs without a cluster
-	$(BIN)/pytest -q tests
+	$(BIN)/pytest -q -m 'not node' tests
 
 cluster-up: $(STAMP) ## a real Kubernetes node of the project's own (root), or kind; prints how to reach it
 	$(BIN)/python -m tests.cluster up
+
+cluster-test: $(STAMP) ## a whole node comes up, runs pods and leaves nothing (root)
+	$(BIN)/python -m pytest -q -m node tests/cluster
 
 cluster-down: $(STAMP) ## ends what cluster-up started
 	$(BIN)/python -m tests.cluster down

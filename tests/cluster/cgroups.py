@@ -9,6 +9,7 @@ from tests.cluster.errors import ClusterError
 
 _ROOT = Path("/sys/fs/cgroup")
 _V1 = ("cpu", "cpuacct", "cpuset", "memory", "pids", "devices", "freezer", "blkio", "systemd")
+_MADE_BY_RUNC = ("unified",)  # of a hybrid machine
 #: The kubelet's `cgroupRoot`.
 NAME = "modelcanary-test"
 
@@ -25,7 +26,7 @@ def make() -> None:
 
 def remove() -> None:
     """What pods leave when they end: empty cgroups, innermost first."""
-    for top in {_ROOT / NAME, *(_ROOT / controller / NAME for controller in _V1)}:
+    for top in {_ROOT / NAME, *(_ROOT / controller / NAME for controller in (*_V1, *_MADE_BY_RUNC))}:
         if top.is_dir():
             for folder in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
                 _remove_one(folder)

@@ -98,7 +98,12 @@ HOLDER = ("unshare", "--net", "--", "sleep", "infinity")
 #: With mounts of its own too, which pods share among themselves (a kubelet needs that) and not with the machine.
 HOLDER_OF_MOUNTS = (
     *("unshare", "--net", "--mount", "--propagation=private", "--"),
-    *("sh", "-c", "mount --make-rshared / && exec sleep infinity"),
+    # The names of the pods' networks are theirs alone too, so that none is left on the machine.
+    *(
+        "sh",
+        "-c",
+        "mkdir -p /run/netns && mount -t tmpfs pods /run/netns && mount --make-rshared / && exec sleep infinity",
+    ),
 )
 
 
