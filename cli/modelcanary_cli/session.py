@@ -186,9 +186,9 @@ class Session:
             view = self._view()
             for warning in self._watch.warnings(view.users.requests):
                 self._show.warn(warning)
-            self._show.look(view)
             if finished(self._decision):
-                break
+                break  # shown as the verdict, once all is written
+            self._show.look(view)
         return self._end()
 
     def _take(self) -> None:
