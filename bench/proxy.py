@@ -235,7 +235,13 @@ def _sidecar(model: int, ledger: int) -> Iterator[tuple[int, int, int]]:
     command += ["--upstream", f"http://127.0.0.1:{model}", "--ledger", f"http://127.0.0.1:{ledger}"]
     with _process(1, *command, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
-        line = next(line for line in process.stderr if "listening on" in line)
+        said: list[str] = []
+        for line in process.stderr:
+            said.append(line)
+            if "listening on" in line:
+                break
+        else:
+            raise SystemExit("the sidecar did not start:\n" + "".join(said))
         port = int(line.split("listening on 127.0.0.1:")[1].split(",")[0])
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         time.sleep(2.5)  # for the scorer to have heard the ledger, and the live process the scorer
