@@ -30,6 +30,8 @@ def message(
         case Reason.WAITING_FOR_LABELS:
             return _unscored(outcomes) or f"{facts.pairs} pairs, and no label has come yet"
         case Reason.WAITING_FOR_MATURITY:
+            if spec.labels.maturity == 0:
+                return f"{facts.waiting} labelled pairs wait until their block is full"
             return f"{facts.waiting} labelled pairs wait until labels of their age are in"
         case Reason.TOO_FEW_SAMPLES:
             few = f"{measures.judged} of {spec.analysis.min_samples.promote:g} labelled pairs"

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,7 @@ from modelcanary_gate import explain
 from modelcanary_gate.decision import Facts, GuardState, GuardStatus, Measures
 from modelcanary_gate.evidence import OUTCOME_CODES
 from modelcanary_gate.gate import Gate
-from modelcanary_gate.spec import GuardType, Model, Spec
+from modelcanary_gate.spec import GuardType, Labels, Model, Spec
 from modelcanary_gate.vocabulary import Outcome, Reason
 
 SPEC = Spec(model=Model(classes=("a", "b")))
@@ -47,3 +49,12 @@ def test_durations_are_in_one_unit(seconds: float, text: str) -> None:
 )
 def test_evidence_is_a_factor(log_evidence: float, text: str) -> None:
     assert explain.factor(log_evidence) == text
+
+
+def test_waiting_names_what_is_waited_for() -> None:
+    def text(maturity: float | None) -> str:
+        spec = replace(SPEC, labels=Labels(maturity=maturity))
+        return explain.message(spec, Reason.WAITING_FOR_MATURITY, Facts(waiting=7), _measures(), None, "", NONE)
+
+    assert text(0.0) == "7 labelled pairs wait until their block is full"
+    assert text(None) == "7 labelled pairs wait until labels of their age are in"
