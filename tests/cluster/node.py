@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import cgroups
@@ -30,13 +29,10 @@ _COMMANDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class Node:
-    places: Places
-
-    @property
-    def processes(self) -> Processes:
-        return Processes(self.places.state)
+    def __init__(self, places: Places) -> None:
+        self.places = places
+        self.processes = Processes(places.state)
 
     @property
     def kubeconfig(self) -> Path:
