@@ -16,7 +16,7 @@ install: $(STAMP) ## an environment in .venv with the project (editable) and its
 $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[cli]' --group dev
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[cli,operator]' --group dev
 	@touch $@
 
 check: lint types layers ## ruff, mypy strict, and the layers point one way
@@ -26,7 +26,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 types: $(STAMP)
-	$(BIN)/mypy gate sidecar ledger cli demo tests/crds tests/cluster
+	$(BIN)/mypy gate sidecar ledger operator cli demo tests/crds tests/cluster
 
 layers: $(STAMP)
 	$(BIN)/pytest -q tests/layers
@@ -58,6 +58,10 @@ cluster-down: $(STAMP) ## ends what cluster-up started
 
 bench-proxy: $(STAMP) ## what the sidecar costs a user, in bench/results/proxy.json
 	$(BIN)/python bench/proxy.py
+
+bench-gates: $(STAMP) ## simulates the gate and rival rules: half an hour, writes bench/RESULTS.md
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
+	$(BIN)/python -m bench.gates
 
 clean: ## removes the environment; the cache outside of the tree stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

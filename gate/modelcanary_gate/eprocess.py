@@ -26,7 +26,7 @@ class Discount:
     """How the design effect is estimated; the defaults are the outcome of the simulations."""
 
     prior: float = 2.0  # φ before anything is known
-    prior_blocks: float = 8.0  # the weight of the prior, in blocks
+    prior_blocks: float = 16.0  # the weight of the prior, in blocks
     levels: int = 8  # superblocks of 1, 2, 4 … 128 blocks
     few: int = 4  # superblocks before level 0 is believed
     many: int = 24  # superblocks before a higher level is believed

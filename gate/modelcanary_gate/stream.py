@@ -80,4 +80,6 @@ class Stream:
         if not rising.any():
             return None
         goal = self.triggers[index].threshold - self._log_prior[index]
-        return float(max(0.0, ((goal - wealth)[rising] / growth[rising]).min()))
+        with np.errstate(over="ignore"):  # growth may be next to nothing
+            pairs = ((goal - wealth)[rising] / growth[rising]).min()
+        return max(0.0, float(pairs)) if np.isfinite(pairs) else None
