@@ -97,7 +97,7 @@ class ApplyCandidate:
 
 @dataclass(frozen=True, slots=True)
 class ApplyCandidateService:
-    pass
+    template: str
 
 
 @dataclass(frozen=True, slots=True)

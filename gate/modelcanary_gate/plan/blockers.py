@@ -25,7 +25,18 @@ def first_blocker(spec: Spec, observed: Observed) -> Blocker | None:
     return next((found for check in _CHECKS if (found := check(spec, observed)) is not None), None)
 
 
-def overlap(observed: Observed) -> Blocker | None:
+def unfit(observed: Observed) -> Blocker | None:
+    """Why the target's template cannot be tried."""
+    if observed.target is not None and not observed.target.has_port:
+        return Blocker(
+            Why.PORT_UNRESOLVED,
+            "no container of the target's template has the port that the Service targets by name; "
+            "give a container port that name",
+        )
+    return _overlap(observed)
+
+
+def _overlap(observed: Observed) -> Blocker | None:
     """A Service that would send users to the candidate."""
     if not observed.candidate_matches:
         return None
@@ -170,8 +181,8 @@ def _autoscaler(_: Spec, observed: Observed) -> Blocker | None:
     )
 
 
-def _candidate_labels(_: Spec, observed: Observed) -> Blocker | None:
-    return overlap(observed)
+def _fit(_: Spec, observed: Observed) -> Blocker | None:
+    return unfit(observed)
 
 
-_CHECKS: tuple[Check, ...] = (_supported, _names, _alone, _target, _service, _autoscaler, _candidate_labels)
+_CHECKS: tuple[Check, ...] = (_supported, _names, _alone, _target, _service, _autoscaler, _fit)

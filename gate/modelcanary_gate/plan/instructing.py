@@ -12,6 +12,7 @@ from modelcanary_gate.plan.actions import Instruct
 from modelcanary_gate.plan.context import Context
 from modelcanary_gate.plan.status import Run
 from modelcanary_gate.protocol import Instructions
+from modelcanary_gate.spec import Spec
 
 
 def mirroring(context: Context, run: Run) -> Instructions:
@@ -31,8 +32,12 @@ def mirroring(context: Context, run: Run) -> Instructions:
 
 
 def weight(context: Context, run: Run) -> float:
+    return weight_of(context.spec, run)
+
+
+def weight_of(spec: Spec, run: Run) -> float:
     """The share of the users at the run's step; 0 in shadow."""
-    steps = context.spec.canary.steps
+    steps = spec.canary.steps
     return steps[min(run.step, len(steps)) - 1] if run.step and steps else 0.0
 
 

@@ -23,6 +23,7 @@ class Target:
     settled: bool  # its rollout is over: each pod that there is to be is there, of the present template
     paused: bool
     held: str  # the template of which it had pods when it was paused by us; empty: it was not
+    has_port: bool = True  # its template has the port that the Service targets
     controller: str = ""  # who owns it
     host_network: bool = False
     host_ports: tuple[int, ...] = ()

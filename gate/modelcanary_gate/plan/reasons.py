@@ -64,6 +64,13 @@ class Why(StrEnum):
     CRASH_LOOPING = "CrashLooping"
     UNSCHEDULABLE = "Unschedulable"
     CANDIDATE_NOT_READY = "CandidateNotReady"
+    # of conditions that are about a part of a run
+    NO_RUN = "NoRun"
+    NO_PAIRS = "NoPairs"
+    NO_LABELS = "NoLabels"
+    PAIRS_COME = "PairsCome"
+    LABELS_COME = "LabelsCome"
+    CANDIDATE_READY = "CandidateReady"
     # deletion
     DELETING = "Deleting"
     TARGET_NOT_READY = "TargetNotReady"

@@ -105,7 +105,7 @@ def _candidate_exists(context: Context, run: Run, replicas: int) -> Plan | None:
     if run.candidate not in observed.revisions:
         return context.act(SaveRevision(run.candidate))
     if not observed.candidate_service:
-        return context.act(ApplyCandidateService())
+        return context.act(ApplyCandidateService(run.candidate))
     if candidate is None or candidate.replicas != replicas or candidate.drifted:
         version = candidate.version if candidate is not None else None
         return context.act(ApplyCandidate(run.id, run.candidate, replicas, version))

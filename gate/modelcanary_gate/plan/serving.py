@@ -14,7 +14,7 @@ from modelcanary_gate.plan.actions import (
     SaveRevision,
 )
 from modelcanary_gate.plan.adopting import autoscale, hand_over, is_up
-from modelcanary_gate.plan.blockers import overlap
+from modelcanary_gate.plan.blockers import unfit
 from modelcanary_gate.plan.context import Context, Plan
 from modelcanary_gate.plan.instructing import idle
 from modelcanary_gate.plan.observed import Baseline, Target
@@ -101,7 +101,7 @@ def serving(context: Context) -> Plan:
         return _tidy(context, {status.baseline}) or _idle_words(context)
     if _cooling(context, target.template):
         return context.go(Phase.COOLDOWN, status.reason, status.message)
-    blocker = overlap(observed)
+    blocker = unfit(observed)
     if blocker is not None:
         return context.stay(blocker.reason, blocker.message, 60.0, stalled=True)
     rejected = status.rejected

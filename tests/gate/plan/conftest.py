@@ -285,7 +285,7 @@ class World:
             case do.DeleteCandidate(version):
                 self._held(self.candidate, version)
                 self.candidate = None
-            case do.ApplyCandidateService():
+            case do.ApplyCandidateService(_):
                 self.candidate_service = True
             case do.DeleteCandidateService():
                 self.candidate_service = False

@@ -1,0 +1,130 @@
+"""The conditions of a ModelCanary: they are its API, the phase is a summary for people. Pure; called by `reconcile`.
+
+`Ready`, `Reconciling` and `Stalled` as other tools read them (kstatus); the rest are ours. `Promoted` is Unknown while
+a run is on, so that who waits for it does not get the last run's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modelcanary_gate.plan.observed import Observed
+from modelcanary_gate.plan.phases import ADOPTED, RUNNING, Phase
+from modelcanary_gate.plan.reasons import Why
+from modelcanary_gate.plan.status import Status
+from modelcanary_gate.spec import LabelMode, Spec
+from modelcanary_operator.api import Object
+from modelcanary_operator.evidence import Summary
+from modelcanary_operator.status_json import moment
+
+#: So long into a run without a pair, mirroring is said not to work.
+_PATIENCE = 120.0
+_UNDER_WAY = frozenset(
+    {
+        Phase.PENDING,
+        Phase.ADOPTING,
+        Phase.PREPARING,
+        Phase.PROMOTING,
+        Phase.ROLLING_BACK,
+        Phase.CLEARING,
+        Phase.DELETING,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    type: str
+    status: bool | None  # None: Unknown
+    reason: str
+    message: str
+
+
+def conditions(spec: Spec | None, status: Status, observed: Observed, summary: Summary, now: float) -> list[Condition]:
+    """All of them, in the order in which they are shown."""
+    reason, message = status.reason or Why.ADOPTING, status.message
+    serves = status.phase in ADOPTED and observed.baseline is not None and observed.baseline.ready > 0
+    found = [
+        Condition("Ready", serves and not status.stalled, reason, message),
+        Condition("Reconciling", status.phase in _UNDER_WAY and not status.stalled, reason, message),
+        Condition("Stalled", status.stalled or status.phase is Phase.STALLED, reason, message),
+        _promoted(status, observed, reason),
+        _rolled_back(status),
+        _candidate(status, observed),
+    ]
+    if spec is not None:
+        found += [_mirror(status, observed, summary, now), _labels(spec, status, summary)]
+    return found
+
+
+def _promoted(status: Status, observed: Observed, reason: str) -> Condition:
+    if status.phase in RUNNING or status.phase is Phase.PROMOTING:
+        return Condition("Promoted", None, status.reason, status.message)
+    if status.phase is Phase.COOLDOWN:
+        return Condition("Promoted", False, status.reason, status.message)
+    served = observed.target is not None and observed.target.template == status.baseline
+    if status.phase in ADOPTED and served:
+        return Condition("Promoted", True, Why.PROMOTED, f"template {status.baseline} serves")
+    return Condition("Promoted", None, reason, status.message)
+
+
+def _rolled_back(status: Status) -> Condition:
+    if status.phase is Phase.COOLDOWN:
+        return Condition("RolledBack", True, status.reason, status.message)
+    if status.phase in RUNNING or status.phase in (Phase.ROLLING_BACK, Phase.PROMOTING):
+        return Condition("RolledBack", None, status.reason, status.message)
+    return Condition("RolledBack", False, Why.SERVING, "no template was rejected that the target has now")
+
+
+def _candidate(status: Status, observed: Observed) -> Condition:
+    candidate = observed.candidate
+    if status.phase not in RUNNING:
+        return Condition("CandidateAvailable", None, Why.NO_RUN, "no run is on")
+    if candidate is not None and candidate.ready > 0:
+        words = f"{candidate.ready} of {candidate.replicas} pods are ready"
+        return Condition("CandidateAvailable", True, Why.CANDIDATE_READY, words)
+    failure = candidate.failure if candidate is not None else None
+    if failure is not None:
+        return Condition("CandidateAvailable", False, failure.reason, failure.message)
+    return Condition("CandidateAvailable", False, Why.WAITING_FOR_CANDIDATE, "no pod is ready")
+
+
+def _mirror(status: Status, observed: Observed, summary: Summary, now: float) -> Condition:
+    run = status.run
+    if run is None or run.shadowing_since is None or status.phase not in RUNNING:
+        return Condition("MirrorHealthy", None, Why.NO_RUN, "nothing is mirrored")
+    if observed.standing is None:
+        return Condition("MirrorHealthy", None, Why.LEDGER_UNAVAILABLE, "the ledger does not answer")
+    if summary.pairs:
+        return Condition("MirrorHealthy", True, Why.PAIRS_COME, "requests are mirrored and recorded")
+    late = now - run.shadowing_since > _PATIENCE
+    words = "no request was mirrored: is there traffic on spec.model.paths?"
+    return Condition("MirrorHealthy", False if late else None, Why.NO_PAIRS, words)
+
+
+def _labels(spec: Spec, status: Status, summary: Summary) -> Condition:
+    if spec.labels.mode is LabelMode.AGREEMENT or status.phase not in RUNNING:
+        return Condition("LabelsAvailable", None, Why.NO_RUN, "no label is waited for")
+    if summary.labelled:
+        return Condition("LabelsAvailable", True, Why.LABELS_COME, "labels come and match pairs")
+    return Condition("LabelsAvailable", False, Why.NO_LABELS, "no label of this run has come")
+
+
+def merge(found: Sequence[Condition], before: Sequence[Object], generation: int, now: float) -> list[Object]:
+    """As the API has them; the time of a condition is that of its last change of status."""
+    old = {item.get("type"): item for item in before}
+    result = []
+    for condition in found:
+        status = {True: "True", False: "False", None: "Unknown"}[condition.status]
+        last = old.get(condition.type) or {}
+        same = last.get("status") == status and last.get("lastTransitionTime")
+        result.append(
+            {
+                "type": condition.type,
+                "status": status,
+                "reason": str(condition.reason),
+                "message": condition.message[:4096],
+                "observedGeneration": generation,
+                "lastTransitionTime": last["lastTransitionTime"] if same else moment(now)[:19] + "Z",
+            }
+        )
+    return result

@@ -1,0 +1,120 @@
+"""kopf as the source of events, and nothing more: its handlers put keys into our queue.
+
+Run by `main` in a thread and an event loop of its own, because kopf cancels foreign tasks at its end. Only `on.event`
+handlers: all others add finalizers and annotations to every object. An error in a watch ends kopf's loop, so it is
+started again; each start lists everything anew, which also finds what was deleted meanwhile.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+
+from modelcanary_operator.api import AUTOSCALERS, CANARIES, DEPLOYMENTS, SERVICES, Kind, Object
+from modelcanary_operator.index import Index
+from modelcanary_operator.settings import Settings
+from modelcanary_operator.workqueue import Key
+
+_log = logging.getLogger(__name__)
+_WORKERS = 50
+_IDLE = 0.1  # with kopf's default of 5 s, 50 workers take 45 s for 450 objects
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+
+Enqueue = Callable[[Key], None]
+
+
+class Watcher:
+    """`enqueue` is called in kopf's thread."""
+
+    def __init__(self, settings: Settings, enqueue: Enqueue) -> None:
+        self._settings = settings
+        self._enqueue = enqueue
+        self._index = Index()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, seconds: float = 5.0) -> None:
+        self._stop.set()
+        self._thread.join(seconds)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._stop.is_set():
+            try:
+                asyncio.run(self._watch())
+                pause = _FIRST_PAUSE
+            except Exception:  # noqa: BLE001 - the one boundary of kopf's loop: whatever ends it, it is started again
+                _log.exception("the watch ended; again in %.0f s", pause)
+            for key in self._index.known():  # what was deleted while nobody watched gives no event
+                self._enqueue(key)
+            self._stop.wait(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _watch(self) -> None:
+        namespaces = self._settings.namespaces
+        await kopf.operator(
+            registry=self._registry(),
+            settings=_kopf_settings(),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=self._stop,
+        )
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(_login)
+        kopf.on.event(*_of(CANARIES), registry=registry)(self._on_canary)
+        for kind in (DEPLOYMENTS, SERVICES, AUTOSCALERS):
+            kopf.on.event(*_of(kind), registry=registry)(self._handler(kind))
+        return registry
+
+    async def _on_canary(self, *, body: Any, type: str | None, **_: Any) -> None:
+        resource = _plain(body)
+        key = self._index.take(resource)
+        if type == "DELETED":
+            self._index.forget(key)
+        self._enqueue(key)
+
+    def _handler(self, kind: Kind) -> Any:
+        async def handle(*, body: Any, **_: Any) -> None:
+            for key in self._index.concerned(kind.plural, _plain(body)):
+                self._enqueue(key)
+
+        return handle
+
+
+def _plain(body: Any) -> Object:
+    found: Object = {name: body.get(name) or {} for name in ("metadata", "spec")}
+    return {"metadata": dict(found["metadata"]), "spec": dict(found["spec"])}
+
+
+def _of(kind: Kind) -> tuple[str, str, str]:
+    group, _, version = kind.api_version.rpartition("/")
+    return group, version, kind.plural
+
+
+def _login(**values: Any) -> kopf.ConnectionInfo | None:
+    return kopf.login_with_service_account(**values) or kopf.login_with_kubeconfig(**values)
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.queueing.worker_limit = _WORKERS
+    settings.queueing.idle_timeout = _IDLE
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    settings.networking.request_timeout = 30
+    return settings

@@ -1,0 +1,164 @@
+"""`modelcanary-operator`: waits for its lease, then watches and works until it is told to end or loses it.
+
+It ends, rather than going on without a lease, when the lease is lost: what runs it starts it again.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+from modelcanary_operator.bucket import Bucket
+from modelcanary_operator.errors import ApiError, Conflict, LeaseLost, OperatorError, SettingsError
+from modelcanary_operator.events import Watcher
+from modelcanary_operator.health import Health
+from modelcanary_operator.kube import Kube, configuration
+from modelcanary_operator.lease import Lease
+from modelcanary_operator.ledger_client import HttpLedger
+from modelcanary_operator.metrics import Metrics
+from modelcanary_operator.observe import connects
+from modelcanary_operator.reconcile import Reconciler, Tools
+from modelcanary_operator.recorder import Recorder
+from modelcanary_operator.settings import Settings, read_settings
+from modelcanary_operator.workqueue import Key, WorkQueue
+
+_log = logging.getLogger(__name__)
+_BAD_SETTINGS, _LOST = 3, 4
+#: A look takes at most a few calls of 10 s each; without one that ended for so long, something hangs.
+_STUCK = 300.0
+
+
+class Ended(Exception):
+    """A signal came."""
+
+
+async def work(queue: WorkQueue, metrics: Metrics, reconcile: Callable[[Key], Awaitable[float | None]]) -> None:
+    """One worker: the logged boundary of everything that a look may raise."""
+    while True:
+        key = await queue.get()
+        metrics.queue.set(len(queue))
+        try:
+            with metrics.seconds.time():
+                after = await reconcile(key)
+        except Conflict as error:
+            # Another has written: look again, soon, and ever later if it goes on.
+            _log.info("%s/%s: %s", key.namespace, key.name, error)
+            queue.failed(key)
+            metrics.reconciles.labels("conflict").inc()
+        except (OperatorError, ApiError) as error:
+            _log.warning("%s/%s: %s; again in %.1f s", key.namespace, key.name, error, queue.failed(key))
+            metrics.reconciles.labels("failed").inc()
+        except Exception:  # noqa: BLE001 - one resource's trouble is not the others'
+            _log.exception("%s/%s: again in %.1f s", key.namespace, key.name, queue.failed(key))
+            metrics.reconciles.labels("broken").inc()
+        else:
+            queue.done(key, after)
+            metrics.reconciles.labels("ok").inc()
+        metrics.finished()
+
+
+class Operator:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+        self._queue = WorkQueue()
+        self._lease: Lease | None = None
+
+    async def run(self) -> None:
+        """Until a signal: then it returns. Raises LeaseLost, SettingsError."""
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        bucket = Bucket(settings.rate, settings.burst)
+        found = await configuration(settings.kubeconfig)
+        async with (
+            Kube(found, bucket) as api,
+            # The lease's calls wait in no line.
+            Kube(found, Bucket(10.0, 10)) as apart,
+            HttpLedger(settings.ledger, settings.token_file) as ledger,
+        ):
+            health = Health(self._why_not_live, self._why_not_ready, self._metrics.text)
+            server = await asyncio.start_server(health.answer, settings.host, settings.port)
+            _log.info("listening on %s", server.sockets[0].getsockname()[:2])
+            self._lease = lease = Lease(apart, settings.own_namespace, settings.identity)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(_until(stopping))
+                    tasks.create_task(self._lead(lease, api, ledger))
+            except* Ended:
+                pass
+            finally:
+                server.close()
+                await lease.release()
+
+    async def _lead(self, lease: Lease, api: Kube, ledger: HttpLedger) -> None:
+        epoch = await lease.acquire()
+        self._metrics.leading.set(1)
+        self._metrics.finished()
+        settings, loop = self._settings, asyncio.get_running_loop()
+        tools = Tools(
+            api=api,
+            ledger=ledger,
+            settings=settings,
+            epoch=epoch,
+            recorder=Recorder(api, settings.identity),
+            metrics=self._metrics,
+            probe=connects,
+            wall=time.time,
+            monotonic=time.monotonic,
+        )
+        reconciler = Reconciler(tools)
+
+        def enqueue(key: Key) -> None:
+            loop.call_soon_threadsafe(self._queue.add, key)
+
+        watcher = Watcher(settings, enqueue)
+        watcher.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(lease.hold())
+                for _ in range(settings.workers):
+                    tasks.create_task(work(self._queue, self._metrics, reconciler.reconcile))
+        finally:
+            self._metrics.leading.set(0)
+            await asyncio.to_thread(watcher.stop)
+
+    def _why_not_live(self) -> str | None:
+        """Waiting for the lease is alive; leading with work and without a look that ends is not."""
+        if self._lease is None or not self._lease.epoch or not len(self._queue):
+            return None
+        age = self._metrics.since_finished()
+        return None if age < _STUCK else f"no look has ended for {age:.0f} s"
+
+    def _why_not_ready(self) -> str | None:
+        return None if self._lease is not None else "it has not started"
+
+
+async def _until(stopping: asyncio.Event) -> None:
+    await stopping.wait()
+    raise Ended
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s modelcanary-operator: %(message)s")
+    try:
+        settings = read_settings(sys.argv[1:], os.environ)
+        asyncio.run(Operator(settings).run())
+    except SettingsError as error:
+        print(f"modelcanary-operator: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(_BAD_SETTINGS)
+    except BaseExceptionGroup as group:
+        lost = group.subgroup(LeaseLost)
+        if lost is None:
+            raise
+        _log.error("%s; this process ends", lost.exceptions[0])
+        sys.exit(_LOST)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""What the operator counts about itself and its ModelCanaries. Called by `reconcile` and `main`."""
+
+import time
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from modelcanary_gate.plan.phases import Phase
+from modelcanary_operator.workqueue import Key
+
+
+class Metrics:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.registry = CollectorRegistry(auto_describe=True)
+        self.reconciles = Counter(
+            "modelcanary_operator_reconciles",
+            "Looks at a ModelCanary, by how they ended.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "modelcanary_operator_reconcile_seconds", "How long a look took.", registry=self.registry
+        )
+        self.writes = Counter(
+            "modelcanary_operator_writes",
+            "Writes to the API server and the ledger, by action.",
+            ["action"],
+            registry=self.registry,
+        )
+        self.queue = Gauge("modelcanary_operator_queue", "ModelCanaries that wait.", registry=self.registry)
+        self.leading = Gauge("modelcanary_operator_leading", "1 while this process leads.", registry=self.registry)
+        self.phase = Gauge(
+            "modelcanary_phase",
+            "1 for the phase that a ModelCanary is in.",
+            ["namespace", "name", "phase"],
+            registry=self.registry,
+        )
+        self.decisions = Counter(
+            "modelcanary_decisions",
+            "Runs that ended, by how and why.",
+            ["namespace", "name", "phase", "reason"],
+            registry=self.registry,
+        )
+        self._phases: dict[Key, Phase] = {}
+        self._finished = clock()
+
+    def in_phase(self, key: Key, phase: Phase | None) -> None:
+        """None: it is gone."""
+        before = self._phases.pop(key, None)
+        if before is not None and before is not phase:
+            self.phase.remove(key.namespace, key.name, str(before))
+        if phase is not None:
+            self._phases[key] = phase
+            self.phase.labels(key.namespace, key.name, str(phase)).set(1)
+
+    def finished(self) -> None:
+        """A look came to its end, well or not: the process makes progress."""
+        self._finished = self._clock()
+
+    def since_finished(self) -> float:
+        return self._clock() - self._finished
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)

@@ -1,0 +1,47 @@
+"""The names, labels and annotations of what is ours, so that it is found again."""
+
+PREFIX = "modelcanary.io"
+API_VERSION = f"{PREFIX}/v1alpha1"
+MANAGER = "modelcanary"
+FINALIZER = f"{PREFIX}/operator"
+
+#: On every object and pod of ours: the ModelCanary's name.
+CANARY = f"{PREFIX}/canary"
+#: On every object and pod of ours: `baseline` or `candidate`.
+ROLE = f"{PREFIX}/role"
+#: On the baseline's pods alone; for the handover it is in the Service's selector.
+SERVING = f"{PREFIX}/baseline"
+#: On objects, never on pods: the uid of the resource that made them.
+UID = f"{PREFIX}/uid"
+
+# Annotations
+TEMPLATE = f"{PREFIX}/template"  # of a Deployment of ours: the hash of the user's pod template
+RUN = f"{PREFIX}/run"
+SIDECAR = f"{PREFIX}/sidecar"  # how the sidecar was put in: it stays so until the next promotion
+MODEL_PORT = f"{PREFIX}/model-port"
+HELD = f"{PREFIX}/held"  # on the target: the template that serves, when we paused it
+COPY_OF = f"{PREFIX}/copy-of"  # of our autoscaler: a hash of the user's
+
+#: Runtime verbs, each with a run's id.
+PROMOTE = f"{PREFIX}/promote"
+ROLL_BACK = f"{PREFIX}/rollback"
+PAUSE = f"{PREFIX}/pause"
+RESUME = f"{PREFIX}/resume"
+RETRY = f"{PREFIX}/retry"
+
+BASELINE = "baseline"
+CANDIDATE = "candidate"
+
+
+def baseline(name: str) -> str:
+    """The Deployment that serves users, and its autoscaler."""
+    return f"{name}-baseline"
+
+
+def candidate(name: str) -> str:
+    """The Deployment on trial, and its Service."""
+    return f"{name}-candidate"
+
+
+def revision(name: str, template: str) -> str:
+    return f"{name}-{template}"

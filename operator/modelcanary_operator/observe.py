@@ -1,0 +1,311 @@
+"""One look at the cluster and the ledger: reads at once what concerns one ModelCanary. Called by `reconcile`.
+
+Every read is a fresh one, so a plan never rests on a cache. What is found goes two ways: as facts to the plan, and as
+it is to `apply`, which builds the next object from it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from modelcanary_gate.contrasts import EvidencePlan
+from modelcanary_gate.plan.observed import Baseline, Candidate, Observed
+from modelcanary_gate.protocol import Instructions
+from modelcanary_operator import facts, manifests, names, templates
+from modelcanary_operator.api import (
+    AUTOSCALERS,
+    CANARIES,
+    CLAIMS,
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    PODS,
+    REVISIONS,
+    SERVICES,
+    Api,
+    Kind,
+    Object,
+)
+from modelcanary_operator.errors import ApiError, LedgerRefused, LedgerUnavailable, NotFound
+from modelcanary_operator.insertion import Sidecar
+from modelcanary_operator.ledger_client import Ledger
+from modelcanary_operator.manifests import Owner, Source
+
+T = TypeVar("T")
+#: Whether something accepts connections there.
+Probe = Callable[[str, int], Awaitable[bool]]
+
+_PROBE_TIME = 2.0
+
+
+async def connects(address: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(_PROBE_TIME):
+            _, writer = await asyncio.open_connection(address, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+@dataclass(slots=True)
+class Found:
+    """The objects, as the API server has them."""
+
+    resource: Object
+    target: Object | None = None
+    service: Object | None = None
+    baseline: Object | None = None
+    candidate: Object | None = None
+    candidate_service: Object | None = None
+    revisions: dict[str, Object] = field(default_factory=dict)  # by hash: the revision
+    services: list[Object] = field(default_factory=list)
+    pods: list[Object] = field(default_factory=list)
+    slices: list[Object] = field(default_factory=list)
+    autoscalers: list[Object] = field(default_factory=list)
+    canaries: list[Object] = field(default_factory=list)
+    claims: dict[str, Object] = field(default_factory=dict)
+    taken: list[str] = field(default_factory=list)
+    standing: Instructions | None = None
+
+    def template(self, template_hash: str) -> Object | None:
+        revision = self.revisions.get(template_hash)
+        found: Object | None = revision["data"]["template"] if revision is not None else None
+        return found
+
+    def autoscaler_of(self, deployment: str) -> list[Object]:
+        return [
+            item
+            for item in self.autoscalers
+            if item["spec"]["scaleTargetRef"]["kind"] == "Deployment"
+            and item["spec"]["scaleTargetRef"]["name"] == deployment
+        ]
+
+    def autoscaler_copy(self, name: str) -> Object | None:
+        wanted = names.baseline(name)
+        return next((item for item in self.autoscalers if item["metadata"]["name"] == wanted), None)
+
+    def target_port(self, owner: Owner) -> str | int | None:
+        """As the user wrote it; where it is redirected, the baseline knows what it was."""
+        reference = owner.spec.service
+        if self.service is None or reference is None:
+            return None
+        port = facts.service_port(self.service, reference)
+        if port is None:
+            return None
+        aims = facts.target_port(port)
+        if self.baseline is not None and aims == self.sidecar(owner).port:
+            return int(facts.annotation(self.baseline, names.MODEL_PORT) or aims)
+        return aims
+
+    def sidecar(self, owner: Owner) -> Sidecar:
+        """As it is in the baseline that there is, else as it would be put in now."""
+        written = facts.annotation(self.baseline, names.SIDECAR) if self.baseline is not None else ""
+        return Sidecar.from_json(written) or owner.sidecar()
+
+    def source(self, owner: Owner, template_hash: str) -> Source | None:
+        """None where the template is not saved, or has not the port that the Service targets."""
+        template, aims = self.template(template_hash), self.target_port(owner)
+        if template is None or aims is None:
+            return None
+        port = templates.find_port(template, aims)
+        return Source(template_hash, template, port, aims) if port is not None else None
+
+
+async def together(*reads: Coroutine[Any, Any, T]) -> list[T]:
+    """All of them at once; the first error is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            started = [tasks.create_task(read) for read in reads]
+    except BaseExceptionGroup as group:
+        expected = group.subgroup(ApiError)
+        if expected is None:
+            raise
+        first: BaseException = expected
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from group
+    return [task.result() for task in started]
+
+
+async def find(api: Api, ledger: Ledger, owner: Owner, resource: Object) -> Found:
+    """Raises ApiError when the API server does not say what is there."""
+    namespace, name, spec = owner.namespace, owner.name, owner.spec
+    found = Found(resource)
+    reference = spec.target.name if spec.target is not None else ""
+    service = spec.service.name if spec.service is not None else ""
+
+    async def maybe(kind: Kind, wanted: str) -> list[Object]:
+        try:
+            return [await api.get(kind, namespace, wanted)]
+        except NotFound:
+            return []
+
+    ours = {names.CANARY: name}
+    lists = await together(
+        maybe(DEPLOYMENTS, reference),
+        maybe(DEPLOYMENTS, names.baseline(name)),
+        maybe(DEPLOYMENTS, names.candidate(name)),
+        api.list(SERVICES, namespace),
+        api.list(REVISIONS, namespace, ours),
+        api.list(PODS, namespace, ours),
+        api.list(ENDPOINT_SLICES, namespace, {"kubernetes.io/service-name": service}),
+        api.list(AUTOSCALERS, namespace),
+        api.list(CANARIES, namespace),
+    )
+    target, baseline, candidate, found.services, revisions, found.pods, found.slices, *rest = lists
+    found.autoscalers, found.canaries = rest
+    found.target = target[0] if target else None
+    found.baseline = _ours(found, baseline, name)
+    found.candidate = _ours(found, candidate, name)
+    by_name = {item["metadata"]["name"]: item for item in found.services}
+    found.service = by_name.get(service)
+    between = by_name.get(names.candidate(name))
+    found.candidate_service = _ours(found, [between] if between is not None else [], name)
+    found.revisions = {facts.annotation(item, names.TEMPLATE): item for item in revisions}
+    if found.target is not None and templates.claims(found.target["spec"]["template"]):
+        found.claims = {item["metadata"]["name"]: item for item in await api.list(CLAIMS, namespace)}
+    try:
+        found.standing = await ledger.standing(namespace, name)
+    except (LedgerUnavailable, LedgerRefused):
+        found.standing = None
+    return found
+
+
+def _ours(found: Found, items: list[Object], name: str) -> Object | None:
+    """The object, if it is ours; else its name is taken."""
+    if not items:
+        return None
+    if facts.label(items[0], names.CANARY) == name:
+        return items[0]
+    found.taken.append(f"{items[0].get('kind', 'object')} {items[0]['metadata']['name']}")
+    return None
+
+
+async def observe(found: Found, owner: Owner, *, told: bool, probe: Probe) -> Observed:
+    """The facts of what was found. It asks the baseline's pods, where users are about to depend on them."""
+    name, spec = owner.name, owner.spec
+    metadata = found.resource["metadata"]
+    sidecar = found.sidecar(owner)
+    target = None
+    if found.target is not None:
+        aims = found.target_port(owner)
+        has_port = aims is None or templates.find_port(found.target["spec"]["template"], aims) is not None
+        target = facts.target(found.target, found.claims, has_port=has_port)
+    pod_labels = templates.labels(found.target["spec"]["template"]) if found.target is not None else None
+    service = (
+        facts.service(found.service, spec.service, pod_labels, sidecar.port)
+        if found.service is not None and spec.service is not None
+        else None
+    )
+    live = target is not None and (target.replicas > 0 or target.pods > 0)
+    answers = await _answering(found, owner, sidecar.port, probe=probe if live else None)
+    copied = found.autoscaler_copy(name)
+    selector = facts.selector(found.service) if found.service is not None else {}
+    candidate_labels = manifests.candidate_labels(spec, pod_labels or {}, selector)
+    return Observed(
+        name=name,
+        deleting=bool(metadata.get("deletionTimestamp")),
+        finalizer=names.FINALIZER in (metadata.get("finalizers") or []),
+        target=target,
+        service=service,
+        baseline=_baseline(found, owner, sidecar, answering=answers),
+        candidate=_candidate(found, owner),
+        candidate_service=found.candidate_service is not None,
+        candidate_url=manifests.candidate_url(owner.namespace, name),
+        autoscaler=facts.autoscaler(found.autoscaler_of(spec.target.name if spec.target is not None else ""), copied),
+        autoscaler_copy=copied is not None,
+        revisions=frozenset(found.revisions),
+        told=told,
+        standing=found.standing,
+        measured=EvidencePlan.of(spec).digest,
+        verbs=facts.verbs(found.resource),
+        rivals=_rivals(found),
+        taken=tuple(found.taken),
+        candidate_matches=tuple(
+            item["metadata"]["name"]
+            for item in found.services
+            if item["metadata"]["name"] != names.candidate(name)
+            and templates.selects(facts.selector(item), candidate_labels)
+        ),
+        our_ports=(sidecar.port, sidecar.admin_port),
+    )
+
+
+def _pods(found: Found, role: str) -> list[Object]:
+    return [pod for pod in found.pods if facts.label(pod, names.ROLE) == role]
+
+
+def _baseline(found: Found, owner: Owner, sidecar: Sidecar, *, answering: bool) -> Baseline | None:
+    live = found.baseline
+    if live is None:
+        return None
+    source = found.source(owner, facts.annotation(live, names.TEMPLATE))
+    drifted = False
+    if source is not None:
+        wanted = manifests.baseline(owner, source, facts.replicas(live), found.target, sidecar)
+        drifted = not templates.contains(live["spec"]["template"], wanted["spec"]["template"])
+    pods = _pods(found, names.BASELINE)
+    return facts.baseline(live, owner.uid, pods, drifted=drifted, answering=answering)
+
+
+def _candidate(found: Found, owner: Owner) -> Candidate | None:
+    live = found.candidate
+    if live is None:
+        return None
+    source = found.source(owner, facts.annotation(live, names.TEMPLATE))
+    drifted = False
+    if source is not None and found.service is not None:
+        run = facts.annotation(live, names.RUN)
+        wanted = manifests.candidate(owner, source, facts.replicas(live), run, facts.selector(found.service))
+        drifted = not templates.contains(live["spec"]["template"], wanted["spec"]["template"])
+    return facts.candidate(live, _pods(found, names.CANDIDATE), drifted=drifted)
+
+
+async def _answering(found: Found, owner: Owner, port: int, *, probe: Probe | None) -> bool:
+    """Every ready pod of the baseline is a ready endpoint on the right port, and its sidecar accepts connections."""
+    up = {pod["metadata"]["name"]: pod for pod in _pods(found, names.BASELINE) if facts.ready(pod)}
+    reference = owner.spec.service
+    wanted = facts.service_port(found.service, reference) if found.service is not None and reference else None
+    if not up or wanted is None:
+        return False
+    aims = facts.target_port(wanted)
+    number = aims if isinstance(aims, int) else port
+    reached: set[str] = set()
+    for piece in found.slices:
+        has_port = any(
+            (item.get("name") or "") == (wanted.get("name") or "") and item.get("port") == number
+            for item in piece.get("ports") or []
+        )
+        for endpoint in piece.get("endpoints") or [] if has_port else []:
+            if (endpoint.get("conditions") or {}).get("ready", True):
+                reached.add((endpoint.get("targetRef") or {}).get("name", ""))
+    if not set(up) <= reached:
+        return False
+    if probe is None:
+        return True
+    addresses = [str((pod.get("status") or {}).get("podIP") or "") for pod in up.values()]
+    async with asyncio.TaskGroup() as tasks:
+        asked = [tasks.create_task(_ask(probe, address, port)) for address in addresses if address]
+    return len(asked) == len(addresses) and all(task.result() for task in asked)
+
+
+async def _ask(probe: Probe, address: str, port: int) -> bool:
+    return await probe(address, port)
+
+
+def _rivals(found: Found) -> tuple[str, ...]:
+    """Older resources with the same target."""
+
+    def age(item: Object) -> tuple[str, str]:
+        return item["metadata"]["creationTimestamp"], item["metadata"]["name"]
+
+    own = found.resource
+    same = own["spec"]["targetRef"]
+    return tuple(
+        item["metadata"]["name"]
+        for item in found.canaries
+        if item["metadata"]["uid"] != own["metadata"]["uid"]
+        and item["spec"].get("targetRef") == same
+        and age(item) < age(own)
+    )

@@ -1,0 +1,190 @@
+"""One look at one ModelCanary and the one write that follows: observe, decide, plan, apply.
+
+Called by the workers of `main` with a key. What it remembers is a cache: lost, it is read or told again.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+
+from modelcanary_gate.decision import Decision
+from modelcanary_gate.errors import SpecError
+from modelcanary_gate.parse import parse_spec
+from modelcanary_gate.plan import actions as do
+from modelcanary_gate.plan.instructing import weight_of
+from modelcanary_gate.plan.observed import Observed
+from modelcanary_gate.plan.phases import RUNNING, Phase
+from modelcanary_gate.plan.planner import plan
+from modelcanary_gate.plan.reasons import Why
+from modelcanary_gate.plan.status import Status
+from modelcanary_gate.spec import Spec
+from modelcanary_operator import names, status_json
+from modelcanary_operator.api import CANARIES, Api, Object
+from modelcanary_operator.apply import Applier
+from modelcanary_operator.conditions import conditions, merge
+from modelcanary_operator.errors import LedgerRefused, LedgerUnavailable, NotFound, OperatorError
+from modelcanary_operator.evidence import Evidence, Summary
+from modelcanary_operator.ledger_client import Ledger
+from modelcanary_operator.manifests import Owner
+from modelcanary_operator.metrics import Metrics
+from modelcanary_operator.observe import Probe, find, observe
+from modelcanary_operator.recorder import Recorder
+from modelcanary_operator.settings import Settings
+from modelcanary_operator.workqueue import Key
+
+_log = logging.getLogger(__name__)
+_DECIDED = frozenset({Phase.PROMOTING, Phase.ROLLING_BACK, Phase.CLEARING})
+
+
+def _own_version() -> str:
+    try:
+        return version("modelcanary")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a look needs of the world."""
+
+    api: Api
+    ledger: Ledger
+    settings: Settings
+    epoch: int
+    recorder: Recorder
+    metrics: Metrics
+    probe: Probe
+    wall: Callable[[], float]
+    monotonic: Callable[[], float]
+
+
+class Reconciler:
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._evidence: dict[Key, Evidence] = {}
+        self._told: dict[Key, str] = {}  # the specification that the ledger was last given
+        self._version = _own_version()
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Seconds until the next look; None when it is gone.
+
+        Raises ApiError, LedgerUnavailable or LedgerRefused: try again later.
+        """
+        tools = self._tools
+        try:
+            resource = await tools.api.get(CANARIES, key.namespace, key.name)
+        except NotFound:
+            self._forget(key)
+            return None
+        status = status_json.read(resource.get("status") or {})
+        try:
+            spec = parse_spec(resource.get("spec"))
+        except SpecError as error:
+            return await self._invalid(key, resource, status, error)
+        owner = Owner(key.namespace, key.name, resource["metadata"]["uid"], spec, tools.settings.sidecar)
+        found = await find(tools.api, tools.ledger, owner, resource)
+        written = json.dumps(resource["spec"], sort_keys=True)
+        observed = await observe(found, owner, told=self._told.get(key) == written, probe=tools.probe)
+        decision = await self._decision(key, spec, status, observed)
+        now = tools.wall()
+        result = plan(spec, status, observed, decision, now)
+        summary = self._evidence[key].summary() if key in self._evidence else Summary()
+        document = self._document(resource, spec, result.status, observed, summary, now)
+        if document != (resource.get("status") or {}):
+            await self._write_status(key, resource, document, status, result.status, now)
+            return 0.0
+        tools.metrics.in_phase(key, result.status.phase)
+        if not result.actions:
+            return tools.settings.resync if result.after is None else min(result.after, tools.settings.resync)
+        action = result.actions[0]
+        await Applier(tools.api, tools.ledger, owner, found, tools.epoch).apply(action)
+        tools.metrics.writes.labels(type(action).__name__).inc()
+        if isinstance(action, do.Instruct):
+            self._told[key] = written
+        _log.info("%s/%s: %s", key.namespace, key.name, action)
+        await tools.recorder.action(resource, action, now)
+        return 0.0
+
+    def _forget(self, key: Key) -> None:
+        self._evidence.pop(key, None)
+        self._told.pop(key, None)
+        self._tools.metrics.in_phase(key, None)
+
+    async def _decision(self, key: Key, spec: Spec, status: Status, observed: Observed) -> Decision | None:
+        """The gate's, of the run that is on. Without a ledger there is none, and nothing is decided."""
+        run = status.run
+        if run is None or status.phase not in RUNNING or observed.standing is None or observed.standing.run != run.id:
+            if run is None:
+                self._evidence.pop(key, None)
+            return None
+        evidence = self._evidence.get(key)
+        if evidence is None or not evidence.is_of(run, spec):
+            evidence = self._evidence[key] = Evidence(key.namespace, key.name, run, spec)
+        try:
+            return await evidence.look(self._tools.ledger, self._tools.monotonic())
+        except (LedgerUnavailable, LedgerRefused) as error:
+            _log.warning("%s/%s: %s", key.namespace, key.name, error)
+            return None
+
+    def _document(
+        self, resource: Object, spec: Spec | None, status: Status, observed: Observed, summary: Summary, now: float
+    ) -> Object:
+        """All of `.status`."""
+        before = resource.get("status") or {}
+        generation = int(resource["metadata"].get("generation") or 0)
+        found = conditions(spec, status, observed, summary, now)
+        document: Object = {
+            "observedGeneration": generation,
+            "operatorVersion": self._version,
+            **status_json.write(status),
+            "conditions": merge(found, before.get("conditions") or (), generation, now),
+        }
+        if status.run is not None and spec is not None:
+            document["evidence"] = _shown(summary)
+            document["weight"] = f"{100 * weight_of(spec, status.run):.4g}"
+        return document
+
+    async def _write_status(
+        self, key: Key, resource: Object, document: Object, before: Status, after: Status, now: float
+    ) -> None:
+        """Compare and swap: the version is that of the resource that was read."""
+        body = {**resource, "status": document}
+        kept = await self._tools.api.replace(CANARIES, key.namespace, key.name, body, "status")
+        if kept.get("status") != document:
+            # Else each look would write it again.
+            raise OperatorError("the API server does not keep the whole status: its ModelCanary definition is older")
+        self._tools.metrics.writes.labels("Status").inc()
+        if after.phase in _DECIDED and before.phase is not after.phase and after.decided is not None:
+            self._tools.metrics.decisions.labels(key.namespace, key.name, str(after.phase), after.decided.reason).inc()
+        await self._tools.recorder.status(resource, before, after, now)
+
+    async def _invalid(self, key: Key, resource: Object, status: Status, error: SpecError) -> float:
+        """Held: what serves goes on serving. One that was never adopted can be deleted."""
+        now = self._tools.wall()
+        metadata = resource["metadata"]
+        if metadata.get("deletionTimestamp") and not status.baseline and names.FINALIZER in metadata["finalizers"]:
+            others = [name for name in metadata["finalizers"] if name != names.FINALIZER]
+            patch: Object = {"metadata": {"finalizers": others, "resourceVersion": metadata["resourceVersion"]}}
+            await self._tools.api.merge(CANARIES, key.namespace, key.name, patch)
+            return 0.0
+        held = replace(status, reason=str(Why.INVALID_SPEC), message=str(error), stalled=True)
+        document = self._document(resource, None, held, Observed(name=key.name), Summary(), now)
+        if document != (resource.get("status") or {}):
+            await self._write_status(key, resource, document, status, held, now)
+        return self._tools.settings.resync
+
+
+def _shown(summary: Summary) -> Object:
+    """Numbers as text: the resource has no floats."""
+    shown: Object = {"pairs": summary.pairs, "labelled": summary.labelled, "dropped": summary.dropped}
+    if summary.scored:
+        shown["coverage"] = f"{summary.labelled / summary.scored:.2f}"
+    numbers = {
+        "delta": summary.delta,
+        "lower": summary.lower,
+        "upper": summary.upper,
+        "baselineLoss": summary.baseline_loss,
+    }
+    return shown | {name: f"{value:.4f}" for name, value in numbers.items() if value is not None}

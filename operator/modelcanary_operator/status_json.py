@@ -1,0 +1,121 @@
+"""`.status` to and from the plan's `Status`, losing nothing that the plan needs.
+
+Called by `reconcile`. What an operator of another version wrote and this one does not know reads as nothing known: the
+plan then finds in the cluster where it was.
+"""
+
+from datetime import UTC, datetime
+
+from modelcanary_gate.plan.phases import Phase
+from modelcanary_gate.plan.status import Decided, Ended, Rejected, Run, Status
+from modelcanary_operator.api import Object
+
+
+def moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _optional(text: str | None) -> float | None:
+    return None if text is None else seconds(text)
+
+
+def read(written: Object) -> Status:
+    try:
+        return _read(written)
+    except (KeyError, TypeError, ValueError):
+        return Status()
+
+
+def _read(written: Object) -> Status:
+    if not written.get("phase"):
+        return Status()
+    baseline = written.get("baseline") or {}
+    decided, rejected, last = written.get("decided"), written.get("rejected"), written.get("last")
+    return Status(
+        phase=Phase(written["phase"]),
+        reason=written.get("reason", ""),
+        message=written.get("message", ""),
+        stalled=any(item["type"] == "Stalled" and item["status"] == "True" for item in written.get("conditions") or ()),
+        verdict=written.get("verdict", ""),
+        baseline=baseline.get("template", ""),
+        replicas=baseline.get("replicas", 0),
+        run=_read_run(written["run"]) if written.get("run") else None,
+        decided=Decided(decided["id"], decided["reason"], decided["message"]) if decided else None,
+        rejected=Rejected(
+            rejected["template"],
+            seconds(rejected["at"]),
+            rejected["attempts"],
+            rejected["reason"],
+            rejected["message"],
+            rejected.get("retried", False),
+        )
+        if rejected
+        else None,
+        last=Ended(last["run"], last["decision"], last["reason"], seconds(last["at"])) if last else None,
+        handover_since=_optional(written.get("handoverSince")),
+    )
+
+
+def _read_run(run: Object) -> Run:
+    return Run(
+        id=run["id"],
+        baseline=run["baselineTemplate"],
+        candidate=run["candidateTemplate"],
+        digest=run["measured"],
+        created_at=seconds(run["startedAt"]),
+        attempt=run.get("attempt", 0),
+        shadowing_since=_optional(run.get("shadowingSince")),
+        step=run.get("step", 0),
+        step_since=_optional(run.get("stepSince")),
+    )
+
+
+def write(status: Status) -> Object:
+    """The plan's part of `.status`; `conditions` adds what is for people and other tools."""
+    result: Object = {"phase": str(status.phase), "reason": status.reason, "message": status.message[:4096]}
+    if status.verdict:
+        result["verdict"] = status.verdict
+    if status.baseline:
+        result["baseline"] = {"template": status.baseline, "replicas": status.replicas}
+    if status.run is not None:
+        result["run"] = _write_run(status.run)
+    if status.decided is not None:
+        decided = status.decided
+        result["decided"] = {"id": decided.id, "reason": decided.reason, "message": decided.message[:4096]}
+    if status.rejected is not None:
+        rejected = status.rejected
+        result["rejected"] = {
+            "template": rejected.template,
+            "at": moment(rejected.at),
+            "attempts": rejected.attempts,
+            "reason": rejected.reason,
+            "message": rejected.message[:4096],
+            "retried": rejected.retried,
+        }
+    if status.last is not None:
+        last = status.last
+        result["last"] = {"run": last.run, "decision": last.decision, "reason": last.reason, "at": moment(last.at)}
+    if status.handover_since is not None:
+        result["handoverSince"] = moment(status.handover_since)
+    return result
+
+
+def _write_run(run: Run) -> Object:
+    result: Object = {
+        "id": run.id,
+        "baselineTemplate": run.baseline,
+        "candidateTemplate": run.candidate,
+        "measured": run.digest,
+        "startedAt": moment(run.created_at),
+        "attempt": run.attempt,
+        "step": run.step,
+    }
+    if run.shadowing_since is not None:
+        result["shadowingSince"] = moment(run.shadowing_since)
+    if run.step_since is not None:
+        result["stepSince"] = moment(run.step_since)
+    return result
