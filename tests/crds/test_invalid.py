@@ -1,12 +1,10 @@
 """A real API server reads the definition as the parser reads the resource, and says what is wrong with it."""
 
 import re
-import subprocess
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from tests.cluster.control_plane import ControlPlane
 from tests.crds.cases import Case, cases
 from tests.crds.conftest import Resources
 from tests.crds.limits import FORGIVEN
@@ -149,91 +147,3 @@ def test_an_unknown_field_is_refused_by_its_path(resources: Resources, place: st
 def test_what_only_the_parser_forgives(resources: Resources, place: str, value: object) -> None:
     answer = resources.try_to_create(with_spec({place: value}))
     assert not answer.accepted and f"spec.{place}" in answer.fields
-
-
-CONDITION = {
-    "type": "Ready",
-    "status": "True",
-    "reason": "Shadowing",
-    "message": "promotion evidence 12 of 200",
-    "observedGeneration": 1,
-    "lastTransitionTime": "2026-01-01T00:00:00Z",
-}
-STATUS = {
-    "observedGeneration": 1,
-    "operatorVersion": "0.1.0",
-    "phase": "Shadowing",
-    "target": {"observedGeneration": 7},
-    "run": {
-        "id": "fraud-7c9d-1",
-        "baselineTemplate": "5f1a",
-        "candidateTemplate": "7c9d",
-        "measured": "6f" * 32,
-        "startedAt": "2026-01-01T00:00:00.000001Z",
-        "attempt": 1,
-        "shadowingSince": "2026-01-01T00:00:10.000000Z",
-        "step": 2,
-        "stepSince": "2026-01-01T00:10:00.000000Z",
-    },
-    "baseline": {"template": "5f1a", "replicas": 3},
-    "decided": {"id": "fraud-7c9d-1/promote", "reason": "CandidateNoWorse", "message": "the upper bound is below"},
-    "rejected": {
-        **{"template": "1a2b", "at": "2026-01-01T00:00:00.5Z", "attempts": 1, "reason": "LossRegression"},
-        **{"message": "worse by 0.1 nats", "retried": False},
-    },
-    "last": {"run": "fraud-1a2b-1", "decision": "d", "reason": "LossRegression", "at": "2026-01-01T00:00:00Z"},
-    "handoverSince": "2026-01-01T00:00:00Z",
-    "verdict": "Continue",
-    "reason": "EvidenceBelowThreshold",
-    "message": "promotion evidence 12 of 200",
-    "evidence": {
-        **{"pairs": 50110, "labelled": 30066, "dropped": 90, "coverage": "0.60", "delta": "0.0031"},
-        **{"lower": "-0.0008", "upper": "0.0070", "baselineLoss": "0.2140"},
-    },
-    "hysteresis": {"rollback": 0, "promote": 0},
-    "weight": 5,
-    "conditions": [CONDITION],
-}
-
-
-def test_status_is_a_subresource(apiserver: ControlPlane, resources: Resources) -> None:
-    created = resources.create(changed(LEAST, {"metadata.name": "status", "status": {"phase": "Mine"}}))
-    try:
-        assert "status" not in created, "a status that users write is dropped"
-        written = resources.put({**created, "status": STATUS, "spec": {**created["spec"], "suspend": True}}, "/status")
-        assert written.accepted, written.message
-        kept = resources.get("status")
-        assert kept["status"] == STATUS
-        assert kept["spec"] == created["spec"], "and the status's writer cannot change the specification"
-        assert kept["metadata"]["generation"] == 1, "a status is no new generation"
-
-        twice = resources.put({**kept, "status": {**STATUS, "conditions": [CONDITION, CONDITION]}}, "/status")
-        assert "status.conditions[1]" in twice.message and "Duplicate" in twice.message
-
-        seen = kubectl(apiserver, "get", "mc", "status")
-        heads, row = (line.split() for line in seen.splitlines())
-        assert heads == ["NAME", "PHASE", "VERDICT", "DELTA", "BOUND", "LABELLED", "WEIGHT", "AGE"]
-        assert row[:-1] == ["status", "Shadowing", "Continue", "0.0031", "0.0070", "30066", "5"]
-        waited = kubectl(apiserver, "wait", "mc/status", "--for=condition=Ready", "--timeout=20s")
-        assert "condition met" in waited
-    finally:
-        resources.delete("status")
-
-
-def test_explain_says_what_each_field_is(apiserver: ControlPlane, defined: dict[str, Any]) -> None:
-    deadline_field = "modelcanary.spec"
-    overview = kubectl(apiserver, "explain", deadline_field)
-    for name, node in SPEC["properties"].items():
-        assert re.search(rf"^  {name}\t<", overview, re.MULTILINE), name
-        explained = " ".join(kubectl(apiserver, "explain", f"mc.spec.{name}").split())
-        assert " ".join(node["description"].split()) in explained
-    for name, node in SCHEMA["properties"]["status"]["properties"].items():
-        assert " ".join(node["description"].split()) in " ".join(
-            kubectl(apiserver, "explain", f"mc.status.{name}").split()
-        )
-
-
-def kubectl(apiserver: ControlPlane, *arguments: str) -> str:
-    run = subprocess.run(apiserver.kubectl(*arguments), capture_output=True, text=True, timeout=60, check=False)
-    assert run.returncode == 0, run.stderr
-    return run.stdout
