@@ -4,8 +4,10 @@ from pathlib import Path
 
 import click
 
+from modelcanary_cli.files import write_whole
 from modelcanary_cli.options import PATH
-from modelcanary_cli.record import Record, read_record
+from modelcanary_cli.page import page
+from modelcanary_cli.record import Record, finite, read_record
 
 
 @click.command()
@@ -19,4 +21,5 @@ def report(record: Path, output: Path | None) -> None:
 
 
 def write_report(record: Record, path: Path) -> None:
-    raise NotImplementedError
+    """Draws the record into one file. Raises InputError when it cannot be written."""
+    write_whole(path, page(finite(record)).encode())
