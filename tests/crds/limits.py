@@ -108,7 +108,12 @@ TABLE = (
     Limits("autoscalerRef.name", ("hpa",), ("", "HPA", "a b"), word),
     Limits("candidate.replicas", ("auto", 1, 2147483647), (0, -1, 2147483648, "many", ""), started("auto")),
     Limits("candidate.readyDeadline", ("1ms", "1h30m", "0.5s"), (*NO_DURATIONS, "0s", "0m0s"), HOURS),
-    Limits("candidate.labels", ({}, {"a": "b"}, {"team.io/a_b": "R-1"}), ({"": "a"}, {"a b": "c"}, {"/a": "b"}), named),
+    Limits(
+        "candidate.labels",
+        ({}, {"a": "b"}, {"team.io/a_b": "R-1"}, {word(63): "b"}),
+        ({"": "a"}, {word(64): "b"}, {"a b": "c"}, {"/a": "b"}),
+        named,
+    ),
     Limits("candidate.labels.team", ("risk", "R.1_a-b"), ("", " ", "-a", "a-", "a b", "ä"), word),
     Limits(
         "mirror.percent",
@@ -120,7 +125,7 @@ TABLE = (
     Limits("mirror.timeout", ("1ms", "2s"), (*NO_DURATIONS, "0s"), HOURS),
     Limits(
         *("mirror.maxBodyBytes", (1, "1", "1Mi", "0.5Ki", "1k", "1024Gi", 1 << 40)),
-        (0, "0", "0.5", "1MB", "1 Mi", "-1", "", "1025Gi", (1 << 40) + 1, "Mi", "1T"),
+        (0, "0", "0.5", "1MB", "1 Mi", "-1", "", "1025Gi", "1099511627777", (1 << 40) + 1, "Mi", "1T"),
         padded("9"),
     ),
     Limits("labels.idHeader", ("X-Id", "a_b.c~"), ("", "X Id", "a:b", "ä"), word),
