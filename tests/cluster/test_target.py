@@ -108,6 +108,24 @@ def test_a_build_that_ends_is_put_in_its_place(places: Places, commands: Path) -
     assert [path.name for path in places.binaries.iterdir()] == ["kubelet"]
 
 
+def test_without_go_one_is_installed_into_the_cache(
+    places: Places, commands: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.cluster.build._USUAL", ())
+    monkeypatch.setattr(sys, "executable", str(commands / "python"))
+    put(commands, "python", "echo no network >&2; exit 1")
+    with pytest.raises(ClusterError, match=r"Go, which is not there and could not be installed \(no network\)"):
+        build(places, ["kubelet"])
+    go = places.cache / "toolchain" / "go" / "bin"
+    go.mkdir(parents=True)
+    put(commands, "python", f"chmod +x {go}/go")
+    put(go, "go", 'while [ "$1" != -o ]; do shift; done; echo built > "$2"')
+    (go / "go").chmod(0o644)
+    monkeypatch.setenv("PATH", f"{commands}:/usr/bin:/bin")
+    build(places, ["kubelet"])
+    assert (places.binaries / "kubelet").read_text() == "built\n"
+
+
 def test_an_image_of_one_file(tmp_path: Path) -> None:
     (tmp_path / "program").write_bytes(b"\x7fELF")
     path = docker_archive(tmp_path / "image.tar", "localhost/p:1", {"/bin/p": tmp_path / "program"}, ["/bin/p"])
