@@ -182,7 +182,7 @@ def _ours(found: Found, items: list[Object], name: str) -> Object | None:
     return None
 
 
-async def observe(found: Found, owner: Owner, *, told: bool, probe: Probe) -> Observed:
+async def observe(found: Found, owner: Owner, probe: Probe) -> Observed:
     """The facts of what was found. It asks the baseline's pods, where users are about to depend on them."""
     name, spec = owner.name, owner.spec
     metadata = found.resource["metadata"]
@@ -216,7 +216,7 @@ async def observe(found: Found, owner: Owner, *, told: bool, probe: Probe) -> Ob
         autoscaler=facts.autoscaler(found.autoscaler_of(spec.target.name if spec.target is not None else ""), copied),
         autoscaler_copy=copied is not None,
         revisions=frozenset(found.revisions),
-        told=told,
+        generation=int(metadata.get("generation") or 0),
         standing=found.standing,
         measured=EvidencePlan.of(spec).digest,
         verbs=facts.verbs(found.resource),

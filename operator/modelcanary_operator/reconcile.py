@@ -3,7 +3,6 @@
 Called by the workers of `main` with a key. What it remembers is a cache: lost, it is read or told again.
 """
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from modelcanary_gate.decision import Decision
 from modelcanary_gate.errors import SpecError
 from modelcanary_gate.parse import parse_spec
-from modelcanary_gate.plan import actions as do
 from modelcanary_gate.plan.instructing import weight_of
 from modelcanary_gate.plan.observed import Observed
 from modelcanary_gate.plan.phases import RUNNING, Phase
@@ -64,7 +62,6 @@ class Reconciler:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._evidence: dict[Key, Evidence] = {}
-        self._told: dict[Key, str] = {}  # the specification that the ledger was last given
         self._version = _own_version()
 
     async def reconcile(self, key: Key) -> float | None:
@@ -85,8 +82,7 @@ class Reconciler:
             return await self._invalid(key, resource, status, error)
         owner = Owner(key.namespace, key.name, resource["metadata"]["uid"], spec, tools.settings.sidecar)
         found = await find(tools.api, tools.ledger, owner, resource)
-        written = json.dumps(resource["spec"], sort_keys=True)
-        observed = await observe(found, owner, told=self._told.get(key) == written, probe=tools.probe)
+        observed = await observe(found, owner, tools.probe)
         decision = await self._decision(key, spec, status, observed)
         now = tools.wall()
         result = plan(spec, status, observed, decision, now)
@@ -101,15 +97,12 @@ class Reconciler:
         action = result.actions[0]
         await Applier(tools.api, tools.ledger, owner, found, tools.epoch).apply(action)
         tools.metrics.writes.labels(type(action).__name__).inc()
-        if isinstance(action, do.Instruct):
-            self._told[key] = written
         _log.info("%s/%s: %s", key.namespace, key.name, action)
         await tools.recorder.action(resource, action, now)
         return 0.0
 
     def _forget(self, key: Key) -> None:
         self._evidence.pop(key, None)
-        self._told.pop(key, None)
         self._tools.metrics.in_phase(key, None)
 
     async def _decision(self, key: Key, spec: Spec, status: Status, observed: Observed) -> Decision | None:

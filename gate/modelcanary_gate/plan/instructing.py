@@ -14,6 +14,16 @@ from modelcanary_gate.plan.status import Run
 from modelcanary_gate.protocol import Instructions
 from modelcanary_gate.spec import Spec
 
+#: Versions of one generation of the specification: a ledger that has another generation's is told again, because the
+#: specification goes with the instructions.
+_VERSIONS = 1000
+
+
+def _next_version(context: Context, standing: Instructions) -> int:
+    generation, number = divmod(standing.version + 1, _VERSIONS)
+    same = generation == context.observed.generation
+    return standing.version + 1 if same and number else context.observed.generation * _VERSIONS + 1
+
 
 def mirroring(context: Context, run: Run) -> Instructions:
     """Mirror to the candidate; it answers as many users as the run's canary step says."""
@@ -57,9 +67,9 @@ def mirror(context: Context, run: Run) -> Instruct | None:
     if standing is None:
         return None
     wanted = replace(mirroring(context, run), version=standing.version)
-    if wanted == standing and context.observed.told:
+    if wanted == standing and standing.version // _VERSIONS == context.observed.generation:
         return None
-    return Instruct(replace(wanted, version=standing.version + 1))
+    return Instruct(replace(wanted, version=_next_version(context, standing)))
 
 
 def idle(context: Context) -> Instruct | None:
@@ -68,4 +78,6 @@ def idle(context: Context) -> Instruct | None:
     if standing is None or not standing.run:
         return None
     spec = context.spec
-    return Instruct(Instructions(version=standing.version + 1, idHeader=spec.labels.id_header, model=to_reading(spec)))
+    return Instruct(
+        Instructions(version=_next_version(context, standing), idHeader=spec.labels.id_header, model=to_reading(spec))
+    )

@@ -119,7 +119,7 @@ class Observed:
     autoscaler: Autoscaler | None = None
     autoscaler_copy: bool = False
     revisions: frozenset[str] = frozenset()  # templates that are saved
-    told: bool = True  # the ledger has this very specification, as far as is known
+    generation: int = 0  # of the specification
     #: what sidecars are told, as the ledger has it; None: the ledger does not answer
     standing: Instructions | None = None
     measured: str = ""  # the digest of what the specification measures

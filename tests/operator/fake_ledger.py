@@ -1,0 +1,68 @@
+"""A ledger in memory that knows how each candidate fares, and gives evidence for it in real blocks."""
+
+import numpy as np
+
+from modelcanary_gate.blocks_json import loss_block_to_json, traffic_block_to_json
+from modelcanary_gate.contrasts import EvidencePlan
+from modelcanary_gate.evidence import OUTCOME_CODES, AnsweredPairs, loss_block, traffic_block
+from modelcanary_gate.parse import parse_spec
+from modelcanary_gate.protocol import Instructions, PutInstructions
+from modelcanary_gate.scoring import from_losses
+from modelcanary_gate.vocabulary import Outcome
+from modelcanary_operator.errors import LedgerRefused, LedgerUnavailable
+from modelcanary_operator.ledger_client import Counts, EvidenceAnswer
+
+_BLOCKS, _PAIRS = 30, 400
+
+
+class FakeLedger:
+    def __init__(self) -> None:
+        self.instructions = Instructions(version=0)
+        self.spec: dict[str, object] = {}
+        self.epoch = 0
+        self.puts: list[Instructions] = []
+        self.up = True
+        #: Added to the candidate's loss, by what its run's id contains.
+        self.delta = 0.0
+        self.silent = False
+
+    async def standing(self, namespace: str, name: str) -> Instructions:
+        self._answer()
+        return self.instructions
+
+    async def put(self, namespace: str, name: str, request: PutInstructions) -> None:
+        self._answer()
+        if request.epoch < self.epoch:
+            raise LedgerRefused("a newer leader has written")
+        self.epoch, self.instructions, self.spec = request.epoch, request.instructions, request.spec
+        self.puts.append(request.instructions)
+
+    async def evidence(self, namespace: str, name: str, run: str, since: str) -> EvidenceAnswer:
+        self._answer()
+        if run != self.instructions.run:
+            raise LedgerRefused("no such run")
+        spec = parse_spec(self.spec)
+        plan = EvidencePlan.of(spec)
+        if self.silent:
+            return EvidenceAnswer(plan.digest, 1000.0, 1010.0, "0.0")
+        first, _, second = since.partition(".")
+        random = np.random.default_rng(7)
+        loss, traffic = [], []
+        for seq in range(_BLOCKS):
+            base = random.uniform(0.2, 0.6, _PAIRS)
+            pairs = from_losses(spec, base, np.maximum(0.0, base + self.delta + random.normal(0, 0.05, _PAIRS)))
+            ok = np.full(_PAIRS, OUTCOME_CODES[Outcome.OK])
+            answered = AnsweredPairs(ok, ok, np.full(_PAIRS, 0.01), np.full(_PAIRS, 0.01))
+            times = {"opened": 1000.0 + 10 * seq, "closed": 1010.0 + 10 * seq}
+            if seq >= int(first):
+                loss.append(loss_block_to_json(plan, loss_block(plan, pairs, seq=seq, **times)))
+            if seq >= int(second):
+                traffic.append(traffic_block_to_json(plan, traffic_block(plan, answered, seq=seq, **times)))
+        total = _BLOCKS * _PAIRS
+        return EvidenceAnswer(
+            plan.digest, 1000.0, 5000.0, f"{_BLOCKS}.{_BLOCKS}", Counts(total, total, total), loss, traffic
+        )
+
+    def _answer(self) -> None:
+        if not self.up:
+            raise LedgerUnavailable("the ledger does not answer")
