@@ -31,7 +31,7 @@ class Order:
     note: str | None = None  # what was assumed, if anything was
 
 
-def settle(model: Model, answers: Sequence[tuple[Path, Matrix]], labels: pa.ChunkedArray | None) -> Order:
+def settle(model: Model, answers: Sequence[tuple[Path, Matrix]], labels: Sequence[pa.ChunkedArray]) -> Order:
     """The order by the specification, else by column names, else by labels that leave one reading."""
     if model.classes:
         return Order(model.classes)
@@ -49,13 +49,13 @@ def settle(model: Model, answers: Sequence[tuple[Path, Matrix]], labels: pa.Chun
     width = 2 if values.width == 1 else values.width
     counted = tuple(str(index) for index in range(width))
     known = _distinct(labels)
-    if known is None or all(_is_index(value, width) for value in known):
+    if not known or all(_is_index(value, width) for value in known):
         return Order(counted)
-    texts = _sorted([str(value) for value in known])
+    texts = _sorted(list({str(value) for value in known}))
     if len(texts) != width:
         raise InputError(
             source,
-            f"has {width} numbers per row, and the labels name {len(texts)} classes: the order is not known",
+            f"has {width} numbers per row, and the labels name {_counted(texts)}: the order is not known",
             "give --classes in the order of the lists",
         )
     return Order(tuple(texts), f"classes taken in sorted order: {', '.join(texts)} (else give --classes)")
@@ -64,11 +64,12 @@ def settle(model: Model, answers: Sequence[tuple[Path, Matrix]], labels: pa.Chun
 def arranged(values: Matrix, classes: tuple[str, ...], own: tuple[str, ...], source: Path, kind: Values) -> Matrix:
     """The matrix in the order of `classes`; `own` is the order of a list (empty: the same)."""
     names = values.names or own or classes
-    expected = 1 if values.names is None and (kind is Values.BINARY_SCORE or values.width == 1) else len(names)
+    one = values.names is None and len(classes) == 2 and kind in (Values.BINARY_SCORE, Values.LOGITS)
+    expected = 1 if one and values.width == 1 else len(names)
     if values.width != expected:
         raise InputError(
             source,
-            f"has {values.width} numbers per row, and there are {len(classes)} classes",
+            f"has {values.width} number{'s'[: values.width > 1]} per row, and there are {_counted(classes)}",
             "give one number per class, or all the classes with --classes or spec.model.classes",
         )
     if set(names) != set(classes):
@@ -96,6 +97,8 @@ def encode(labels: pa.ChunkedArray, classes: tuple[str, ...], task: Task, source
         return _targets(labels, classes, source)
     if task is Task.MULTILABEL:
         raise InputError(source, "its labels are single values", "give a list of 0 and 1, one per class, in each row")
+    if pa.types.is_nested(labels.type):
+        raise InputError(source, "its labels are objects", "give one class, or a list with one number per class")
     if pa.types.is_null(labels.type):
         return np.full(len(labels), MISSING, dtype=np.int64)
     encoded = labels.combine_chunks().dictionary_encode()
@@ -133,12 +136,19 @@ def _targets(labels: pa.ChunkedArray, classes: tuple[str, ...], source: Path) ->
     return targets
 
 
-def _distinct(labels: pa.ChunkedArray | None) -> list[object] | None:
-    """The values that labels take; None where they are no names."""
-    if labels is None or pa.types.is_nested(labels.type):
-        return None
-    values = [value for value in pc.unique(labels).to_pylist() if value is not None]
+def _distinct(labels: Sequence[pa.ChunkedArray]) -> list[object]:
+    """The names that labels take; none where they are lists."""
+    values: list[object] = []
+    for column in labels:
+        if not pa.types.is_nested(column.type):
+            values += [value for value in pc.unique(column).to_pylist() if value is not None]
     return [value for value in values if not (isinstance(value, float) and np.isnan(value))]
+
+
+def _counted(classes: Sequence[str]) -> str:
+    """How many, and which where that is short."""
+    text = f"{len(classes)} class{'es'[: 2 * (len(classes) != 1)]}"
+    return f"{text} ({', '.join(classes)})" if len(classes) <= 5 else text
 
 
 def _sorted(texts: list[str]) -> list[str]:

@@ -44,10 +44,11 @@ def matrix(values: pa.ChunkedArray, source: Path, name: str) -> Matrix:
     if pa.types.is_dictionary(kind):
         values = values.cast(kind.value_type)
         kind = values.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    _refuse_null(values, source, name)
+    if _is_text(kind):
         values = _parsed(values, source, name)
         kind = values.type
-    _refuse_null(values, source, name)
+        _refuse_null(values, source, name)
     if pa.types.is_struct(kind):
         fields = [kind.field(i).name for i in range(kind.num_fields)]
         parts = [scalars(pc.struct_field(values, field), source, f"{name}.{field}") for field in fields]
@@ -61,6 +62,8 @@ def scalars(values: pa.ChunkedArray, source: Path, name: str, *, missing: bool =
     """One number per row. NaN stands for null where it may be `missing`; else a null is refused."""
     if not missing:
         _refuse_null(values, source, name)
+    if _is_text(values.type):
+        values = _numbers(values, source, name)
     kind = values.type
     if pa.types.is_null(kind):
         return np.full(len(values), np.nan)
@@ -76,7 +79,7 @@ def seconds(values: pa.ChunkedArray, source: Path, name: str) -> Floats:
     """Times as seconds since the epoch, from timestamps, ISO 8601 text, or numbers."""
     _refuse_null(values, source, name)
     kind = values.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if _is_text(kind):
         values = _timestamps(values, source, name)
         kind = values.type
     if pa.types.is_timestamp(kind):
@@ -111,14 +114,16 @@ def to_log_probabilities(values: Matrix, kind: Values, task: Task, source: Path,
 
 def refused(error: DataError, start: int, source: Path, name: str, kind: Values) -> InputError:
     """What the gate refused, in the file's terms; `start` is the file's row that the gate saw as row 0."""
+    other = "logits or log-probabilities must be called so"
     remedies = {
-        Values.PROBABILITIES: "give one probability per class, each within 0 and 1, that sum to 1",
-        Values.BINARY_SCORE: "give the probability of the second class, within 0 and 1",
+        Values.PROBABILITIES: f"give probabilities from 0 to 1, one per class, that sum to 1; {other}",
+        Values.BINARY_SCORE: f"give the probability of the second class, from 0 to 1; {other}",
         Values.LOG_PROBABILITIES: "give one natural logarithm of a probability per class",
         Values.LOGITS: "give one finite number per class",
     }
     place = f"column {name!r}" if error.row is None else f"row {start + error.row + 1}, column {name!r}"
-    return InputError(source, f"{place}: {error.problem}", remedies[kind])
+    # the gate's own advice is for a specification, this one is for a file
+    return InputError(source, f"{place}: {error.problem.partition(';')[0]}", remedies[kind])
 
 
 def _of_lists(values: pa.ChunkedArray, source: Path, name: str) -> Numbers:
@@ -145,15 +150,17 @@ def _of_lists(values: pa.ChunkedArray, source: Path, name: str) -> Numbers:
 
 def _parsed(values: pa.ChunkedArray, source: Path, name: str) -> pa.ChunkedArray:
     """Lists written as JSON text, the way that CSV files hold them."""
+    try:
+        return values.cast(pa.float64())  # one number in each row
+    except pa.ArrowInvalid:
+        pass
     rows: list[object] = []
     for number, text in enumerate(values.to_pylist(), start=1):
         try:
-            rows.append(None if text is None else json.loads(text))
-        except json.JSONDecodeError as error:
+            rows.append(json.loads(text))
+        except (json.JSONDecodeError, RecursionError) as error:
             raise InputError(
-                source,
-                f"row {number}: {name} is {_shortened(text)}, not a list as JSON",
-                "write [0.1, 0.9]",
+                source, f"row {number}: {name} is {_shortened(text)}, not a list as JSON", "write it as [0.1, 0.9]"
             ) from error
     try:
         return pa.chunked_array([pa.array(rows)])
@@ -163,8 +170,22 @@ def _parsed(values: pa.ChunkedArray, source: Path, name: str) -> pa.ChunkedArray
         ) from error
 
 
+def _numbers(values: pa.ChunkedArray, source: Path, name: str) -> pa.ChunkedArray:
+    """Numbers written as text, the way that CSV files hold them."""
+    try:
+        return pc.utf8_trim_whitespace(values).cast(pa.float64())
+    except pa.ArrowInvalid:
+        for number, text in enumerate(values.to_pylist(), start=1):
+            try:
+                float("0" if text is None else text)
+            except ValueError as error:
+                raise InputError(source, f"row {number}: {name} is {_shortened(text)}", "give a number") from error
+        raise
+
+
 def _timestamps(values: pa.ChunkedArray, source: Path, name: str) -> pa.ChunkedArray:
-    for target in (pa.timestamp("us", tz="UTC"), pa.timestamp("us"), pa.float64()):
+    # numbers first: Arrow would take 1999 for a year
+    for target in (pa.float64(), pa.timestamp("us", tz="UTC"), pa.timestamp("us")):
         try:
             return values.cast(target)
         except pa.ArrowInvalid:
@@ -182,11 +203,17 @@ def _refuse_null(values: pa.ChunkedArray, source: Path, name: str) -> None:
         raise InputError(source, f"row {row + 1}: {name} is missing", "fill it in, or leave the row out")
 
 
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
 def _in_words(kind: pa.DataType) -> str:
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if _is_text(kind):
         return "text"
     if pa.types.is_boolean(kind):
         return "true and false"
+    if pa.types.is_floating(kind):
+        return "decimal numbers"
     if pa.types.is_nested(kind):
         return "lists"
     return str(kind)

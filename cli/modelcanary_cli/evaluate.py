@@ -15,10 +15,11 @@ from rich.table import Table
 
 from modelcanary_cli import text
 from modelcanary_cli.errors import ExitCode, InputError
+from modelcanary_cli.files import refuse_unwritable
 from modelcanary_cli.options import PATH, chosen_spec, classes_option, record_options, spec_option
 from modelcanary_cli.predictions import Joined, read_predictions
 from modelcanary_cli.record import ClassRow, Record, finite, write_record
-from modelcanary_cli.recording import Recorder
+from modelcanary_cli.recording import NEEDS_TRAFFIC, Recorder, guards_left_out
 from modelcanary_cli.report import write_report
 from modelcanary_cli.specs import LoadedSpec
 from modelcanary_gate.confidence import mean_interval
@@ -69,6 +70,7 @@ def evaluate(
 
     Ends with 0 to promote, 1 to roll back, 2 if undecided, 3 on bad input.
     """
+    refuse_unwritable(record, report)
     spec, loaded = chosen_spec(spec_path, classes)
     joined = read_predictions(baseline, candidate, labels, spec)
     spec = _for_files(replace(spec, model=replace(spec.model, classes=joined.classes)))
@@ -129,7 +131,7 @@ def _judged(
         name="" if loaded is None else loaded.name,
         classes=class_rows(joined.classes, scored),
         counts=joined.counts,
-        notes=[*joined.notes, *_notes(joined.counts)],
+        notes=[*joined.notes, *_notes(joined.counts), *guards_left_out(spec)],
         spec={} if loaded is None else loaded.written,
     )
     return decision, record
@@ -164,7 +166,7 @@ def _notes(counts: dict[str, int]) -> list[str]:
 def _show(out: Console, decision: Decision, record: Record) -> None:
     measures = decision.measures
     out.print(text.verdict(decision.verdict), f"({decision.reason})")
-    out.print(decision.message)
+    out.print(text.wrapped(decision.message))
     out.print()
     rows = [
         ("pairs", f"{record.pairs:,}, of which {record.labelled:,} are labelled"),
@@ -181,12 +183,14 @@ def _show(out: Console, decision: Decision, record: Record) -> None:
     for name, value in rows:
         out.print(f"{name:<18}{value}")
     for guard in record.guards:
+        if guard.type in NEEDS_TRAFFIC:
+            continue
         out.print(f"{'guard ' + guard.name:<18}{guard.state}, limit {guard.limit or '-'} {guard.message}".rstrip())
     if record.classes:
         out.print()
         out.print(_class_table(record.classes))
     for note in record.notes:
-        out.print(note, style="yellow")
+        out.print(text.wrapped(note), style="yellow")
 
 
 def _against(evidence: float, threshold: float) -> str:

@@ -10,6 +10,18 @@ from pathlib import Path
 from modelcanary_cli.errors import InputError
 
 
+def refuse_unwritable(*paths: Path | None) -> None:
+    """Raises InputError now for a file that could not be written after all the work."""
+    for path in paths:
+        if path is None:
+            continue
+        if path.is_dir():
+            raise InputError(path, "is a folder", "name a file")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            there = "is not writable" if path.parent.is_dir() else "does not exist"
+            raise InputError(path, f"cannot be written: its folder {there}", "name a file in a writable folder")
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Writes beside the target, then renames over it. Raises InputError when the folder does not allow it."""
     temporary: str | None = None

@@ -64,7 +64,9 @@ def invoke(arguments: Sequence[str]) -> int:
 
 
 def _complain(message: str) -> None:
-    click.echo("modelcanary: " + " ".join(message.split()), err=True)
+    # what a file holds may be quoted in it: no line breaks, and nothing that a terminal would obey
+    line = "".join(character if character.isprintable() else "?" for character in " ".join(message.split()))
+    click.echo(f"modelcanary: {line}", err=True)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from modelcanary_cli.classes import MISSING, arranged, encode, settle
 from modelcanary_cli.columns import Floats, Matrix, Numbers, matrix, refused, scalars, seconds, texts
 from modelcanary_cli.errors import InputError
 from modelcanary_cli.predictions import kind_of
-from modelcanary_cli.tables import column, read_table
+from modelcanary_cli.tables import Rows, Wanted, read_rows
 from modelcanary_gate.errors import DataError
 from modelcanary_gate.probabilities import log_probabilities
 from modelcanary_gate.scoring import LabelledPairs, from_losses, score, score_agreement
@@ -27,7 +27,8 @@ from modelcanary_gate.spec import LabelMode, Spec, Task, Values
 ANSWERS = ("baseline", "candidate")
 LOSSES = ("baseline_loss", "candidate_loss")
 
-Rows = slice | NDArray[np.intp]
+Places = slice | NDArray[np.intp]
+_WANTED = Wanted(("id", "ts", "run", "label", *ANSWERS, *LOSSES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class PairFile:
 
     source: Path
     spec: Spec  # with the classes that the file settled
-    groups: list[tuple[str, Rows]]
+    groups: list[tuple[str, Places]]
     times: Floats | None
     answers: "_Answers | None"
     losses: tuple[Numbers, Numbers] | None
@@ -65,7 +66,7 @@ class PairFile:
             times = None if self.times is None else self.times[rows]
             yield RecordedRun(run, self.labelled[rows], scored, times)
 
-    def _by_time(self, rows: Rows) -> Rows:
+    def _by_time(self, rows: Places) -> Places:
         if self.times is None:
             return rows
         times = self.times[rows]
@@ -74,7 +75,7 @@ class PairFile:
         order = np.argsort(times, kind="stable")
         return _indices(rows, len(self.labelled))[order]
 
-    def _score(self, rows: Rows) -> LabelledPairs:
+    def _score(self, rows: Places) -> LabelledPairs:
         known = self.labelled[rows]
         if self.losses is not None:
             pairs = from_losses(self.spec, *(_whole(losses[rows], known) for losses in self.losses))
@@ -93,7 +94,7 @@ class PairFile:
         scored = score(self.spec, baseline, candidate, _filled(self.labels[rows], known))
         return scored if known.all() else scored.take(known)
 
-    def _located(self, error: DataError, rows: Rows) -> InputError:
+    def _located(self, error: DataError, rows: Places) -> InputError:
         """The error with the file's row instead of the run's, and the column that is to blame."""
         if error.row is None:
             return InputError(self.source, error.problem, "correct the column")
@@ -117,35 +118,40 @@ class _Answers:
 
 def read_pairs(source: Path, spec: Spec) -> PairFile:
     """Reads the columns and settles the classes. Raises InputError naming the column or the row."""
-    table = read_table(source, ("id", "ts", "run", "label", *ANSWERS, *LOSSES))
-    groups = _groups(table, source)
-    _refuse_repeated_ids(table, source, groups)
-    times = seconds(table.column("ts"), source, "ts") if "ts" in table.column_names else None
-    if any(name in table.column_names for name in ANSWERS):
-        return _with_answers(table, source, spec, groups, times)
-    if not any(name in table.column_names for name in LOSSES):
-        column(table, ANSWERS[0], source, "the baseline's probabilities; or baseline_loss and candidate_loss")
-    parts = [column(table, name, source, "loss of each pair, in nats") for name in LOSSES]
+    rows = read_rows(source, _WANTED)
+    answered = any(name in rows for name in ANSWERS)
+    if not answered and not any(name in rows for name in LOSSES):
+        rows.take(ANSWERS[0], "the baseline's probabilities; or baseline_loss and candidate_loss")
+    groups = _groups(rows)
+    _refuse_repeated_ids(rows, groups)
+    times = seconds(rows.take("ts"), source, "ts") if "ts" in rows else None
+    if answered:
+        return _with_answers(rows, spec, groups, times)
+    parts = [rows.take(name, "loss of each pair, in nats") for name in LOSSES]
     labelled = parts[0].is_valid().to_numpy() & parts[1].is_valid().to_numpy()
     labels = None
-    if "label" in table.column_names:
-        labelled &= table.column("label").is_valid().to_numpy()
+    if "label" in rows:
+        known = rows.take("label")
+        labelled &= (
+            pc.is_valid(known).to_numpy()
+            if not pa.types.is_floating(known.type)
+            else ~pc.is_null(known, nan_is_null=True).to_numpy()
+        )
         if spec.model.classes:
-            labels = encode(table.column("label"), spec.model.classes, spec.model.task, source)
+            labels = encode(known, spec.model.classes, spec.model.task, source)
     losses = [scalars(part, source, name, missing=True) for part, name in zip(parts, LOSSES, strict=True)]
     return PairFile(source, spec, groups, times, None, (losses[0], losses[1]), labels, labelled, [])
 
 
-def _with_answers(
-    table: pa.Table, source: Path, spec: Spec, groups: list[tuple[str, Rows]], times: Floats | None
-) -> PairFile:
-    values = [
-        matrix(column(table, name, source, f"the {name}'s numbers, one per class"), source, name) for name in ANSWERS
-    ]
+def _with_answers(rows: Rows, spec: Spec, groups: list[tuple[str, Places]], times: Floats | None) -> PairFile:
+    source = rows.source
+    values = [matrix(rows.take(name, f"the {name}'s numbers, one per class"), source, name) for name in ANSWERS]
     kinds = [kind_of(spec.model.values, part, spec) for part in values]
     label_free = spec.labels.mode is LabelMode.AGREEMENT
-    column_of_labels = None if label_free else column(table, "label", source, "what turned out to be true")
-    order = settle(spec.model, [(source, part) for part in values], column_of_labels)
+    column_of_labels = None if label_free else rows.take("label", "what turned out to be true")
+    order = settle(
+        spec.model, [(source, part) for part in values], [] if column_of_labels is None else [column_of_labels]
+    )
     owns = (spec.model.classes, spec.model.candidate_classes)
     values = [
         arranged(part, order.classes, own, source, kind) for part, own, kind in zip(values, owns, kinds, strict=True)
@@ -153,7 +159,7 @@ def _with_answers(
     spec = replace(spec, model=replace(spec.model, classes=order.classes))
     narrow = values[0].width == 1 and spec.model.task is Task.MULTICLASS
     labels: NDArray[np.int64] | Floats | None = None
-    labelled = np.ones(table.num_rows, dtype=np.bool_)
+    labelled = np.ones(rows.count, dtype=np.bool_)
     if column_of_labels is not None:
         labels = encode(column_of_labels, order.classes, spec.model.task, source)
         labelled = labels != MISSING if labels.ndim == 1 else ~np.isnan(labels[:, 0])
@@ -162,11 +168,11 @@ def _with_answers(
     return PairFile(source, spec, groups, times, answers, None, labels, labelled, notes)
 
 
-def _groups(table: pa.Table, source: Path) -> list[tuple[str, Rows]]:
+def _groups(rows: Rows) -> list[tuple[str, Places]]:
     """The rows of each run, in the file's order. Without the column, the file is one run."""
-    if "run" not in table.column_names:
-        return [(source.name.removesuffix(".gz").rsplit(".", 1)[0], slice(0, table.num_rows))]
-    encoded = texts(table.column("run"), source, "run").combine_chunks().dictionary_encode()
+    if "run" not in rows:
+        return [(rows.source.name.removesuffix(".gz").rsplit(".", 1)[0], slice(0, rows.count))]
+    encoded = texts(rows.take("run"), rows.source, "run").combine_chunks().dictionary_encode()
     names, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
     if len(starts) == len(names):
@@ -177,27 +183,27 @@ def _groups(table: pa.Table, source: Path) -> list[tuple[str, Rows]]:
     return list(zip(names, np.split(order, cuts), strict=True))
 
 
-def _refuse_repeated_ids(table: pa.Table, source: Path, groups: list[tuple[str, Rows]]) -> None:
+def _refuse_repeated_ids(rows: Rows, groups: list[tuple[str, Places]]) -> None:
     """A pair that comes twice would count twice."""
-    if "id" not in table.column_names:
+    if "id" not in rows:
         return
-    ids = table.column("id")
+    ids = texts(rows.take("id"), rows.source, "id")
     if pc.count_distinct(ids).as_py() == len(ids):
         return
-    codes = texts(ids, source, "id").combine_chunks().dictionary_encode().indices.to_numpy()
-    for run, rows in groups:
-        own = codes[rows]
+    codes = ids.combine_chunks().dictionary_encode().indices.to_numpy()
+    for run, places in groups:
+        own = codes[places]
         first = np.unique(own, return_index=True)[1]
         if len(first) == len(own):
             continue
         again = int(np.setdiff1d(np.arange(len(own)), first)[0])
-        row = int(_indices(rows, len(codes))[again])
+        row = int(_indices(places, len(codes))[again])
         raise InputError(
-            source, f"row {row + 1}: the id {str(ids[row])!r} comes twice in run {run!r}", "keep one of the rows"
+            rows.source, f"row {row + 1}: the id {str(ids[row])!r} comes twice in run {run!r}", "keep one of the rows"
         )
 
 
-def _indices(rows: Rows, total: int) -> NDArray[np.intp]:
+def _indices(rows: Places, total: int) -> NDArray[np.intp]:
     return np.arange(total)[rows] if isinstance(rows, slice) else rows
 
 

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from modelcanary_cli.classes import MISSING, arranged, encode, settle
 from modelcanary_cli.columns import Floats, Matrix, matrix, scalars, texts, to_log_probabilities
 from modelcanary_cli.errors import InputError
-from modelcanary_cli.tables import column, read_table
+from modelcanary_cli.tables import Rows, Wanted, read_rows
 from modelcanary_gate.sampling import position
 from modelcanary_gate.spec import LabelMode, Spec, Task, Values
+
+Labels = NDArray[np.int64] | Floats
 
 PREFIX = "p_"
 #: Names of the list column, and what its numbers are.
@@ -29,7 +31,8 @@ LISTS: Mapping[str, Values] = {
     "logProbabilities": Values.LOG_PROBABILITIES,
     "score": Values.BINARY_SCORE,
 }
-_REMEDY = "add one of the columns probabilities, logits, log_probabilities, score, or p_<class> for each class"
+_WANTED = Wanted(("id", "label", *LISTS), prefix=PREFIX)
+_LABELS = Wanted(("id", "label"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,18 @@ class Joined:
     ids: list[str]
     baseline: Floats  # (n, C) log-probabilities
     candidate: Floats
-    labels: NDArray[np.int64] | Floats | None  # None: label-free
+    labels: Labels | None  # None: label-free
     labelled: NDArray[np.bool_]
     classes: tuple[str, ...]
     counts: dict[str, int]
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    source: Path
+    ids: pa.Array
+    values: pa.ChunkedArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +63,14 @@ class _File:
     name: str  # of the column, as messages call it
     values: Matrix
     kind: Values
-    labels: pa.ChunkedArray | None
+    labels: _Labels | None
 
 
 def read_predictions(baseline: Path, candidate: Path, labels: Path | None, spec: Spec) -> Joined:
     """Reads, checks and joins. Raises InputError naming the file and the row or column."""
-    files = (_read(baseline, spec), _read(candidate, spec))
-    source, label_ids, label_values = _labels(files, labels, spec)
-    order = settle(spec.model, [(file.source, file.values) for file in files], label_values)
+    files = (_read(baseline), _read(candidate))
+    given = _labels(files, labels, spec)
+    order = settle(spec.model, [(file.source, file.values) for file in files], [part.values for part in given])
     owns = (spec.model.classes, spec.model.candidate_classes)
     log_p = [_log_probabilities(file, order.classes, own, spec) for file, own in zip(files, owns, strict=True)]
 
@@ -78,66 +88,16 @@ def read_predictions(baseline: Path, candidate: Path, labels: Path | None, spec:
     rows = both[shuffled]
     other = in_candidate.take(pa.array(rows)).to_numpy(zero_copy_only=False).astype(np.int64)
     ids = [ids[i] for i in shuffled]
-    codes: NDArray[np.int64] | Floats | None = None
+    codes: Labels | None = None
     labelled = np.ones(len(rows), dtype=np.bool_)
-    if label_values is not None and label_ids is not None:
-        encoded = encode(label_values, order.classes, spec.model.task, source)
-        at = pc.index_in(pa.array(ids), value_set=label_ids)
-        labelled = at.is_valid().to_numpy(zero_copy_only=False)
-        codes = encoded[at.fill_null(0).to_numpy(zero_copy_only=False)]
-        labelled = labelled & (codes != MISSING if codes.ndim == 1 else ~np.isnan(codes[:, 0]))
+    if given:
+        codes, labelled = _joined(given, ids, order.classes, spec.model.task)
         counts["unlabelled"] = int((~labelled).sum())
-        counts["unmatchedLabels"] = len(label_ids) - int(at.is_valid().sum().as_py() or 0)
-    return Joined(
-        ids,
-        log_p[0][rows],
-        log_p[1][other],
-        codes,
-        labelled,
-        order.classes,
-        counts,
-        [order.note] if order.note else [],
-    )
-
-
-def _read(source: Path, spec: Spec) -> _File:
-    table = read_table(source, ("id", "label", *LISTS), PREFIX)
-    ids = _unique(table, source)
-    name, values, kind = _numbers(table, source, spec)
-    labels = table.column("label") if "label" in table.column_names else None
-    return _File(source, ids, name, values, kind, labels)
-
-
-def _unique(table: pa.Table, source: Path) -> pa.Array:
-    ids = texts(column(table, "id", source, "which row is which"), source, "id").combine_chunks()
-    if pc.count_distinct(ids).as_py() == len(ids):
-        return ids
-    codes = ids.dictionary_encode().indices.to_numpy()
-    first = np.unique(codes, return_index=True)[1]
-    again = int(np.setdiff1d(np.arange(len(codes)), first)[0])
-    before = int(first[codes[again]])
-    raise InputError(
-        source,
-        f"row {again + 1}: the id {ids[again].as_py()!r} is also in row {before + 1}",
-        "give each row an id of its own",
-    )
-
-
-def _numbers(table: pa.Table, source: Path, spec: Spec) -> tuple[str, Matrix, Values]:
-    lists = [name for name in table.column_names if name in LISTS]
-    single = [name for name in table.column_names if name.startswith(PREFIX)]
-    if len(lists) + bool(single) > 1:
-        found = ", ".join(lists + single[:1])
-        raise InputError(source, f"has predictions in several forms ({found})", "keep one of them")
-    if lists:
-        values = matrix(table.column(lists[0]), source, lists[0])
-        return lists[0], values, kind_of(LISTS[lists[0]], values, spec)
-    if not single:
-        column(table, "probabilities", source, "the model's predictions; or logits, log_probabilities, p_<class>")
-    parts = [scalars(table.column(name), source, name) for name in single]
-    names = tuple(name.removeprefix(PREFIX) for name in single)
-    kind = Values.PROBABILITIES if spec.model.values is Values.BINARY_SCORE else spec.model.values
-    return f"{PREFIX}...", Matrix(np.stack(parts, axis=1), names), kind
+    if labels is not None:
+        matched = pc.index_in(given[0].ids, value_set=pa.array(ids)).is_valid()
+        counts["unmatchedLabels"] = len(matched) - int(pc.sum(matched).as_py() or 0)
+    notes = [order.note] if order.note else []
+    return Joined(ids, log_p[0][rows], log_p[1][other], codes, labelled, order.classes, counts, notes)
 
 
 def kind_of(named: Values, values: Matrix, spec: Spec) -> Values:
@@ -151,42 +111,96 @@ def kind_of(named: Values, values: Matrix, spec: Spec) -> Values:
     return named
 
 
+def _read(source: Path) -> _File:
+    rows = read_rows(source, _WANTED)
+    ids = _unique(rows)
+    name, values, named = _numbers(rows)
+    labels = _Labels(source, ids, rows.take("label")) if "label" in rows else None
+    return _File(source, ids, name, values, named, labels)
+
+
+def _unique(rows: Rows) -> pa.Array:
+    ids = texts(rows.take("id", "which row is which"), rows.source, "id").combine_chunks()
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return ids
+    codes = ids.dictionary_encode().indices.to_numpy()
+    first = np.unique(codes, return_index=True)[1]
+    again = int(np.setdiff1d(np.arange(len(codes)), first)[0])
+    before = int(np.argmax(codes == codes[again]))
+    raise InputError(
+        rows.source,
+        f"row {again + 1}: the id {ids[again].as_py()!r} is also in row {before + 1}",
+        "give each row an id of its own",
+    )
+
+
+def _numbers(rows: Rows) -> tuple[str, Matrix, Values]:
+    """(the column as messages call it, its numbers, what its name says that they are)."""
+    lists = [name for name in rows.names if name in LISTS]
+    single = [name for name in rows.names if name.startswith(PREFIX)]
+    if len(lists) + bool(single) > 1:
+        found = ", ".join(lists + single[:1])
+        raise InputError(rows.source, f"has predictions in several forms ({found})", "keep one of them")
+    if lists:
+        return lists[0], matrix(rows.take(lists[0]), rows.source, lists[0]), LISTS[lists[0]]
+    if not single:
+        rows.take("probabilities", "the model's predictions; or logits, log_probabilities, score, p_<class>")
+    parts = [scalars(rows.take(name), rows.source, name) for name in single]
+    names = tuple(name.removeprefix(PREFIX) for name in single)
+    return f"{PREFIX}...", Matrix(np.stack(parts, axis=1), names), Values.PROBABILITIES
+
+
 def _log_probabilities(file: _File, classes: tuple[str, ...], own: tuple[str, ...], spec: Spec) -> Floats:
-    values = arranged(file.values, classes, own, file.source, file.kind)
+    kind = kind_of(file.kind, file.values, spec)
+    values = arranged(file.values, classes, own, file.source, kind)
     task = Task.BINARY if values.width == 1 and spec.model.task is Task.MULTICLASS else spec.model.task
-    return to_log_probabilities(values, file.kind, task, file.source, file.name)
+    return to_log_probabilities(values, kind, task, file.source, file.name)
 
 
-def _labels(
-    files: tuple[_File, _File], labels: Path | None, spec: Spec
-) -> tuple[Path, pa.Array | None, pa.ChunkedArray | None]:
-    """Where labels are: (file, ids, values)."""
+def _labels(files: tuple[_File, _File], labels: Path | None, spec: Spec) -> list[_Labels]:
+    """Where labels are: in a file of their own, else in either file of predictions or in both."""
     if spec.labels.mode is LabelMode.AGREEMENT:
-        return files[0].source, None, None
+        return []
     if labels is not None:
-        table = read_table(labels, ("id", "label"))
-        return labels, _unique(table, labels), column(table, "label", labels, "what turned out to be true")
-    baseline, candidate = files
-    if baseline.labels is None and candidate.labels is None:
+        rows = read_rows(labels, _LABELS)
+        return [_Labels(labels, _unique(rows), rows.take("label", "what turned out to be true"))]
+    found = [file.labels for file in files if file.labels is not None]
+    if not found:
         raise InputError(
-            baseline.source,
-            f"has no column 'label', nor has {candidate.source}",
+            files[0].source,
+            f"has no column 'label', nor has {files[1].source}",
             "add the column to either, or give --labels",
         )
-    if baseline.labels is not None and candidate.labels is not None:
-        _refuse_conflict(baseline, candidate)
-    chosen = baseline if baseline.labels is not None else candidate
-    return chosen.source, chosen.ids, chosen.labels
+    return found
 
 
-def _refuse_conflict(baseline: _File, candidate: _File) -> None:
-    at = pc.index_in(baseline.ids, value_set=candidate.ids)
-    theirs = candidate.labels.combine_chunks().take(at).to_pylist() if candidate.labels is not None else []
-    ours = baseline.labels.to_pylist() if baseline.labels is not None else []
-    for row, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-        if None not in (one, other) and one != other and str(one) != str(other):
+def _joined(
+    given: list[_Labels], ids: list[str], classes: tuple[str, ...], task: Task
+) -> tuple[Labels, NDArray[np.bool_]]:
+    """The labels of `ids` and where there is one. Two files may both have labels; then they must agree."""
+    codes, known = _aligned(given[0], ids, classes, task)
+    for more in given[1:]:
+        theirs, there = _aligned(more, ids, classes, task)
+        if codes.ndim != theirs.ndim:
             raise InputError(
-                candidate.source,
-                f"id {baseline.ids[row].as_py()!r}: the label is {other!r}, and {one!r} in {baseline.source}",
+                more.source,
+                f"its labels are of another kind than those in {given[0].source}",
+                "give the labels in one file with --labels",
+            )
+        differs = (codes != theirs).reshape(len(ids), -1).any(axis=1) & known & there
+        if differs.any():
+            raise InputError(
+                more.source,
+                f"id {ids[int(differs.argmax())]!r} has another label than in {given[0].source}",
                 "correct one, or give the labels in one file with --labels",
             )
+        codes, known = np.where(known if codes.ndim == 1 else known[:, None], codes, theirs), known | there
+    return codes, known
+
+
+def _aligned(labels: _Labels, ids: list[str], classes: tuple[str, ...], task: Task) -> tuple[Labels, NDArray[np.bool_]]:
+    encoded = encode(labels.values, classes, task, labels.source)
+    at = pc.index_in(pa.array(ids), value_set=labels.ids)
+    codes: Labels = encoded[at.fill_null(0).to_numpy(zero_copy_only=False)]
+    known = at.is_valid().to_numpy(zero_copy_only=False)
+    return codes, known & (codes != MISSING if codes.ndim == 1 else ~np.isnan(codes[:, 0]))

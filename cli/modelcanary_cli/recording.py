@@ -20,10 +20,13 @@ from modelcanary_gate.calibration import Reliability
 from modelcanary_gate.contrasts import EvidencePlan
 from modelcanary_gate.decision import Decision, GuardState
 from modelcanary_gate.evidence import OUTCOME_CODES, LossBlock, TrafficBlock
+from modelcanary_gate.spec import GuardType, Spec
 from modelcanary_gate.vocabulary import Role, Verdict
 
 #: Looks kept in a record: more than a chart has pixels for.
 _MOST_LOOKS = 2000
+#: Guards on how the models answer live requests; recorded answers do not tell.
+NEEDS_TRAFFIC = frozenset({GuardType.ERROR_RATE, GuardType.LATENCY, GuardType.NON_FINITE, GuardType.PROMETHEUS})
 #: exp of more does not fit into a float.
 _LARGEST_LOG = 690.0
 
@@ -164,6 +167,14 @@ class Recorder:
             str(role): {str(outcome): int(row[code]) for outcome, code in OUTCOME_CODES.items() if row[code]}
             for role, row in zip(Role, self._traffic.outcomes, strict=True)
         }
+
+
+def guards_left_out(spec: Spec) -> list[str]:
+    """The note that goes with a verdict on recorded answers."""
+    names = [guard.name for guard in spec.guards if guard.type in NEEDS_TRAFFIC]
+    if not names:
+        return []
+    return [f"Guards on live answers were left out: {', '.join(names)}."]
 
 
 def guard_row(guard: GuardState) -> GuardRow:

@@ -15,11 +15,12 @@ from rich.table import Table
 
 from modelcanary_cli import text
 from modelcanary_cli.errors import InputError
+from modelcanary_cli.files import refuse_unwritable
 from modelcanary_cli.judge import JudgedLook, look_by_look
 from modelcanary_cli.options import PATH, chosen_spec, classes_option, record_options, spec_option
-from modelcanary_cli.pairs import PairFile, RecordedRun, read_pairs
+from modelcanary_cli.pairs import PairFile, Places, RecordedRun, read_pairs
 from modelcanary_cli.record import Record, write_record
-from modelcanary_cli.recording import Recorder
+from modelcanary_cli.recording import Recorder, guards_left_out
 from modelcanary_cli.report import write_report
 from modelcanary_cli.specs import LoadedSpec
 from modelcanary_gate.contrasts import EvidencePlan
@@ -49,9 +50,10 @@ def replay(
     """Judge recorded pairs, look by look.
 
     FILE is Parquet, CSV or NDJSON with one pair per row: baseline and candidate as lists of numbers with label,
-    or baseline_loss and candidate_loss; ts, id and run are optional. Without --timed, minDuration, time-outs,
-    blocks by seconds and maturity are left out.
+    or baseline_loss and candidate_loss; ts, id and run are optional. Without --timed, minDuration, time-outs and
+    blocks by seconds are left out. Maturity always is: the file does not say when a label came.
     """
+    refuse_unwritable(record, report)
     spec, loaded = chosen_spec(spec_path, classes)
     pairs = read_pairs(file, spec)
     pairs = replace(pairs, groups=_chosen(pairs, only))
@@ -61,14 +63,17 @@ def replay(
         raise InputError(file, f"holds {len(pairs.groups)} runs, and a record is of one", "choose it with --run")
     task = _Task(pairs, EvidencePlan.of(pairs.spec), loaded, looks, timed)
     if as_json:
+        # all lines or none: a bad row in the last run must not leave half of an answer
+        lines, kept = [], None
         for run in pairs.runs():
             last, kept = task.judge(run)
-            click.echo(_line(run.run, last))
-            _write(kept, record, report)
+            lines.append(_line(run.run, last))
+        _write(kept, record, report)
+        click.echo("\n".join(lines))
         return
     out = text.console()
     for note in pairs.notes:
-        out.print(note, style="yellow")
+        out.print(text.wrapped(note), style="yellow")
     if len(pairs.groups) == 1:
         for run in pairs.runs():
             _write(_show_looks(out, task, run), record, report)
@@ -114,7 +119,11 @@ class _Task:
             started=None if run.times is None else float(run.times[0]),
             ended=last.time,
             counts={"pairsInFile": len(run.labelled), "labelledInFile": len(run.scored)},
-            notes=[f"A replay of recorded pairs, {clock} the rules that need a clock.", *self.pairs.notes],
+            notes=[
+                f"A replay of recorded pairs, {clock} the rules that need a clock.",
+                *self.pairs.notes,
+                *guards_left_out(self.pairs.spec),
+            ],
             spec={} if self.loaded is None else self.loaded.written,
         )
 
@@ -125,7 +134,7 @@ def keep(recorder: Recorder, look: JudgedLook) -> None:
     recorder.look(look.decision, pairs=look.pairs, labelled=look.labelled, time=look.time)
 
 
-def _chosen(pairs: PairFile, only: str | None) -> list:  # type: ignore[type-arg]
+def _chosen(pairs: PairFile, only: str | None) -> list[tuple[str, Places]]:
     if only is None:
         return pairs.groups
     groups = [(run, rows) for run, rows in pairs.groups if run == only]
@@ -187,8 +196,11 @@ def _show_looks(out: Console, task: _Task, run: RecordedRun) -> Record:
         style="dim",
     )
     out.print()
-    out.print(text.verdict(last.decision.verdict), f"({last.decision.reason}) at look {last.look},")
-    out.print(f"{last.pairs:,} pairs, {last.labelled:,} labelled: {last.decision.message}")
+    out.print(
+        text.verdict(last.decision.verdict),
+        f"({last.decision.reason}) at look {last.look:,}: {last.pairs:,} pairs, {last.labelled:,} labelled",
+    )
+    out.print(text.wrapped(last.decision.message))
     return task.record(recorder, run, last)
 
 

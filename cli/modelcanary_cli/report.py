@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from modelcanary_cli.errors import InputError
 from modelcanary_cli.files import write_whole
 from modelcanary_cli.options import PATH
 from modelcanary_cli.page import page
@@ -16,6 +17,8 @@ from modelcanary_cli.record import Record, finite, read_record
 def report(record: Path, output: Path | None) -> None:
     """Draw a decision record as one HTML file that needs nothing else."""
     target = output or record.with_suffix(".html")
+    if target.resolve() == record.resolve():
+        raise InputError(record, "is the record itself, which the report would replace", "name another file with -o")
     write_report(read_record(record), target)
     click.echo(str(target))
 

@@ -47,11 +47,16 @@ def _document(path: Path) -> dict[str, object]:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise InputError(path, f"{place}{error.problem or error.context}", "correct the YAML") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # ValueError: what looks like a date and is none
         raise InputError(path, f"is not YAML: {error}", "give one ModelCanary resource as YAML") from error
     if not isinstance(document, dict):
         raise InputError(path, "holds no mapping", "give one ModelCanary resource as YAML")
     return document
+
+
+#: `<<: *anchor`, whose keys give way to those that are written beside it.
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -60,6 +65,8 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
+            if key_node.tag == _MERGE:
+                continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(None, None, "a key is a list or mapping", key_node.start_mark)

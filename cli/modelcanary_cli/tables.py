@@ -1,9 +1,12 @@
-"""Reads a file of rows - Parquet, CSV or NDJSON - into an Arrow table, without a Python object per row.
+"""Reads a file of rows - Parquet, CSV or NDJSON - into Arrow columns, without a Python object per row.
 
 Called by `predictions` and `pairs`. Knows how files are encoded, and nothing of what their columns mean.
 """
 
+import json
+import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,8 +16,6 @@ import pyarrow.parquet
 
 from modelcanary_cli.errors import InputError
 
-#: Columns whose values are names: "007" must not become 7, nor an id that looks like a date a date.
-NAMES = ("id", "label", "run")
 #: A row of NDJSON must fit into one block.
 _JSON_BLOCK = 16 << 20
 _SUFFIXES = {
@@ -25,39 +26,69 @@ _SUFFIXES = {
     ".jsonl": "ndjson",
     ".json": "ndjson",
 }
+#: Names of columns that a message quotes before it says that there are more.
+_MOST_NAMES = 12
 
 
-def read_table(path: Path, wanted: Collection[str] = (), prefix: str | None = None) -> pa.Table:
-    """The file's columns that are `wanted` or start with `prefix` (both empty: all of them).
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which columns are read: those of these names, and those that start with `prefix`."""
 
-    Raises InputError where the file is not there, is empty, or is not of its format.
-    """
+    names: Collection[str]
+    prefix: str | None = None
+
+    def of(self, present: Collection[str]) -> list[str]:
+        return [
+            name for name in present if name in self.names or (self.prefix is not None and name.startswith(self.prefix))
+        ]
+
+
+class Rows:
+    """The wanted columns of one file. A column that is `taken` is given away, so that it can be freed."""
+
+    def __init__(self, source: Path, table: pa.Table, count: int, present: list[str]) -> None:
+        self.source = source
+        self.count = count
+        self._columns = {name: table.column(name) for name in table.column_names}
+        self._present = present
+
+    @property
+    def names(self) -> list[str]:
+        """Of the wanted columns that the file has."""
+        return list(self._columns)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
+
+    def take(self, name: str, what: str = "") -> pa.ChunkedArray:
+        """Raises InputError that names the column and those that there are."""
+        if name not in self._columns:
+            shown = ", ".join(map(repr, self._present[:_MOST_NAMES]))
+            more = f" and {len(self._present) - _MOST_NAMES} more" if len(self._present) > _MOST_NAMES else ""
+            raise InputError(
+                self.source, f"has no column {name!r} ({what}); its columns are {shown}{more}", "add or rename it"
+            )
+        return self._columns.pop(name)
+
+
+def read_rows(path: Path, wanted: Wanted) -> Rows:
+    """Raises InputError where the file is not there, is empty, or is not of its format."""
     try:
         match _format(path):
             case "parquet":
-                with pa.parquet.ParquetFile(path) as file:
-                    table = file.read(_chosen(file.schema_arrow.names, wanted, prefix))
+                rows = _read_parquet(path, wanted)
             case "csv":
-                table = _read_csv(path)
+                rows = _read_csv(path, wanted)
             case _:
-                table = _read_ndjson(path)
-    except pa.ArrowInvalid as error:
+                rows = _read_ndjson(path, wanted)
+    except pa.ArrowException as error:
         raise InputError(path, f"cannot be read: {_first_line(error)}", "give Parquet, CSV or NDJSON") from error
     except OSError as error:
         reason = error.strerror or _first_line(error)
         raise InputError(path, f"cannot be read ({reason})", "give the path of a readable file") from error
-    _refuse_repeated(path, table.column_names)
-    if table.num_rows == 0:
+    if rows.count == 0:
         raise InputError(path, "has no rows", "give a file with at least one row")
-    return table.select(_chosen(table.column_names, wanted, prefix))
-
-
-def column(table: pa.Table, name: str, source: Path, what: str) -> pa.ChunkedArray:
-    """Raises InputError that names the column and those that there are."""
-    if name not in table.column_names:
-        present = ", ".join(map(repr, table.column_names)) or "none"
-        raise InputError(source, f"has no column {name!r} ({what}); its columns are {present}", "add or rename it")
-    return table.column(name)
+    return rows
 
 
 def _format(path: Path) -> str:
@@ -69,39 +100,100 @@ def _format(path: Path) -> str:
     suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
     by_suffix = _SUFFIXES.get(suffixes[-1]) if suffixes else None
     if by_suffix == "parquet":
-        raise pa.ArrowInvalid("it does not start as a Parquet file does")
+        raise InputError(path, "does not start as a Parquet file does", "give Parquet, CSV or NDJSON")
+    if not head:
+        raise InputError(path, "is empty", "give a file with at least one row")
     return by_suffix or ("ndjson" if head.lstrip()[:1] in (b"{", b"[") else "csv")
 
 
-def _chosen(names: list[str], wanted: Collection[str], prefix: str | None) -> list[str]:
-    if not wanted and prefix is None:
-        return names
-    return [name for name in names if name in wanted or (prefix is not None and name.startswith(prefix))]
+def _read_parquet(path: Path, wanted: Wanted) -> Rows:
+    with pa.parquet.ParquetFile(path) as file:
+        present = file.schema_arrow.names
+        _refuse_repeated(path, present)
+        return Rows(path, file.read(wanted.of(present)), file.metadata.num_rows, present)
 
 
-def _read_csv(path: Path) -> pa.Table:
-    convert = pa.csv.ConvertOptions(
-        column_types=dict.fromkeys(NAMES, pa.string()),
-        # an empty cell is missing; "NA" and "null" may be names of classes, and "nan" is a number gone wrong
-        null_values=[""],
-        strings_can_be_null=True,
-    )
-    with pa.input_stream(path, compression="detect") as stream:
-        return pa.csv.read_csv(stream, convert_options=convert)
+def _read_csv(path: Path, wanted: Wanted) -> Rows:
+    try:
+        with pa.input_stream(path, compression="detect") as stream:
+            # a reader of one thread knows the row that it stumbles over
+            present = pa.csv.open_csv(stream, pa.csv.ReadOptions(use_threads=False)).schema.names
+        _refuse_repeated(path, present)
+        chosen = wanted.of(present)
+        convert = pa.csv.ConvertOptions(
+            include_columns=chosen or present[:1],
+            # A guess at types goes by the first rows: "007" would become 7, and later decimals an error.
+            column_types=dict.fromkeys(chosen, pa.string()),
+            # an empty cell is missing; "NA" and "null" may be names of classes, and "nan" is a number gone wrong
+            null_values=[""],
+            strings_can_be_null=True,
+        )
+        with pa.input_stream(path, compression="detect") as stream:
+            table = pa.csv.read_csv(stream, pa.csv.ReadOptions(use_threads=False), convert_options=convert)
+    except pa.ArrowInvalid as error:
+        raise _csv_error(path, error) from error
+    return Rows(path, table.select(chosen), table.num_rows, present)
 
 
-def _read_ndjson(path: Path) -> pa.Table:
+def _csv_error(path: Path, error: pa.ArrowInvalid) -> InputError:
+    text = _first_line(error)
+    found = re.search(r"Row #(\d+): (.*)", text)
+    # Arrow counts the header, messages of this program do not
+    place = f"row {int(found[1]) - 1}" if found else "some row"
+    if "invalid UTF8" in text:
+        return InputError(path, f"{place} is not UTF-8", "save the file as UTF-8")
+    if found is None:
+        return InputError(path, f"cannot be read: {text}", "give Parquet, CSV or NDJSON")
+    return InputError(path, f"{place}: {found[2]}", "give each row one value per column, separated by commas")
+
+
+def _read_ndjson(path: Path, wanted: Wanted) -> Rows:
     read = pa.json.ReadOptions(block_size=_JSON_BLOCK)
+    try:
+        with pa.input_stream(path, compression="detect") as stream:
+            table = pa.json.read_json(stream, read_options=read)
+        present = table.column_names
+        dated = [name for name in wanted.of(present) if pa.types.is_timestamp(table.schema.field(name).type)]
+        if dated:  # a name that looks like a date is still a name
+            parse = pa.json.ParseOptions(explicit_schema=pa.schema([(name, pa.string()) for name in dated]))
+            with pa.input_stream(path, compression="detect") as stream:
+                table = pa.json.read_json(stream, read_options=read, parse_options=parse)
+    except pa.ArrowInvalid as error:
+        problem = _bad_line(path) or f"cannot be read: {_first_line(error)}"
+        raise InputError(path, problem, "write one JSON object per line, each field of one kind") from error
+    return Rows(path, table.select(wanted.of(present)), table.num_rows, present)
+
+
+def _bad_line(path: Path) -> str | None:
+    """What Arrow stumbled over, by its line: Arrow counts rows within a block, and from 0."""
     with pa.input_stream(path, compression="detect") as stream:
-        table = pa.json.read_json(stream, read_options=read)
-    dated = [
-        name for name in NAMES if name in table.column_names and pa.types.is_timestamp(table.schema.field(name).type)
-    ]
-    if not dated:
-        return table
-    parse = pa.json.ParseOptions(explicit_schema=pa.schema([(name, pa.string()) for name in dated]))
-    with pa.input_stream(path, compression="detect") as stream:
-        return pa.json.read_json(stream, read_options=read, parse_options=parse)
+        content = stream.read()
+    seen: dict[str, tuple[str, int]] = {}
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            return f"line {number} is not JSON"
+        if not isinstance(row, dict):
+            return f"line {number} is {'null' if row is None else _in_words(row)}, not an object"
+        for key, value in row.items():
+            if value is None:
+                continue
+            kind = _in_words(value)
+            first, before = seen.setdefault(key, (kind, number))
+            if first != kind:
+                return f"line {number}: {key} is {kind}, and in line {before} it is {first}"
+    return None
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return "a number"
+    return "text" if isinstance(value, str) else "a list" if isinstance(value, list) else "an object"
 
 
 def _refuse_repeated(path: Path, names: list[str]) -> None:
@@ -111,4 +203,5 @@ def _refuse_repeated(path: Path, names: list[str]) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+    line = (str(error).strip() or type(error).__name__).split("\n")[0]
+    return line if len(line) <= 200 else line[:197] + "..."

@@ -4,6 +4,7 @@ Called by `evaluate` and `replay`. rich leaves colours out when the output is no
 """
 
 import math
+import textwrap
 
 from rich.console import Console
 from rich.text import Text
@@ -16,10 +17,15 @@ _STYLES = {Verdict.PROMOTE: "bold green", Verdict.ROLL_BACK: "bold red", Verdict
 
 def console() -> Console:
     """For stdout; never wider than a page, and never wrapping words that it does not know."""
-    found = Console(highlight=False)
+    # names of classes and files are shown as they are, even where they look like markup
+    found = Console(highlight=False, markup=False, emoji=False)
     if found.width > _WIDTH or not found.is_terminal:
         found.width = _WIDTH
     return found
+
+
+def wrapped(message: str) -> str:
+    return textwrap.fill(message, _WIDTH - 1, break_on_hyphens=False)
 
 
 def verdict(value: Verdict) -> Text:
@@ -44,7 +50,8 @@ def evidence(log_value: float) -> str:
     power = log_value / math.log(10)
     if power >= 6:
         return f"1e{power:.0f}"
-    return f"{10**power:.3g}" if power > -3 else "<0.001"
+    value = 10**power
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else "<0.001"
 
 
 def count(value: float | None) -> str:

@@ -64,7 +64,8 @@ class Reliability:
             return None
         n = self.n[enough]
         gap = (self.confidence - self.correct)[enough] / n
-        variance = (self.gap_squares[enough] / n - gap**2) / (n - 1)
+        # rounding leaves a bin of equal gaps a little below zero
+        variance = np.maximum(0.0, self.gap_squares[enough] / n - gap**2) / (n - 1)
         weight = n / n.sum()
         spread = 4 * gap**2 * variance + 2 * variance**2
         return float(np.sum(weight * (gap**2 - variance))), math.sqrt(float(np.sum(weight**2 * spread)))

@@ -58,3 +58,10 @@ def test_certainty_falls_into_the_last_bin_and_unknown_is_left_out() -> None:
 def test_is_unknown_without_two_samples_in_a_bin() -> None:
     assert Reliability.empty().error() is None
     assert Reliability.of(np.array([0.1, 0.9]), np.array([True, True])).error() is None
+
+
+def test_equal_confidences_have_an_error() -> None:
+    for confidence in (0.7, 0.8, 0.95):
+        bins = Reliability.of(np.full(400, confidence), np.ones(400, dtype=bool))
+        assert bins.error() == pytest.approx(1 - confidence, abs=1e-9)
+        assert bins.clearly() == pytest.approx(1 - confidence, abs=1e-9)
