@@ -30,7 +30,7 @@ from modelcanary_gate.evidence import loss_blocks
 from modelcanary_gate.gate import Gate
 from modelcanary_gate.scoring import LabelledPairs, score, score_agreement
 from modelcanary_gate.spec import Hysteresis, Restarts, Spec
-from modelcanary_gate.vocabulary import Verdict
+from modelcanary_gate.vocabulary import Reason, Verdict
 
 #: At most as many blocks as the gate takes for 'recent': then its rule on recent blocks is about all rows.
 _BLOCKS = 20
@@ -177,7 +177,7 @@ def _show(out: Console, decision: Decision, record: Record) -> None:
         ("roll-back", _against(measures.rollback_evidence, measures.rollback_threshold)),
         ("promotion", _against(measures.promotion_evidence, measures.promotion_threshold)),
     ]
-    if decision.verdict is Verdict.CONTINUE:
+    if decision.reason in (Reason.TOO_FEW_SAMPLES, Reason.EVIDENCE_BELOW_THRESHOLD):
         rows.append(("labels to go", f"{text.count(measures.pairs_to_promotion)} to promote at this delta"))
         rows.append(("", f"{text.count(measures.pairs_to_rollback)} to roll back"))
     for name, value in rows:
