@@ -19,6 +19,7 @@ from modelcanary_ledger.errors import NotFound, SettingsError
 from modelcanary_ledger.model import Standing
 from modelcanary_ledger.pairs import PairStore, StoreLimits
 from modelcanary_ledger.run import Run
+from modelcanary_ledger.segment import first_pid
 from modelcanary_ledger.state import LOSS, TRAFFIC, State
 from modelcanary_ledger.transaction import Transaction
 
@@ -56,7 +57,8 @@ class Ledger:
         self._lock = _lock(directory)
         self._clock = now
         state = State(directory / "state.db")
-        self._books = Books(state, PairStore(directory, state.connection, limits, now))
+        self._books = Books(state, PairStore(directory, state.connection, limits, now, batches=state.batch_cursor()))
+        self._clear_labels()
 
     @property
     def standings(self) -> dict[tuple[str, str], Standing]:
@@ -76,7 +78,10 @@ class Ledger:
             recorded: list[int | None] = []
             for standing, batch in batches:
                 run = self._books.find_run(standing, batch.run)
-                recorded.append(None if run is None else pairs.record(run.no, standing.no, batch, now))
+                if run is None:
+                    recorded.append(None)
+                    continue
+                recorded.append(pairs.record(run.no, standing.no, batch, now, after=run.progress.recorded))
             pairs.commit()
         except BaseException:
             pairs.rollback()
@@ -171,6 +176,13 @@ class Ledger:
             dropped += 1
         self._forget_runs()
         return dropped
+
+    def _clear_labels(self) -> None:
+        """Of pairs whose segment is dropped: all are gone but those that a crash in between has left."""
+        books = self._books
+        for run in books.runs.values():
+            kept = [info.ranges[run.no][0] for info in books.pairs.segments() if run.no in info.ranges]
+            books.state.drop_labels(first_pid(run.no), min(kept, default=run.progress.recorded + 1) - 1)
 
     def _forget_runs(self) -> None:
         books = self._books

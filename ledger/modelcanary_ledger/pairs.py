@@ -52,8 +52,10 @@ class Wanted:
 class PairStore:
     """Append, find, scan. `begin` … `commit` or `rollback` frame the appending; reading needs no frame."""
 
-    def __init__(self, directory: Path, state: Connection, limits: StoreLimits, now: float) -> None:
+    def __init__(self, directory: Path, state: Connection, limits: StoreLimits, now: float, *, batches: int) -> None:
+        """`batches`: the number of the last batch whose drops are counted; its segment may be dropped since."""
         self._limits = limits
+        self._counted_batches = batches
         self._salts: dict[tuple[int, int], bytes] = {}
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._keys: set[bytes] = set()  # of the transaction under way
@@ -77,12 +79,15 @@ class PairStore:
             self._rotate(now)
         self._open.begin()
 
-    def record(self, run: int, model: int, batch: PairBatch, now: float) -> int:
-        """Appends what is new in a batch; returns how many pairs that was."""
+    def record(self, run: int, model: int, batch: PairBatch, now: float, *, after: int) -> int:
+        """Appends what is new in a batch; returns how many pairs that was.
+
+        Numbers go on after `after`, which pairs of segments that are dropped by now may have had.
+        """
         name = f"{batch.sidecar}\0{batch.batch}"
         if name in self._recent or name in self._batches:
             return 0
-        rows = self._new_rows(run, model, batch, now)
+        rows = self._new_rows(run, model, batch, now, after)
         self._open.append(rows, run)
         self._open.append_batch(name, run, _dropped(batch))
         self._batches.add(name)
@@ -158,11 +163,12 @@ class PairStore:
 
     # --- inside
 
-    def _new_rows(self, run: int, model: int, batch: PairBatch, now: float) -> list[PairRecord]:
+    def _new_rows(self, run: int, model: int, batch: PairBatch, now: float, after: int) -> list[PairRecord]:
         hashes = [id_hash(pair.id, self.salt(model, pair.index)) for pair in batch.pairs]
         known = self._known_keys(batch, hashes)
         codes, keys = OUTCOME_CODES, self._keys
-        pid = self._open.staged.ranges[run][1] if run in self._open.staged.ranges else self.last_pid(run)
+        staged = self._open.staged.ranges
+        pid = staged[run][1] if run in staged else max(after, self.last_pid(run))
         rows: list[PairRecord] = []
         for pair, hashed in zip(batch.pairs, hashes, strict=True):
             key = pair.key
@@ -233,7 +239,7 @@ class PairStore:
 
     def _opened(self, no: int, now: float, batches: int | None = None) -> OpenSegment:
         if batches is None:
-            batches = self.catalogue.sealed[-1].batches if self.catalogue.sealed else 0
+            batches = max([self._counted_batches, *(info.batches for info in self.catalogue.sealed[-1:])])
         path = self.catalogue.path(no)
         return OpenSegment(path, no, now, batches=batches)
 
