@@ -50,7 +50,7 @@ TRAFFIC_KINDS = frozenset({Kind.ERROR_RATE, Kind.NON_FINITE})
 class Contrast:
     """One contrast: how it is computed, and how low it can go."""
 
-    name: str
+    name: str  # the key of its sums in a block: begins with the kind, so that no guard's name can be another's
     kind: Kind
     lowest: float  # x ≥ −lowest
     margin: Margin = Margin()
@@ -96,9 +96,12 @@ class EvidencePlan:
             for contrast in _guard_contrasts(guard, bound, groups):
                 (traffic if contrast.kind in TRAFFIC_KINDS else loss).append(contrast)
         measured = {
-            "model": [spec.model.classes, spec.model.task, spec.model.values],
+            "model": asdict(spec.model),  # how answers are read, too: misread ones are other evidence
             "loss": asdict(spec.analysis.loss),
             "mode": spec.labels.mode,
+            # A pair counts when its label comes, or when it is mature: going over would count it twice, or never.
+            "at once": spec.labels.mode is LabelMode.FEEDBACK and spec.labels.maturity == 0,
+            "bets": [GRID_SIZE, _SMALLEST_BET, _BOLDNESS],
             "contrasts": [asdict(contrast) for contrast in (*loss, *traffic)],
         }
         digest = hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()[:16]
@@ -134,8 +137,10 @@ def _guard_contrasts(guard: Guard, bound: float, groups: tuple[str, ...]) -> lis
     if guard.type is GuardType.PER_CLASS:
         lowest = (1 + guard.margin.relative) * bound + guard.margin.absolute
         return [
-            Contrast(f"{guard.name}[{group}]", Kind.CLASS, lowest, guard.margin, group=index, guard=guard.name)
-            for index, group in enumerate(groups)
+            Contrast(
+                f"{Kind.CLASS}.{index}.{guard.name}", Kind.CLASS, lowest, guard.margin, group=index, guard=guard.name
+            )
+            for index in range(len(groups))
         ]
     kinds = {
         GuardType.ERROR_RATE: Kind.ERROR_RATE,
@@ -146,7 +151,9 @@ def _guard_contrasts(guard: Guard, bound: float, groups: tuple[str, ...]) -> lis
     if kind is None or guard.max is None:
         return []
     lowest = max(_lowest_indicator(guard.max), _TIGHTEST)
-    return [Contrast(guard.name, kind, lowest, limit=guard.max, threshold=guard.threshold, guard=guard.name)]
+    return [
+        Contrast(f"{kind}.{guard.name}", kind, lowest, limit=guard.max, threshold=guard.threshold, guard=guard.name)
+    ]
 
 
 def _lowest_indicator(limit: Limit) -> float:

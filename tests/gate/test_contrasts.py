@@ -117,8 +117,27 @@ def test_a_plan_that_measures_the_same_has_the_same_digest() -> None:
         _spec(analysis=Analysis(loss=Loss(clip_epsilon=1e-5))),
         _spec(guards=ALL_GUARDS),
         _spec(model=Model(classes=("b", "a", "c"))),
+        _spec(model=Model(classes=("a", "b", "c"), candidate_classes=("c", "b", "a"))),
+        _spec(model=Model(classes=("a", "b", "c"), request_patch={"outputs": []})),
+        _spec(labels=Labels(maturity=0.0)),
     ):
         assert EvidencePlan.of(other).digest != plan.digest
+    assert EvidencePlan.of(_spec(labels=Labels(maturity=60.0))).digest == plan.digest
+
+
+def test_no_guards_name_is_taken_for_another_contrast() -> None:
+    limit = Limit(LimitKind.OVER_BASELINE, 0.01)
+    guards = (
+        Guard("loss.promote", GuardType.CONFIDENT_ERRORS, max=limit),
+        Guard("rare[a]", GuardType.CONFIDENT_ERRORS, max=limit),
+        Guard("0.rare", GuardType.CONFIDENT_ERRORS, max=limit),
+        Guard("rare", GuardType.PER_CLASS),
+        Guard("0.0.rare", GuardType.PER_CLASS),
+        Guard("classes", GuardType.PER_CLASS),
+    )
+    plan = EvidencePlan.of(_spec(guards=guards))
+    names = [contrast.name for contrast in (*plan.loss, *plan.traffic)]
+    assert len(set(names)) == len(names)
 
 
 def test_the_bound_includes_the_largest_class_weight() -> None:

@@ -61,14 +61,14 @@ def test_sums_are_sums_over_the_pairs() -> None:
 
 def test_a_class_contrast_sees_its_class_only() -> None:
     pairs = _pairs(150)
-    index = next(i for i, contrast in enumerate(PLAN.loss) if contrast.name == "classes[b]")
+    index = next(i for i, contrast in enumerate(PLAN.loss) if contrast.name == "class.1.classes")
     of_b = pairs.label == 1
     x = (pairs.candidate_loss - 1.1 * pairs.baseline_loss)[of_b]
     assert _block(pairs).contrasts.x[index] == pytest.approx(x.sum())
 
 
 def test_confident_errors_are_wrong_and_sure() -> None:
-    index = next(i for i, contrast in enumerate(PLAN.loss) if contrast.name == "overconfident")
+    index = next(i for i, contrast in enumerate(PLAN.loss) if contrast.name == "confidentErrors.overconfident")
     sure = np.log(np.array([[0.95, 0.03, 0.02], [0.95, 0.03, 0.02], [0.6, 0.3, 0.1], [0.95, 0.03, 0.02]]))
     unsure = np.log(np.full((4, 3), 1 / 3))
     pairs = score(SPEC, unsure, sure, np.array([0, 1, 1, 2]))
@@ -134,7 +134,7 @@ def test_json_round_trips_are_exact() -> None:
 def test_a_block_of_another_specification_is_refused() -> None:
     data = blocks_json.loss_block_to_json(PLAN, _block(_pairs(10)))
     other = EvidencePlan.of(Spec(model=SPEC.model, guards=(Guard("per-class", GuardType.PER_CLASS),)))
-    with pytest.raises(DataError, match=r"per-class\[a\].*another specification"):
+    with pytest.raises(DataError, match=r"class.0.per-class.*another specification"):
         blocks_json.loss_block_from_json(other, data)
     del data["moments"]
     with pytest.raises(DataError, match="moments"):
