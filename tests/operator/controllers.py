@@ -10,7 +10,7 @@ from typing import Any
 
 from modelcanary_operator.api import DEPLOYMENTS, ENDPOINT_SLICES, PODS, SERVICES, Api, Object
 from modelcanary_operator.errors import Conflict, NotFound
-from modelcanary_operator.templates import selects, template_hash
+from modelcanary_operator.templates import contains, selects, template_hash
 
 _DEPLOYMENT, _TEMPLATE = "test.deployment", "test.template"
 
@@ -59,7 +59,7 @@ class Controllers:
             "availableReplicas": len(ready),
         }
         status = {key: value for key, value in status.items() if value}
-        if status != (found.get("status") or {}):
+        if status != {key: value for key, value in (found.get("status") or {}).items() if value}:
             fresh = await self._api.get(DEPLOYMENTS, self._namespace, name)
             if fresh["metadata"].get("generation") == found["metadata"].get("generation"):
                 await self._api.replace(DEPLOYMENTS, self._namespace, name, {**fresh, "status": status}, "status")
@@ -69,7 +69,7 @@ class Controllers:
     async def _move(self, name: str, active: str, template: Object, replicas: int, pods: list[Object]) -> bool:
         for pod in pods:
             status = _status(pod, self.now)
-            if (pod.get("status") or {}).get("conditions") != status["conditions"]:
+            if not contains((pod.get("status") or {}).get("conditions"), status["conditions"]):
                 pod["status"] = {**(pod.get("status") or {}), **status}
                 await self._api.replace(PODS, self._namespace, pod["metadata"]["name"], pod, "status")
                 return True
@@ -141,7 +141,7 @@ class Controllers:
             before = there.get(name)
             if before is None:
                 await self._api.create(ENDPOINT_SLICES, self._namespace, piece)
-            elif before["endpoints"] != piece["endpoints"]:
+            elif not contains(before["endpoints"], piece["endpoints"]):
                 piece["metadata"] = before["metadata"]
                 await self._api.replace(ENDPOINT_SLICES, self._namespace, name, piece)
             else:

@@ -1,0 +1,63 @@
+"""A real API server with the resource's definition and a team's namespace, for the tests marked `cluster`."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.cluster.control_plane import ControlPlane, light
+from tests.cluster.places import Places
+from tests.crds.schema import definition
+from tests.operator.relay import Relay
+
+_DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_CANARIES = "/apis/modelcanary.io/v1alpha1/modelcanaries"
+
+
+@dataclass(frozen=True, slots=True)
+class RealApi:
+    plane: ControlPlane
+    kubeconfig: Path  # for this process; `plane.kubeconfig` is for those in the cluster's network
+
+
+@pytest.fixture(scope="session")
+def real_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealApi]:
+    with light(Places.of_environment()) as plane, Relay(plane.network, plane.address) as relay:
+        client = plane.client()
+        client.expect("POST", _DEFINITIONS, definition())
+        deadline = time.monotonic() + 30
+        while client.request("GET", _CANARIES)[0] != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        client.close()
+        kubeconfig = tmp_path_factory.mktemp("api") / "kubeconfig"
+        kubeconfig.write_text(plane.kubeconfig.read_text().replace(plane.server, f"https://127.0.0.1:{relay.port}"))
+        yield RealApi(plane, kubeconfig)
+
+
+@pytest.fixture
+def namespace(real_api: RealApi) -> Iterator[str]:
+    """`team`, empty, with the service account that pods need."""
+    client = real_api.plane.client()
+    client.request("POST", "/api/v1/namespaces", {"metadata": {"name": "team"}})
+    client.request("POST", "/api/v1/namespaces/team/serviceaccounts", {"metadata": {"name": "default"}})
+    yield "team"
+    canaries = "/apis/modelcanary.io/v1alpha1/namespaces/team/modelcanaries"
+    for item in client.expect("GET", canaries)["items"]:
+        path, kind = f"{canaries}/{item['metadata']['name']}", "application/merge-patch+json"
+        client.request("PATCH", path, {"metadata": {"finalizers": None}}, kind)
+    collections = (
+        "/apis/modelcanary.io/v1alpha1/namespaces/team/modelcanaries",
+        "/apis/apps/v1/namespaces/team/deployments",
+        "/apis/apps/v1/namespaces/team/controllerrevisions",
+        "/apis/discovery.k8s.io/v1/namespaces/team/endpointslices",
+        "/apis/autoscaling/v2/namespaces/team/horizontalpodautoscalers",
+        "/api/v1/namespaces/team/pods",
+        "/api/v1/namespaces/team/events",
+    )
+    for path in collections:
+        client.expect("DELETE", path)
+    for item in client.expect("GET", "/api/v1/namespaces/team/services")["items"]:
+        client.expect("DELETE", f"/api/v1/namespaces/team/services/{item['metadata']['name']}")
+    client.close()
