@@ -16,11 +16,12 @@ _DEPLOYMENT, _TEMPLATE = "test.deployment", "test.template"
 
 
 class Controllers:
-    def __init__(self, api: Api, namespace: str = "team", now: str = "2026-01-01T00:00:00Z") -> None:
+    def __init__(self, api: Api, namespace: str = "team", *, pod_ip: str = "10.0.0.1") -> None:
         self._api = api
         self._namespace = namespace
         self._active: dict[str, tuple[str, Object]] = {}
-        self.now = now
+        self._now = "2026-01-01T00:00:00Z"
+        self._pod_ip = pod_ip
 
     async def tick(self) -> bool:
         """One move of each Deployment and of the endpoints; False where there was none."""
@@ -68,7 +69,7 @@ class Controllers:
 
     async def _move(self, name: str, active: str, template: Object, replicas: int, pods: list[Object]) -> bool:
         for pod in pods:
-            status = _status(pod, self.now)
+            status = _status(pod, self._now, self._pod_ip)
             if not contains((pod.get("status") or {}).get("conditions"), status["conditions"]):
                 pod["status"] = {**(pod.get("status") or {}), **status}
                 await self._api.replace(PODS, self._namespace, pod["metadata"]["name"], pod, "status")
@@ -123,7 +124,7 @@ class Controllers:
                 piece = wanted.setdefault(f"{name}-{number}", _slice(name, port.get("name", ""), number))
                 piece["endpoints"].append(
                     {
-                        "addresses": [pod["status"]["podIP"]],
+                        "addresses": ["10.0.0.1"],
                         "conditions": {"ready": True},
                         "targetRef": {"kind": "Pod", "name": pod["metadata"]["name"], "namespace": self._namespace},
                     }
@@ -178,7 +179,7 @@ def _named(pod: Object, name: str) -> int | None:
     return None
 
 
-def _status(pod: Object, now: str) -> dict[str, Any]:
+def _status(pod: Object, now: str, address: str) -> dict[str, Any]:
     """By the model's image: `broken-crash`, `broken-pull`, `broken-slow`, and all others, which are ready."""
     image = pod["spec"]["containers"][-1]["image"]
     broken = image.startswith("broken")
@@ -193,8 +194,8 @@ def _status(pod: Object, now: str) -> dict[str, Any]:
     container = {"name": "model", "image": image, "imageID": "", "ready": not broken, "restartCount": 0}
     return {
         "phase": "Pending" if broken else "Running",
-        "podIP": "10.0.0.1",
-        "podIPs": [{"ip": "10.0.0.1"}],
+        "podIP": address,
+        "podIPs": [{"ip": address}],
         "conditions": [{"type": "Ready", "status": "False" if broken else "True", "lastTransitionTime": now}],
         "containerStatuses": [{**container, **states.get(image, {})}],
     }
