@@ -85,7 +85,8 @@ class Watch:
 
     def labels_per_second(self) -> float:
         (then, before), (now, after) = self._rates[0], self._rates[-1]
-        return (after - before) / (now - then) if now > then else 0.0
+        # labels that turn out to be late are taken back
+        return max(0, after - before) / (now - then) if now > then else 0.0
 
     def decide(self) -> Decision:
         """The verdict on what was taken; kept as a look."""

@@ -15,7 +15,7 @@ class Facts:
     pairs: int = 0  # mirrored and recorded
     labelled: int = 0  # of which a label came
     waiting: int = 0  # labelled, not yet mature
-    labels_per_second: float = 0.0
+    labels_per_second: float = 0.0  # may be below 0 for a while: labels that turn out to be late are taken back
 
 
 class GuardStatus(StrEnum):

@@ -8,9 +8,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from modelcanary_gate.decision import Facts, GuardState, Measures
+from modelcanary_gate.decision import Facts, GuardState, GuardStatus, Measures
 from modelcanary_gate.evidence import OUTCOME_CODES
-from modelcanary_gate.spec import Spec
+from modelcanary_gate.spec import LabelMode, Spec
 from modelcanary_gate.vocabulary import Outcome, Reason
 
 
@@ -34,15 +34,17 @@ def message(
                 return f"{facts.waiting} labelled pairs wait until their block is full"
             return f"{facts.waiting} labelled pairs wait until labels of their age are in"
         case Reason.TOO_FEW_SAMPLES:
-            few = f"{measures.judged} of {spec.analysis.min_samples.promote:g} labelled pairs"
+            few = f"{measures.judged} of {spec.analysis.min_samples.promote:g} {_counted(spec)}"
             return _unscored(outcomes) or (f"{few}; {_delta(measures)}" if measures.judged else few)
         case Reason.TOO_EARLY:
             left = spec.analysis.min_duration - facts.elapsed
             return f"{_promotion(measures)}; minDuration ends in {duration(left)}"
         case Reason.CANDIDATE_NO_WORSE:
-            return f"{_promotion(measures)} after {measures.judged} labelled pairs; {_delta(measures)}"
+            proof = _proof(_promotion(measures), measures.promotion_evidence, measures.promotion_threshold)
+            return f"{proof} after {measures.judged} {_counted(spec)}; {_delta(measures)}"
         case Reason.LOSS_REGRESSION | Reason.AGREEMENT_TOO_LOW:
-            return f"{_rollback(measures)} after {measures.judged} labelled pairs; {_delta(measures)}"
+            proof = _proof(_rollback(measures), measures.rollback_evidence, measures.rollback_threshold)
+            return f"{proof} after {measures.judged} {_counted(spec)}; {_delta(measures)}"
         case Reason.HELD | Reason.ANALYSIS_TIMED_OUT:
             limit = duration(spec.analysis.max_duration)
             return f"no verdict within {limit}: {_progress(measures)}; the baseline goes on serving"
@@ -88,6 +90,15 @@ def _evidence(name: str, evidence: float, threshold: float) -> str:
     return f"{name} evidence {factor(evidence)} of {math.exp(threshold):.0f}"
 
 
+def _proof(text: str, evidence: float, threshold: float) -> str:
+    """A verdict stands although its evidence has fallen since; the sentence has to say so."""
+    return text if evidence >= threshold else f"{text} (which it had reached)"
+
+
+def _counted(spec: Spec) -> str:
+    return "pairs" if spec.labels.mode is LabelMode.AGREEMENT else "labelled pairs"
+
+
 def _promotion(m: Measures) -> str:
     return _evidence("promotion", m.promotion_evidence, m.promotion_threshold)
 
@@ -98,7 +109,7 @@ def _rollback(m: Measures) -> str:
 
 def _delta(m: Measures) -> str:
     if m.delta is None:
-        return "no labelled pair has been judged yet"
+        return "no pair has been judged yet"
     text = f"delta {m.delta:+.4f}"
     if m.lower is not None and m.upper is not None:
         text += f" [{m.lower:+.4f}, {m.upper:+.4f}]"
@@ -128,7 +139,9 @@ def _guard(guard: GuardState) -> str:
         shown = f"candidate {guard.candidate:.4g}, baseline {baseline}"
     text = f"{name}: {shown}, limit {guard.limit}"
     if guard.log_evidence is not None and guard.log_threshold is not None:
-        text += f"; {_evidence('its', guard.log_evidence, guard.log_threshold)}"
+        evidence = _evidence("its", guard.log_evidence, guard.log_threshold)
+        failed = guard.status is GuardStatus.FAILED
+        text += f"; {_proof(evidence, guard.log_evidence, guard.log_threshold) if failed else evidence}"
     return text
 
 

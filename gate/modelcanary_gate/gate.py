@@ -10,9 +10,10 @@ from collections import deque
 from modelcanary_gate import explain
 from modelcanary_gate.bias import biased_class
 from modelcanary_gate.confidence import mean_interval
-from modelcanary_gate.contrasts import Contrast, EvidencePlan, Kind
+from modelcanary_gate.contrasts import Contrast, EvidencePlan, Kind, error_budget
 from modelcanary_gate.decision import Decision, Facts, GuardState, GuardStatus, Measures
 from modelcanary_gate.eprocess import Discount
+from modelcanary_gate.errors import DataError
 from modelcanary_gate.evidence import Coverage, LossBlock, TrafficBlock
 from modelcanary_gate.guards import GUARD_REASONS, Totals, guard_state
 from modelcanary_gate.hysteresis import Trigger, log_threshold
@@ -44,7 +45,7 @@ class Gate:
         self.plan = EvidencePlan.of(spec)
         discount = discount or Discount()
         analysis = spec.analysis
-        shares = _error_budget(self.plan, analysis.error_rates.rollback)
+        shares = error_budget(self.plan, analysis.error_rates.rollback)
         promote_alpha = analysis.error_rates.promote / 2**analysis.attempt
         on = analysis.restarts is Restarts.ENABLED
 
@@ -76,10 +77,10 @@ class Gate:
         return self._traffic.blocks
 
     def add_loss(self, block: LossBlock) -> None:
-        """Folds a block of labelled pairs; one that is folded already is ignored."""
-        if block.seq < self._loss.blocks:
-            return
+        """Folds a block of labelled pairs; ignores one that is folded already. Raises DataError for one too early."""
         loss = self._loss
+        if _is_folded(block.seq, loss):
+            return
         loss.push(block.n, block.contrasts)
         self._sums = [total + float(value) for total, value in zip(self._sums, block.moments, strict=True)]
         b, c = float(block.moments[0]), float(block.moments[1])
@@ -100,10 +101,10 @@ class Gate:
                 trigger.push(evidence, allowed=loss.n >= enough.rollback)
 
     def add_traffic(self, block: TrafficBlock) -> None:
-        """Folds a block of answered pairs; one that is folded already is ignored."""
-        if block.seq < self._traffic.blocks:
-            return
+        """As `add_loss`, of answered pairs."""
         traffic = self._traffic
+        if _is_folded(block.seq, traffic):
+            return
         traffic.push(block.n, block.contrasts)
         self._totals.add_traffic(block)
         for index, trigger in enumerate(traffic.triggers):
@@ -116,7 +117,7 @@ class Gate:
         for guard in measures.guards:
             if guard.status is GuardStatus.FAILED and guard.type not in _LABELLED_GUARDS:
                 return self._answer(Verdict.ROLL_BACK, GUARD_REASONS[guard.type], facts, measures, guard)
-        if self._loss.triggers[_ROLLBACK].confirmed:
+        if self._loss.triggers[_ROLLBACK].fired:
             agreement = self._spec.labels.mode is LabelMode.AGREEMENT
             reason = Reason.AGREEMENT_TOO_LOW if agreement else Reason.LOSS_REGRESSION
             return self._answer(Verdict.ROLL_BACK, reason, facts, measures)
@@ -233,7 +234,7 @@ class Gate:
         if not self._timed or not baseline or self._loss.n < self._spec.analysis.min_samples.rollback:
             return None
         left = max(0.0, self._spec.analysis.max_duration - facts.elapsed)
-        pairs = self._loss.n + facts.labels_per_second * left
+        pairs = self._loss.n + max(0.0, facts.labels_per_second) * left
         needed = self._loss.triggers[_PROMOTE].threshold + _MIXTURE_PRICE
         return math.sqrt(2 * phi * variance * needed / pairs) / baseline
 
@@ -259,18 +260,8 @@ _LABELLED_GUARDS = frozenset(
 )
 
 
-def _error_budget(plan: EvidencePlan, alpha: float) -> dict[str, float]:
-    """The roll-back's error budget per contrast; its parts sum to `alpha`.
-
-    Half goes to the loss and half to the guards that can roll back, in equal parts, and a guard's part to its
-    contrasts in equal parts. Without such guards, the loss has it all.
-    """
-    of_guards: dict[str, list[str]] = {}
-    for contrast in (*plan.loss, *plan.traffic):
-        if contrast.guard is not None:
-            of_guards.setdefault(contrast.guard, []).append(contrast.name)
-    budget = {plan.loss[_ROLLBACK].name: alpha / 2 if of_guards else alpha}
-    for names in of_guards.values():
-        for name in names:
-            budget[name] = alpha / 2 / len(of_guards) / len(names)
-    return budget
+def _is_folded(seq: int, stream: Stream) -> bool:
+    """Raises DataError where blocks before this one are missing: they could never be folded afterwards."""
+    if seq > stream.blocks:
+        raise DataError(f"block {seq} of evidence came where block {stream.blocks} is due; read them in order")
+    return seq < stream.blocks

@@ -100,7 +100,7 @@ def _betting(
 ) -> GuardState:
     (index,) = indices
     status = GuardStatus.OK
-    if stream.triggers[index].confirmed:
+    if stream.triggers[index].fired:
         status = GuardStatus.FAILED
     elif stream.mean(index) > 0:
         status = GuardStatus.VETO
@@ -125,7 +125,7 @@ def _per_class(guard: Guard, plan: EvidencePlan, loss: Stream, totals: Totals) -
     if not indices or loss.n == 0 or totals.classes is None:
         return GuardState(guard.name, guard.type, GuardStatus.UNKNOWN, None, None, _limit_text(guard))
     worst = max(indices, key=lambda index: float(loss.log_evidence[index]))
-    failed = [index for index in indices if loss.triggers[index].confirmed]
+    failed = [index for index in indices if loss.triggers[index].fired]
     # A class may be rare: its mean has to be above the limit by more than its own standard error.
     doubtful = [index for index in indices if loss.mean(index) > loss.standard_error(index)]
     status = GuardStatus.FAILED if failed else GuardStatus.VETO if doubtful else GuardStatus.OK

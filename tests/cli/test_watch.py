@@ -92,6 +92,8 @@ def test_the_rate_is_of_the_last_minute() -> None:
         labelled = second * 2 if second < 100 else 200 + (second - 100) * 5
         watch.take(evidence([], now=START + second, labelled=labelled))
     assert watch.labels_per_second() == pytest.approx(5.0)
+    watch.take(evidence([], now=START + 200, labelled=10))  # the others turned out to be late
+    assert watch.labels_per_second() == 0.0
 
 
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.OK])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from modelcanary_gate.decision import Decision, Facts, GuardStatus
+from modelcanary_gate.errors import DataError
 from modelcanary_gate.evidence import OUTCOME_CODES, AnsweredPairs, Coverage, loss_block, loss_blocks, traffic_block
 from modelcanary_gate.gate import Gate
 from modelcanary_gate.scoring import from_losses, score, score_agreement
@@ -30,6 +31,7 @@ from modelcanary_gate.vocabulary import Outcome, Reason, Verdict
 
 MODEL = Model(classes=("a", "b", "c"))
 SPEC = Spec(model=MODEL, guards=())
+ERRORS = Guard("errors", GuardType.ERROR_RATE, max=Limit(LimitKind.OVER_BASELINE, 0.005))
 LATER = Facts(elapsed=3600.0, pairs=10_000, labelled=10_000, labels_per_second=10.0)
 
 
@@ -94,6 +96,47 @@ def test_a_regression_that_starts_mid_run_is_found_with_restarts_only() -> None:
     # with a design effect that takes the shift for autocorrelation it takes 8,500
     assert pairs_to_rollback(Restarts.ENABLED) <= 4500
     assert pairs_to_rollback(Restarts.DISABLED) > pairs_to_rollback(Restarts.ENABLED) + 1000
+
+
+def test_a_roll_back_is_the_verdict_whenever_one_asks_first() -> None:
+    """Someone who comes back after a restart folds at once what another has looked at block by block."""
+    baseline, candidate = _losses(30_000, 0.0)
+    candidate[:1500] += 0.5
+    candidate[1500:] = np.maximum(candidate[1500:] - 0.15, 0.0)
+    patient, late = Gate(SPEC), Gate(SPEC)
+    decision = _fold(patient, baseline[:1500], candidate[:1500])
+    assert decision.verdict is Verdict.ROLL_BACK
+    decision = _fold(late, baseline, candidate)
+    assert decision.measures.rollback_evidence < decision.measures.rollback_threshold / 2
+    assert (decision.verdict, decision.reason) == (Verdict.ROLL_BACK, Reason.LOSS_REGRESSION)
+    assert "(which it had reached)" in decision.message
+
+
+def test_a_guard_that_failed_has_failed() -> None:
+    gate = Gate(replace(SPEC, guards=(ERRORS,)))
+    _answers(gate, Outcome.TIMEOUT, 0.5, blocks=5)
+    _answers(gate, Outcome.OK, 0.0, blocks=2000, n=1000)
+    decision = gate.decide(LATER)
+    (guard,) = decision.measures.guards
+    assert guard.log_evidence is not None and guard.log_threshold is not None
+    assert guard.log_evidence < guard.log_threshold
+    assert (decision.verdict, decision.reason) == (Verdict.ROLL_BACK, Reason.ERROR_RATE)
+    assert decision.message.endswith("(which it had reached)")
+
+
+def test_blocks_are_folded_in_order_without_a_gap() -> None:
+    gate, (baseline, candidate) = Gate(SPEC), _losses(100, 0.0)
+    early = loss_block(gate.plan, from_losses(SPEC, baseline, candidate), seq=1, opened=0.0, closed=1.0)
+    with pytest.raises(DataError, match="block 1 of evidence came where block 0 is due"):
+        gate.add_loss(early)
+    assert gate.next_loss == 0
+
+
+def test_labels_that_are_taken_back_leave_a_reachable_margin() -> None:
+    gate = Gate(SPEC)
+    _fold(gate, *_losses(2000, 0.0))
+    reachable = {gate.decide(replace(LATER, labels_per_second=rate)).measures.reachable_margin for rate in (0.0, -5.0)}
+    assert len(reachable) == 1 and None not in reachable
 
 
 def test_the_verdict_is_the_same_however_often_a_block_is_read() -> None:

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+
 from modelcanary_gate.hysteresis import Trigger, log_threshold
 
 
@@ -32,3 +33,11 @@ def test_does_not_turn_on_where_it_is_not_allowed() -> None:
     trigger.push(9.0, allowed=True)
     trigger.push(3.0, allowed=False)
     assert trigger.on  # staying on needs no permission
+
+
+def test_what_fired_once_stays_fired() -> None:
+    trigger = Trigger(threshold=4.0, confirm_after=2)
+    for evidence, fired in ((4.0, False), (1.0, False), (4.0, False), (2.0, True), (0.0, True)):
+        trigger.push(evidence, allowed=True)
+        assert trigger.fired is fired
+    assert not trigger.confirmed
