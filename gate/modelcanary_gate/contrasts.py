@@ -116,23 +116,6 @@ class EvidencePlan:
         return tuple(contrast.grid() for contrast in self.traffic)
 
 
-def error_budget(plan: EvidencePlan, alpha: float) -> dict[str, float]:
-    """The roll-back's error budget per contrast; its parts sum to `alpha`.
-
-    Half goes to the loss and half to the guards that can roll back, in equal parts, and a guard's part to its
-    contrasts in equal parts. Without such guards, the loss has it all.
-    """
-    of_guards: dict[str, list[str]] = {}
-    for contrast in (*plan.loss, *plan.traffic):
-        if contrast.guard is not None:
-            of_guards.setdefault(contrast.guard, []).append(contrast.name)
-    budget = {plan.loss[0].name: alpha / 2 if of_guards else alpha}
-    for names in of_guards.values():
-        for name in names:
-            budget[name] = alpha / 2 / len(of_guards) / len(names)
-    return budget
-
-
 def _margins(spec: Spec) -> tuple[Margin, Margin]:
     """(roll back, promote). Label-free, the baseline's own entropy is `b`, so a limit on KL is absolute."""
     if spec.labels.mode is LabelMode.AGREEMENT and spec.labels.agreement is not None:

@@ -10,7 +10,7 @@ from collections import deque
 from modelcanary_gate import explain
 from modelcanary_gate.bias import biased_class
 from modelcanary_gate.confidence import mean_interval
-from modelcanary_gate.contrasts import Contrast, EvidencePlan, Kind, error_budget
+from modelcanary_gate.contrasts import Contrast, EvidencePlan, Kind
 from modelcanary_gate.decision import Decision, Facts, GuardState, GuardStatus, Measures
 from modelcanary_gate.eprocess import Discount
 from modelcanary_gate.errors import DataError
@@ -45,7 +45,7 @@ class Gate:
         self.plan = EvidencePlan.of(spec)
         discount = discount or Discount()
         analysis = spec.analysis
-        shares = error_budget(self.plan, analysis.error_rates.rollback)
+        shares = _error_budget(self.plan, analysis.error_rates.rollback)
         promote_alpha = analysis.error_rates.promote / 2**analysis.attempt
         on = analysis.restarts is Restarts.ENABLED
 
@@ -265,3 +265,20 @@ def _is_folded(seq: int, stream: Stream) -> bool:
     if seq > stream.blocks:
         raise DataError(f"block {seq} of evidence came where block {stream.blocks} is due; read them in order")
     return seq < stream.blocks
+
+
+def _error_budget(plan: EvidencePlan, alpha: float) -> dict[str, float]:
+    """The roll-back's error budget per contrast; its parts sum to `alpha`.
+
+    Half goes to the loss and half to the guards that can roll back, in equal parts, and a guard's part to its
+    contrasts in equal parts. Without such guards, the loss has it all.
+    """
+    of_guards: dict[str, list[str]] = {}
+    for contrast in (*plan.loss, *plan.traffic):
+        if contrast.guard is not None:
+            of_guards.setdefault(contrast.guard, []).append(contrast.name)
+    budget = {plan.loss[_ROLLBACK].name: alpha / 2 if of_guards else alpha}
+    for names in of_guards.values():
+        for name in names:
+            budget[name] = alpha / 2 / len(of_guards) / len(names)
+    return budget
