@@ -39,18 +39,15 @@ class PairBatch:
     sidecar: str  # the process: pod and epoch
     run: str
     pairs: list[Pair]
-    dropped: dict[str, int] = field(
-        default_factory=dict
-    )  # not mirrored or shed since the last batch, by reason
+    dropped: dict[str, int] = field(default_factory=dict)  # not mirrored or shed since the last batch, by reason
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """`POST /v1/runs/{namespace}/{name}/heartbeat`."""
+    """`POST /v1/runs/{namespace}/{name}/heartbeat`. Says nothing that counts: it has no id to know it again by."""
 
     sidecar: str
     version: int  # of the instructions that the sidecar follows
-    dropped: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ documents. It must not touch files.
 """
 
 import logging
+import re
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 MAX_BODY = 16 << 20
 _SMALL_BODY = 1 << 20
 
+_SINCE = re.compile(r"\d{1,18}\.\d{1,18}", re.ASCII)
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -45,6 +49,7 @@ class LedgerApp:
         self._callers = callers
         self._directory = directory
         self._metrics = Metrics(writer)
+        self._process = secrets.token_hex(4)  # a version of the evidence means something within this process only
 
     def application(self) -> Starlette:
         model = "/v1/runs/{namespace}/{name}"
@@ -72,8 +77,8 @@ class LedgerApp:
         classes = self._ledger.classes_of(standing, batch.run)
         # Pairs of an unknown run are not kept: the instructions in the answer say which run it is now.
         if classes is None:
-            reasons = {"unknownRun": len(batch.pairs)} if batch.pairs else {}
-            await self._writer.change(lambda change: change.dropped(standing, reasons))
+            if batch.pairs:
+                await self._writer.change(lambda change: change.dropped(standing, {"unknownRun": len(batch.pairs)}))
         else:
             check_batch(batch, classes)
             await self._writer.record(standing, batch)
@@ -81,10 +86,7 @@ class LedgerApp:
 
     async def heartbeat(self, request: Request) -> Response:
         body = await read_body(request, _SMALL_BODY)
-        beat = decode(body, Heartbeat, msgpack=is_msgpack(request.headers.get("content-type", "")))
-        standing = self._standing(request)
-        if standing is not None and beat.dropped:
-            await self._writer.change(lambda change: change.dropped(standing, beat.dropped))
+        decode(body, Heartbeat, msgpack=is_msgpack(request.headers.get("content-type", "")))
         return encoded(self._instructions(request), request.headers)
 
     # --- label senders
@@ -111,7 +113,7 @@ class LedgerApp:
 
         def look(ledger: Ledger, now: float) -> tuple[str, Evidence]:
             fresh = ledger.standings[standing.namespace, standing.name]
-            tag = f'"{ledger.evidence_version(fresh, run)}.{since[0]}.{since[1]}.{id(self)}"'
+            tag = f'"{ledger.evidence_version(fresh, run)}.{since[0]}.{since[1]}.{self._process}"'
             return tag, ledger.evidence(fresh, run, since, now)
 
         tag, evidence = await self._writer.read(look)
@@ -193,9 +195,9 @@ class LedgerApp:
             return found[0]
         self._callers.require(request.headers.get("authorization"), namespace)
         raise NotFound(
-            f"{len(found)} models are known by namespace={namespace or '*'} name={name or '*'}",
+            f"{len(found) or 'no'} models are known by namespace={namespace or '*'} name={name or '*'}",
             field="name" if namespace else "namespace",
-            remedy="say which: POST /v1/feedback?namespace=…&name=…",
+            remedy="say which: POST /v1/feedback?namespace=…&name=…" if standings else "put instructions first",
         )
 
     @asynccontextmanager
@@ -210,7 +212,7 @@ class LedgerApp:
 
 def _since(text: str) -> tuple[int, int]:
     loss, _, traffic = text.partition(".")
-    if not (loss.isdecimal() and traffic.isdecimal()):
+    if not _SINCE.fullmatch(text):
         raise BadRequest(
             f"since is {text!r}", field="since", remedy="write the `next` of an earlier answer, such as 12.40"
         )

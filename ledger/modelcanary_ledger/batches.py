@@ -13,7 +13,9 @@ from modelcanary_ledger.errors import LedgerError, Unprocessable
 
 MAX_PAIRS = 10_000
 _TOLERANCE = 1e-3  # a log-probability's rounding may take it above 0 by this much
-_MAX_ID = 1024
+MAX_ID = 1024
+MAX_INDEX = 2**31 - 1
+_MAX_LATENCY = 1e6  # seconds: no answer was waited for that long
 
 
 def check_batch(batch: PairBatch, classes: int) -> None:
@@ -26,8 +28,12 @@ def check_batch(batch: PairBatch, classes: int) -> None:
     for row, pair in enumerate(batch.pairs):
         if len(pair.key) != 16:
             raise _unusable(row, "key", f"the key has {len(pair.key)} bytes", "keys have 16")
-        if pair.index < 0 or not 0 < len(pair.id) <= _MAX_ID or not math.isfinite(pair.time):
-            raise _unusable(row, "id", "id, index or time cannot be", f"an id has 1 to {_MAX_ID} characters")
+        if not 0 < len(pair.id) <= MAX_ID:
+            raise _unusable(row, "id", f"the id has {len(pair.id)} characters", f"an id has 1 to {MAX_ID}")
+        if not 0 <= pair.index <= MAX_INDEX:
+            raise _unusable(row, "index", f"the index is {pair.index}", f"instances count from 0 to {MAX_INDEX}")
+        if not math.isfinite(pair.time):
+            raise _unusable(row, "time", f"the time is {pair.time}", "send seconds since the epoch")
         for role, answer in ((Role.BASELINE, pair.baseline), (Role.CANDIDATE, pair.candidate)):
             values = answer.log_probabilities
             if answer.outcome is Outcome.OK and values is not None and len(values) == size:
@@ -35,8 +41,9 @@ def check_batch(batch: PairBatch, classes: int) -> None:
                 rows.append((row, role))
             else:
                 _check_without(answer, row, role, size)
-            if not answer.latency >= 0.0:
-                raise _unusable(row, f"{role}.latency", f"the latency is {answer.latency}", "seconds, at least 0")
+            if not 0.0 <= answer.latency <= _MAX_LATENCY:
+                what = f"the latency is {answer.latency}"
+                raise _unusable(row, f"{role}.latency", what, f"send seconds, from 0 to {_MAX_LATENCY:g}")
     flat = np.frombuffer(b"".join(columns), "<f4")
     # NaN compares false, so this finds it too; a class that a model holds for impossible is minus infinity.
     bad = np.flatnonzero(~(flat <= _TOLERANCE))

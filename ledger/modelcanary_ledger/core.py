@@ -7,12 +7,14 @@ file, so nothing ever has to commit in two files at once (docs/design/ledger.md 
 import contextlib
 import fcntl
 import logging
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from modelcanary_gate.errors import GateError
 from modelcanary_gate.protocol import PairBatch
 from modelcanary_ledger.books import Books
 from modelcanary_ledger.errors import NotFound, SettingsError
@@ -56,9 +58,18 @@ class Ledger:
         limits = limits or StoreLimits()
         self._lock = _lock(directory)
         self._clock = now
-        state = State(directory / "state.db")
-        self._books = Books(state, PairStore(directory, state.connection, limits, now, batches=state.batch_cursor()))
-        self._clear_labels()
+        try:
+            state = State(directory / "state.db")
+            self._books = Books(
+                state, PairStore(directory, state.connection, limits, now, batches=state.batch_cursor())
+            )
+            self._clear_labels()
+        except (sqlite3.Error, OSError, GateError, msgspec.MsgspecError) as error:
+            self._lock.close()
+            raise SettingsError(
+                f"--state {directory}: cannot be read ({error})",
+                remedy="use the version that wrote it, make room if the disk is full, or name an empty directory",
+            ) from error
 
     @property
     def standings(self) -> dict[tuple[str, str], Standing]:

@@ -10,7 +10,7 @@ from typing import Any
 from modelcanary_gate.errors import GateError
 from modelcanary_gate.protocol import PairBatch
 from modelcanary_ledger.core import Ledger
-from modelcanary_ledger.errors import DiskFull, LedgerError
+from modelcanary_ledger.errors import Busy, DiskFull, LedgerError
 from modelcanary_ledger.model import Standing
 from modelcanary_ledger.transaction import Transaction
 
@@ -57,12 +57,16 @@ def resolve(outcomes: Sequence[tuple[Job, Any]]) -> None:
 
 def mapped(error: BaseException) -> LedgerError:
     """Errors of SQLite and the system as ours."""
+    # Ours has no code: the log of a segment that should be sealed is still being read.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_BUSY) & 0xFF
     match error:
         case LedgerError():
             return error
-        case sqlite3.OperationalError() if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+        case sqlite3.OperationalError() if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return Busy(f"{error}; nothing was recorded", remedy="send it again in a second")
+        case sqlite3.OperationalError() if code == sqlite3.SQLITE_FULL:
             return DiskFull("the disk is full", remedy="make room; nothing was recorded")
-        case sqlite3.OperationalError() if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
+        case sqlite3.OperationalError() if code == sqlite3.SQLITE_IOERR:
             # What a file system without room answers where SQLite maps or extends a file.
             return DiskFull(f"the disk cannot be written: {error}", remedy="make room, or replace the disk")
         case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):

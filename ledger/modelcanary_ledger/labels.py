@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from modelcanary_gate.spec import Task
+from modelcanary_ledger.batches import MAX_ID, MAX_INDEX
 from modelcanary_ledger.errors import BadRequest, LedgerError, Unprocessable
 from modelcanary_ledger.join import Posted
 from modelcanary_ledger.model import Standing
@@ -81,10 +82,12 @@ def _lines(body: bytes) -> list[LabelRecord]:
 
 
 def _posted(record: LabelRecord, row: int, standing: Standing) -> Posted:
-    if record.index < 0:
-        raise _unusable(f"index is {record.index}", "index", row, "instances of a request count from 0")
-    if not record.id:
-        raise _unusable("id is empty", "id", row, "send the id that the request had")
+    if not 0 <= record.index <= MAX_INDEX:
+        remedy = f"instances of a request count from 0 to {MAX_INDEX}"
+        raise _unusable(f"index is {record.index}", "index", row, remedy)
+    if not 0 < len(record.id) <= MAX_ID:  # as a pair's: a longer one could be held, and match nothing
+        problem = f"id has {len(record.id)} characters" if record.id else "id is empty"
+        raise _unusable(problem, "id", row, f"send the id that the request had, at most {MAX_ID} characters")
     ts = record.ts
     return Posted(record.id, record.index, _value(record.label, row, standing), None if ts is None else _time(ts, row))
 

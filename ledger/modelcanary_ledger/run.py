@@ -4,6 +4,7 @@ Called by `fold` and `join`; kept by `state`. All of it commits in one transacti
 so what is in memory can be thrown away and read back at any moment.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -29,6 +30,7 @@ from modelcanary_ledger.delays import Delays
 Floats = NDArray[np.float64]
 
 OUTCOMES = list(OUTCOME_CODES)
+_VERSIONS = itertools.count()
 
 
 @dataclass(slots=True)
@@ -111,7 +113,7 @@ class Run:
         self.delays = Delays(progress.delay_length)
         self.changed = False
         self.next_due = 0.0  # when the next pair matures, as far as is known
-        self.version = 0  # of what readers see, within this process
+        self.version = next(_VERSIONS)  # of what readers see, within this process: also when it was read back
         self.use(spec)
 
     def use(self, spec: Spec) -> None:
@@ -132,7 +134,7 @@ class Run:
         self.delays.changed.clear()
         self.delays.doubled = False
         self.changed = False
-        self.version += 1
+        self.version = next(_VERSIONS)
 
     def learn(self, now: float) -> None:
         """How long labels are waited for, from the delays seen; it never shrinks."""

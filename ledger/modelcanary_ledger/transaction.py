@@ -22,6 +22,10 @@ from modelcanary_ledger.run import Progress, Run
 from modelcanary_ledger.segment import first_pid
 
 
+#: Of epochs and versions: what every reader of JSON holds exactly.
+_MOST = 2**53 - 1
+
+
 class Transaction:
     """Between BEGIN and COMMIT."""
 
@@ -35,7 +39,7 @@ class Transaction:
         return self._joiner.post(standing, labels)
 
     def dropped(self, standing: Standing, reasons: Mapping[str, int]) -> None:
-        """What a sidecar without pairs to send reports as not mirrored or shed."""
+        """Pairs that came and cannot be recorded, by reason; counted with the current run."""
         run = self._books.runs.get(standing.run)
         if run is not None:
             _add(run, reasons)
@@ -53,6 +57,9 @@ class Transaction:
                 remedy="only the present leader may write",
             )
         instructions = request.instructions
+        for field, number in (("epoch", request.epoch), ("instructions.version", instructions.version)):
+            if not 0 <= number <= _MOST:
+                raise BadRequest(f"{field} is {number}", field=field, remedy=f"write a number from 0 to {_MOST}")
         for field, value in (("share", instructions.share), ("weight", instructions.weight)):
             if not 0.0 <= value <= 1.0:
                 raise BadRequest(

@@ -1,6 +1,7 @@
 """A full disk refuses new pairs, goes on answering reads, and recovers when there is room."""
 
 import asyncio
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import msgspec
 import pytest
 
 from modelcanary_gate.protocol import FeedbackCounts, PairBatch
-from modelcanary_ledger.errors import DiskFull
+from modelcanary_ledger.errors import Busy, DiskFull
 from modelcanary_ledger.join import Posted
+from modelcanary_ledger.segment import connect_reading
 from modelcanary_ledger.writer import Writer
 
 MODEL = "/v1/runs/ns/m"
@@ -191,3 +193,35 @@ def _fill_and_recover(client: httpx.Client, filler: Path, make_pair) -> None:
     counts = client.get(f"{MODEL}/evidence").json()["counts"]
     assert (counts["pairs"], counts["labelled"]) == (len(recorded), len(labels))
     assert len(client.get(f"{MODEL}/pairs").text.splitlines()) == len(recorded)
+
+
+def test_a_version_of_the_evidence_never_comes_again(world, make_pair):
+    """What a transaction that failed throws away is read back, and readers ask for what is newer than they know."""
+    seen = set()
+    for number in range(4):
+        world.record(make_pair(f"v{number}", world.now))
+        world.fold()
+        seen.add(world.ledger.evidence_version(world.standing, None))
+        with pytest.raises(sqlite3.OperationalError), world.ledger.transaction(world.now):
+            raise sqlite3.OperationalError("no room")
+    assert len(seen) == 4
+
+
+def test_a_segment_whose_log_is_being_read_is_sealed_later(world, make_pair):
+    async def scenario() -> None:
+        writer = Writer(world.ledger, lambda: world.now)
+        writer.start()
+        assert await writer.record(world.standing, world.batch([make_pair("a", world.now)])) == 1
+        pairs = world.ledger._books.pairs
+        pairs._open.segment.connection.execute("PRAGMA busy_timeout = 50")
+        with contextlib.closing(connect_reading(pairs.catalogue.path(pairs._open.info.no), sealed=False)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM pair").fetchone()
+            world.now += 3600.0
+            with pytest.raises(Busy):
+                await writer.record(world.standing, world.batch([make_pair("b", world.now)]))
+        assert await writer.record(world.standing, world.batch([make_pair("c", world.now)])) == 1
+        await writer.stop()
+        assert world.evidence().counts["pairs"] == 2
+
+    asyncio.run(scenario())

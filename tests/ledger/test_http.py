@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import math
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -100,10 +102,9 @@ class TestSidecars:
         assert send("http-1").json()["run"] == "r1"
 
     def test_a_heartbeat_is_answered_alike(self, client):
-        beat = msgspec.msgpack.encode(Heartbeat("s", 0, {"queueFull": 4}))
-        before = client.get(f"{MODEL}/evidence").json()["counts"]["dropped"].get("queueFull", 0)
+        beat = msgspec.msgpack.encode(Heartbeat("s", 0))
         assert client.post(f"{MODEL}/heartbeat", content=beat, headers=MSGPACK).json()["version"] == 3
-        assert client.get(f"{MODEL}/evidence").json()["counts"]["dropped"]["queueFull"] == before + 4
+        problem(client.post(f"{MODEL}/heartbeat", json={"sidecar": "s"}), 400)
 
     def test_a_model_that_is_not_known_is_not_mirrored(self, client):
         answer = client.post("/v1/runs/shop/none/heartbeat", json={"sidecar": "s", "version": 9})
@@ -126,8 +127,18 @@ class TestSidecars:
         assert "is 1" in str(post(log_probabilities=above)["detail"])
         assert "8 bytes" in str(post(log_probabilities=b"12345678")["detail"])
         assert "timeout" in str(post(outcome="timeout")["detail"])
-        assert "latency" in str(post(latency=-1.0)["detail"])
+        for latency in (-1.0, math.inf, math.nan, 1e303):
+            assert post(latency=latency)["field"] == "pairs[0].baseline.latency"
         assert client.get(f"{MODEL}/pairs").text.count('"bad"') == 0
+
+    @pytest.mark.parametrize(
+        ("field", "value"), [("id", ""), ("id", "i" * 1025), ("index", -1), ("index", 2**63), ("time", math.nan)]
+    )
+    def test_a_pair_that_could_not_be_stored_is_refused(self, client, make_pair, field, value):
+        pair = msgspec.to_builtins(make_pair("odd", time.time()), builtin_types=(bytes,)) | {field: value}
+        body = msgspec.msgpack.encode({"batch": "y", "sidecar": "s", "run": "r1", "pairs": [pair]})
+        found = problem(client.post(f"{MODEL}/pairs", content=body, headers=MSGPACK), 422)
+        assert (found["field"], found["row"]) == (f"pairs[0].{field}", 0)
 
     def test_what_is_not_a_batch_is_refused(self, client):
         bad = client.post(f"{MODEL}/pairs", content=b"{not msgpack", headers=MSGPACK)
@@ -159,7 +170,10 @@ class TestFeedback:
             ('{"id":"a","label":[1.5,-0.5,0]}', 422, "label", 0, "label[0] is 1.5"),
             ('{"id":"a","label":[1,0]}', 422, "label", 0, "3 of them"),
             ('{"id":"a","label":1,"index":-1}', 422, "index", 0, "count from 0"),
+            ('{"id":"a","label":1,"index":9223372036854775808}', 422, "index", 0, "2147483647"),
+            ('{"id":"a","label":1,"index":99999999999999999999999}', 422, "index", 0, "2147483647"),
             ('{"id":"","label":1}', 422, "id", 0, "empty"),
+            ('{"id":"' + "i" * 1025 + '","label":1}', 422, "id", 0, "1025 characters"),
             ('{"id":"a","label":1,"ts":"soon"}', 422, "ts", 0, "2026-01-31"),
             ('{"id":"a","label":1.5}', 400, "label", None, "float"),
             ('{"id":"a","label":[NaN,0,1]}', 400, None, 0, "malformed"),
@@ -207,7 +221,8 @@ class TestReaders:
         found = client.get(f"{MODEL}/evidence?since=0.0&run=r1").json()
         assert (found["run"], found["maturity"]) == ("r1", 0.0)
         assert client.get(f"{MODEL}/evidence?since={found['next']}").json()["loss"] == []
-        assert problem(client.get(f"{MODEL}/evidence?since=x"), 400)["field"] == "since"
+        for since in ("x", "1", "1.2.3", "\u0663.0", "99999999999999999999.0"):
+            assert problem(client.get(f"{MODEL}/evidence", params={"since": since}), 400)["field"] == "since"
         assert problem(client.get(f"{MODEL}/evidence?run=none"), 404)["field"] == "run"
         problem(client.get("/v1/runs/shop/none/evidence"), 404)
 
@@ -243,6 +258,8 @@ class TestInstructions:
         ("change", "field"),
         [
             ({"epoch": "new"}, "epoch"),
+            ({"epoch": 2**63}, "epoch"),
+            ({"instructions": {"version": 2**70, "run": "r"}}, "instructions.version"),
             ({"instructions": {"version": 1, "run": "r", "share": 1.5}}, "instructions.share"),
             ({"spec": {"model": {"classes": ["a"]}}}, "spec.model.classes"),
             ({"spec": {"model": {"classes": ["a", "b"]}, "modle": 1}}, "spec.modle"),
@@ -320,6 +337,20 @@ class TestTheProcess:
             ended = run_once("--listen", "127.0.0.1:0", "--state", str(tmp_path / "state"))
         assert (ended.returncode, len(ended.stderr.splitlines())) == (3, 1)
         assert "another ledger" in ended.stderr
+
+    def test_a_directory_that_cannot_be_read_is_one_line(self, tmp_path):
+        state = tmp_path / "state"
+        with process(state) as (address, _):
+            httpx.put(f"{address}{MODEL}/instructions", json=instructions()).raise_for_status()
+        with contextlib.closing(sqlite3.connect(state / "state.db")) as file:
+            file.execute("UPDATE run SET loss = '{}'")
+            file.commit()
+        for says in ("another version", "not a database"):
+            ended = run_once("--listen", "127.0.0.1:0", "--state", str(state))
+            assert (ended.returncode, len(ended.stderr.splitlines())) == (3, 1)
+            assert says in ended.stderr
+            (state / "state.db-wal").unlink(missing_ok=True)
+            (state / "state.db").write_bytes(b"no database" * 100)
 
     @pytest.mark.parametrize(
         "options",
