@@ -21,7 +21,6 @@ from modelcanary_ledger.model import Standing
 from modelcanary_ledger.run import Progress, Run
 from modelcanary_ledger.segment import first_pid
 
-
 #: Of epochs and versions: what every reader of JSON holds exactly.
 _MOST = 2**53 - 1
 
