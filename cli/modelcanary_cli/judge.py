@@ -14,7 +14,7 @@ from modelcanary_gate.decision import Decision, Facts
 from modelcanary_gate.evidence import BlockRule, LossBlock, loss_blocks
 from modelcanary_gate.gate import Gate
 from modelcanary_gate.spec import Spec
-from modelcanary_gate.vocabulary import Verdict
+from modelcanary_gate.vocabulary import Reason, Verdict
 
 #: Without a clock a block is cut by its number of labelled pairs alone.
 COUNT_ONLY = BlockRule(seconds=0.0, fraction=0.0)
@@ -33,7 +33,8 @@ class JudgedLook:
 
 
 def look_by_look(spec: Spec, plan: EvidencePlan, run: RecordedRun, every: int, *, timed: bool) -> Iterator[JudgedLook]:
-    """One look every `every` pairs, and one at the end of the run; it ends with the first verdict.
+    """One look every `every` pairs, and one at the end of the run; it ends with the first verdict,
+    or when its time is up.
 
     A block of evidence is cut at the first look that has enough labelled pairs for it, so a look can come
     without a new block. The pairs left over at the end are too few for a block, as they would be in a live run.
@@ -55,7 +56,7 @@ def look_by_look(spec: Spec, plan: EvidencePlan, run: RecordedRun, every: int, *
             facts = Facts(elapsed if timed else 0.0, end, known, labels_per_second=rate)
             decision = gate.decide(facts)
         yield JudgedLook(number, end, known, time, decision, block)
-        if decision.verdict is not Verdict.CONTINUE:
+        if decision.verdict is not Verdict.CONTINUE or decision.reason is Reason.HELD:
             return
 
 

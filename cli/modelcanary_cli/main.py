@@ -44,9 +44,13 @@ for _command in (run, evaluate, replay, report):
 def invoke(arguments: Sequence[str]) -> int:
     """The exit code of one command line; what went wrong is told on stderr."""
     try:
-        code = cli.main(args=list(arguments), prog_name="modelcanary", standalone_mode=False)
+        # not cli.main(): it ends a broken pipe with 1, which here means that the candidate is rolled back
+        with cli.make_context("modelcanary", list(arguments)) as context:
+            code = cli.invoke(context)
         sys.stdout.flush()
         return code if isinstance(code, int) else ExitCode.PROMOTE
+    except click.exceptions.Exit as end:  # after --help and --version
+        return end.exit_code
     except (click.ClickException, CliError, GateError) as error:
         # click would end a usage error with 2, which here means that the gate is undecided
         _complain(error.format_message() if isinstance(error, click.ClickException) else str(error))

@@ -187,19 +187,18 @@ def _refuse_repeated_ids(rows: Rows, groups: list[tuple[str, Places]]) -> None:
     """A pair that comes twice would count twice."""
     if "id" not in rows:
         return
-    ids = texts(rows.take("id"), rows.source, "id")
-    if pc.count_distinct(ids).as_py() == len(ids):
-        return
-    codes = ids.combine_chunks().dictionary_encode().indices.to_numpy()
-    for run, places in groups:
-        own = codes[places]
-        first = np.unique(own, return_index=True)[1]
-        if len(first) == len(own):
+    ids = texts(rows.take("id"), rows.source, "id").combine_chunks()
+    for run, places in groups:  # one by one: a table of all ids of a file would be larger than its answers
+        own = ids[places] if isinstance(places, slice) else ids.take(pa.array(places))
+        if pc.count_distinct(own).as_py() == len(own):
             continue
-        again = int(np.setdiff1d(np.arange(len(own)), first)[0])
-        row = int(_indices(places, len(codes))[again])
+        codes = own.dictionary_encode().indices.to_numpy()
+        again = int(np.setdiff1d(np.arange(len(codes)), np.unique(codes, return_index=True)[1])[0])
+        row = int(_indices(places, rows.count)[again])
         raise InputError(
-            rows.source, f"row {row + 1}: the id {str(ids[row])!r} comes twice in run {run!r}", "keep one of the rows"
+            rows.source,
+            f"row {row + 1}: the id {own[again].as_py()!r} comes twice in run {run!r}",
+            "keep one of the rows",
         )
 
 

@@ -49,7 +49,9 @@ def _document(path: Path) -> dict[str, object]:
         raise InputError(path, f"{place}{error.problem or error.context}", "correct the YAML") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # ValueError: what looks like a date and is none
-        raise InputError(path, f"is not YAML: {error}", "give one ModelCanary resource as YAML") from error
+        raise InputError(
+            path, f"is not YAML: {' '.join(str(error).split())}", "give one ModelCanary resource as YAML"
+        ) from error
     if not isinstance(document, dict):
         raise InputError(path, "holds no mapping", "give one ModelCanary resource as YAML")
     return document

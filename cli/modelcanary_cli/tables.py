@@ -5,7 +5,8 @@ Called by `predictions` and `pairs`. Knows how files are encoded, and nothing of
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,36 +45,38 @@ class Wanted:
 
 
 class Rows:
-    """The wanted columns of one file. A column that is `taken` is given away, so that it can be freed."""
+    """The wanted columns of one file, each given away once, so that no more than one is held here.
 
-    def __init__(self, source: Path, table: pa.Table, count: int, present: list[str]) -> None:
+    `table` has them; None: each is read from the Parquet file when it is its turn.
+    """
+
+    def __init__(self, source: Path, wanted: Wanted, present: list[str], count: int, table: pa.Table | None) -> None:
         self.source = source
         self.count = count
-        self._columns = {name: table.column(name) for name in table.column_names}
+        self.names = wanted.of(present)
         self._present = present
-
-    @property
-    def names(self) -> list[str]:
-        """Of the wanted columns that the file has."""
-        return list(self._columns)
+        self._columns = None if table is None else {name: table.column(name) for name in self.names}
 
     def __contains__(self, name: object) -> bool:
-        return name in self._columns
+        return name in self.names
 
     def take(self, name: str, what: str = "") -> pa.ChunkedArray:
         """Raises InputError that names the column and those that there are."""
-        if name not in self._columns:
+        if name not in self.names:
             shown = ", ".join(map(repr, self._present[:_MOST_NAMES]))
             more = f" and {len(self._present) - _MOST_NAMES} more" if len(self._present) > _MOST_NAMES else ""
             raise InputError(
                 self.source, f"has no column {name!r} ({what}); its columns are {shown}{more}", "add or rename it"
             )
-        return self._columns.pop(name)
+        if self._columns is not None:
+            return self._columns.pop(name)
+        with _reading(self.source), pa.parquet.ParquetFile(self.source) as file:
+            return file.read([name]).column(name)
 
 
 def read_rows(path: Path, wanted: Wanted) -> Rows:
     """Raises InputError where the file is not there, is empty, or is not of its format."""
-    try:
+    with _reading(path):
         match _format(path):
             case "parquet":
                 rows = _read_parquet(path, wanted)
@@ -81,14 +84,20 @@ def read_rows(path: Path, wanted: Wanted) -> Rows:
                 rows = _read_csv(path, wanted)
             case _:
                 rows = _read_ndjson(path, wanted)
+    if rows.count == 0:
+        raise InputError(path, "has no rows", "give a file with at least one row")
+    return rows
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
     except pa.ArrowException as error:
         raise InputError(path, f"cannot be read: {_first_line(error)}", "give Parquet, CSV or NDJSON") from error
     except OSError as error:
         reason = error.strerror or _first_line(error)
         raise InputError(path, f"cannot be read ({reason})", "give the path of a readable file") from error
-    if rows.count == 0:
-        raise InputError(path, "has no rows", "give a file with at least one row")
-    return rows
 
 
 def _format(path: Path) -> str:
@@ -110,7 +119,7 @@ def _read_parquet(path: Path, wanted: Wanted) -> Rows:
     with pa.parquet.ParquetFile(path) as file:
         present = file.schema_arrow.names
         _refuse_repeated(path, present)
-        return Rows(path, file.read(wanted.of(present)), file.metadata.num_rows, present)
+        return Rows(path, wanted, present, file.metadata.num_rows, None)
 
 
 def _read_csv(path: Path, wanted: Wanted) -> Rows:
@@ -132,7 +141,7 @@ def _read_csv(path: Path, wanted: Wanted) -> Rows:
             table = pa.csv.read_csv(stream, pa.csv.ReadOptions(use_threads=False), convert_options=convert)
     except pa.ArrowInvalid as error:
         raise _csv_error(path, error) from error
-    return Rows(path, table.select(chosen), table.num_rows, present)
+    return Rows(path, wanted, present, table.num_rows, table)
 
 
 def _csv_error(path: Path, error: pa.ArrowInvalid) -> InputError:
@@ -161,7 +170,7 @@ def _read_ndjson(path: Path, wanted: Wanted) -> Rows:
     except pa.ArrowInvalid as error:
         problem = _bad_line(path) or f"cannot be read: {_first_line(error)}"
         raise InputError(path, problem, "write one JSON object per line, each field of one kind") from error
-    return Rows(path, table.select(wanted.of(present)), table.num_rows, present)
+    return Rows(path, wanted, present, table.num_rows, table)
 
 
 def _bad_line(path: Path) -> str | None:
