@@ -178,7 +178,7 @@ def plan(scale: float) -> list[Scenario]:
     todo: list[Scenario] = []
     for pool in POOLS:
         todo += [
-            Scenario(NULL, pool, "equal", runs=runs(5000), rivals=min(runs(5000), 1500)),
+            Scenario(NULL, pool, "equal", runs=runs(5000), rivals=runs(5000)),
             Scenario(NULL, pool, "equal", "bursts", runs=runs(5000)),
             Scenario(MARGIN, pool, "+2%", runs=runs(2000), spec=NO_ROLLBACK),
             Scenario(MARGIN, pool, "+2%", "bursts", runs=runs(3000), spec=NO_ROLLBACK),

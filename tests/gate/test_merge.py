@@ -97,7 +97,8 @@ def test_a_restart_changes_nothing(seed: int, blur: float, restarts: set[int]) -
     for number in range(len(blocks)):
         if number in restarts:
             gate = Gate(SPEC)
-        read = [loss_block_from_json(PLAN, json.loads(text)) for text in stored[gate.next_loss : number + 1]]
+        since = max(0, gate.next_loss - 2)  # some are read twice
+        read = [loss_block_from_json(PLAN, json.loads(text)) for text in stored[since : number + 1]]
         for block in read:
             gate.add_loss(block)
         found.append(gate.decide(FACTS))
