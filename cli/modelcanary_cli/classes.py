@@ -167,18 +167,24 @@ def _index(value: object, classes: tuple[str, ...]) -> int | None:
     lower = [name.lower() for name in classes]
     if isinstance(value, bool) and text.lower() in lower:
         return lower.index(text.lower())
-    if not _is_index(value, len(classes)):
+    number = _whole(value)
+    if number is None:
         return None
     # 3, 3.0 and "3.0" are one label: a column with missing values is one of floats to many tools
-    number = str(int(float(value if isinstance(value, bool) else text)))
-    if number in classes:
-        return classes.index(number)
-    return None if any(name.lstrip("-").isdecimal() for name in classes) else int(number)
+    if str(number) in classes:
+        return classes.index(str(number))
+    named_by_numbers = any(name.lstrip("-").isdecimal() for name in classes)
+    return number if 0 <= number < len(classes) and not named_by_numbers else None
 
 
 def _is_index(value: object, width: int) -> bool:
+    number = _whole(value)
+    return number is not None and 0 <= number < width
+
+
+def _whole(value: object) -> int | None:
     try:
         number = float(value if isinstance(value, bool) else str(value))
     except ValueError:
-        return False
-    return number.is_integer() and 0 <= number < width
+        return None
+    return int(number) if number.is_integer() else None
