@@ -146,6 +146,8 @@ async def _until(stopping: asyncio.Event) -> None:
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s modelcanary-operator: %(message)s")
+    for talkative in ("httpx", "httpcore", "kopf"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     try:
         settings = read_settings(sys.argv[1:], os.environ)
         asyncio.run(Operator(settings).run())

@@ -481,10 +481,11 @@ def test_a_ledger_that_lost_everything_is_told_again() -> None:
         await cluster.look()
         assert ledger.instructions.run == run and ledger.spec
         puts = len(ledger.puts)
-        await api.merge(CANARIES, "team", "fraud", {"spec": {"labels": {"maturity": "5s"}}})
+        await api.merge(CANARIES, "team", "fraud", {"spec": {"labels": {"minCoverage": "0.5"}}})
         await cluster.look()
         await cluster.look()
         assert len(ledger.puts) == puts + 1
-        assert ledger.spec["labels"] == {"maturity": "5s"}
+        assert ledger.spec["labels"] == {"maturity": "0s", "minCoverage": "0.5"}
+        assert ledger.instructions.run == run
 
     play(story)

@@ -26,6 +26,8 @@ from modelcanary_gate.plan.reasons import Why
 #: Seconds from the narrowed selector to the end of the target's pods: until every node's proxy has heard of it, and
 #: requests under way have been answered.
 DRAIN_DELAY = 15.0
+#: Seconds that an endpoint may take to follow its pod.
+_ENDPOINTS = 30.0
 _SOON = 2.0
 
 
@@ -107,13 +109,9 @@ def hand_over(context: Context, target: Target, baseline: Baseline) -> Plan | No
         return context.act(ScaleBaseline(baseline.version, target.replicas))
     if managed and live and not service.narrowed:
         if not baseline.answering:
-            return context.stay(
-                Why.PORT_UNRESOLVED,
-                "the baseline's pods are ready, and do not answer on the sidecar's port by way of the Service: is its "
-                "targetPort the container port's name, and does a NetworkPolicy allow the sidecar's port?",
-                _SOON,
-                stalled=True,
-            )
+            return _unanswered(context)
+        if status.handover_since is not None:
+            return context.stay(status.reason, status.message, 0.0, handover_since=None)
         return context.act(NarrowSelector(service.version))
     if live and scale:
         if managed:
@@ -134,6 +132,25 @@ def hand_over(context: Context, target: Target, baseline: Baseline) -> Plan | No
     if managed and service.numeric and not service.redirected:
         return context.act(RedirectPort(service.version))
     return None
+
+
+def _unanswered(context: Context) -> Plan:
+    """The endpoints of pods that have just become ready are a moment late; after that, something is in the way."""
+    began = context.status.handover_since
+    if began is None or context.since(began) < _ENDPOINTS:
+        return context.stay(
+            Why.WAITING_FOR_BASELINE,
+            "the baseline's pods are ready, and are not endpoints of the Service yet",
+            _SOON,
+            handover_since=context.now if began is None else began,
+        )
+    return context.stay(
+        Why.PORT_UNRESOLVED,
+        "the baseline's pods are ready, and do not answer on the sidecar's port by way of the Service: is its "
+        "targetPort the container port's name, and does a NetworkPolicy allow the sidecar's port?",
+        _SOON,
+        stalled=True,
+    )
 
 
 def autoscale(context: Context) -> Plan | None:

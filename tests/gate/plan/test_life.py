@@ -393,6 +393,7 @@ def test_pods_of_the_target_get_no_users(new_world: Any, new_operator: Any, nume
     world.target.paused, world.target.replicas = not resumed, 3
     for _ in range(100):
         world.tick()
+        world.check()
         operator.step()
         world.check()
     operator.settle(operator.steps + 200)
@@ -420,8 +421,7 @@ def test_deleted_at_any_step(play: Any, new_world: Any, new_operator: Any, scena
         world.deleting = True
         operator.settle(operator.steps + 400)
         assert not world.exists, f"deleted at step {step}"
-        if world.target.held != "" or world.target.template != "A":
-            assert world.target.pods == [(world.promoted[-1], True)] * 2, f"deleted at step {step}"
+        assert world.target.pods == [(world.promoted[-1], True)] * 2, f"deleted at step {step}"
 
 
 def test_a_template_pushed_during_adoption_is_judged_even_if_the_status_is_lost(
@@ -503,6 +503,30 @@ def test_a_run_is_not_taken_up_again_by_its_old_candidate(new_world: Any, new_op
     world.candidate.run = first
     operator.settle(operator.steps + 100)
     assert world.status.rejected.attempts == 2
+
+
+def test_scaled_up_again_its_pods_are_drained_again(new_world: Any, new_operator: Any) -> None:
+    world = new_world()
+    operator = new_operator(world)
+    operator.settle()
+    for replicas in (3, 4):
+        world.target.replicas = replicas
+        for _ in range(6):
+            world.tick()
+        operator.settle(operator.steps + 200)
+        assert (world.target.replicas, world.baseline.replicas) == (0, replicas)
+        assert world.status.handover_since is None
+
+
+def test_a_candidate_of_another_run_is_replaced(new_world: Any, new_operator: Any) -> None:
+    world = new_world()
+    operator = new_operator(world)
+    operator.settle()
+    world.push("B")
+    operator.settle(operator.steps + 100)
+    world.candidate.run = "another"
+    operator.settle(operator.steps + 100)
+    assert world.candidate.run == world.status.run.id
 
 
 def test_the_last_healthy_copy_is_not_deleted(new_world: Any, new_operator: Any) -> None:
