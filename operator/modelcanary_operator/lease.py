@@ -62,8 +62,9 @@ class Lease:
         """Renews for ever. Raises LeaseLost."""
         while True:
             await self._sleep(self._terms.period)
+            began = self._clock()
             if await self._tried(self._try_to_renew):
-                self._renewed = self._clock()
+                self._renewed = began
             elif self._clock() - self._renewed >= self._terms.deadline:
                 raise LeaseLost(f"the lease was not renewed for {self._terms.deadline:g} s")
 

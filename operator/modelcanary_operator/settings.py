@@ -76,14 +76,15 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     option("resync", "300", "seconds between two looks at a ModelCanary of which nothing is heard")
     given = parser.parse_args(arguments)
     host, port = _address(given.listen)
+    ledger = _url("ledger", given.ledger)
     return Settings(
         sidecar=SidecarSettings(
             image=given.sidecar_image,
-            ledger=_url("sidecar-ledger", given.sidecar_ledger or given.ledger),
+            ledger=_url("sidecar-ledger", given.sidecar_ledger) if given.sidecar_ledger else ledger,
             port=_count("sidecar-port", given.sidecar_port, most=65535),
             admin_port=_count("sidecar-admin-port", given.sidecar_admin_port, most=65535),
         ),
-        ledger=_url("ledger", given.ledger),
+        ledger=ledger,
         token_file=Path(given.token_file) if given.token_file else None,
         namespaces=tuple(_namespace("namespaces", name) for name in given.namespaces.split(",") if name),
         own_namespace=_namespace("own-namespace", given.own_namespace),
