@@ -91,6 +91,12 @@ class Exporter:
         yield self._gauge("in_flight", "Requests at the model.", figures.in_flight)
         yield self._gauge("waiting", "Requests waiting for a connection to the model.", figures.waiting)
         yield self._gauge("loop_lag_seconds", "How late the event loop last was.", figures.loop_lag)
+        yield self._gauge(
+            "scorer_silence_seconds", "Since the scorer's last word; above 5 nothing is mirrored.", figures.silence
+        )
+        yield self._gauge(
+            "share", "Of the requests, mirrored now: the run's share, or less at a high rate.", figures.share
+        )
         scorer = GaugeMetricFamily(
             "modelcanary_sidecar_scorer",
             "What the scorer counts, by figure and outcome.",

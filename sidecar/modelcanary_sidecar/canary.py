@@ -26,7 +26,7 @@ class Given(StrEnum):
     """Whose answer the user got; where it was not the candidate's, why."""
 
     CANDIDATE = "candidate"
-    ERROR = "error"  # a status of 400 or above
+    ERROR = "error"  # a status other than 2xx
     MALFORMED = "malformed"
     LATE = "late"  # by more than the grace
     REFUSED = "refused"  # no connection, or it broke
@@ -47,7 +47,7 @@ def fault(answer: LiveAnswer) -> Given | None:
     """Why a candidate's answer must not be given to a user; None if it may."""
     if answer.failure is not None:
         return _WHY[answer.failure]
-    if answer.status >= 400:
+    if not 200 <= answer.status < 300:
         return Given.ERROR
     kind = (header(answer.headers, b"content-type") or b"").lower()
     if kind.startswith(b"text/html"):  # a proxy's page, or a framework's: no model answers so
@@ -55,10 +55,10 @@ def fault(answer: LiveAnswer) -> Given | None:
     if b"json" in kind and answer.status != 204 and not header(answer.headers, b"content-encoding"):
         # Binary tensors follow their JSON; a bare NaN is no JSON, and no answer for a user.
         prefix = header(answer.headers, b"inference-header-content-length")
-        body = answer.body[: int(prefix)] if prefix is not None and prefix.isdigit() else answer.body
         try:
+            body = answer.body[: int(prefix)] if prefix is not None and prefix.isdigit() else answer.body
             msgspec.json.decode(body, type=msgspec.Raw)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):  # of which DecodeError is one; more digits than int() reads, another
             return Given.MALFORMED
     return None
 
@@ -104,8 +104,7 @@ class CandidateAsk(Exchange):
     def abandon(self) -> None:
         self._canary = None
         self.pieces = []
-        if self.connection is not None:
-            self.connection.abort()
+        self.withdraw()
 
 
 class Canary:

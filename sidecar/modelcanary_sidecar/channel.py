@@ -31,8 +31,9 @@ _CAPTURED, _IN_FILE, _DROPPED, _NEWS, _TAKEN, _HELLO = b"C", b"F", b"D", b"N", b
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Requests that were to be mirrored and were not, since the last such message, by reason."""
+    """Requests that were to be mirrored for a run and were not, since the last such message, by reason."""
 
+    run: str
     counts: dict[str, int]
 
 
@@ -109,9 +110,9 @@ class LiveEnd:
         self.large_waiting += size
         return True
 
-    def report_dropped(self, counts: dict[str, int]) -> bool:
+    def report_dropped(self, run: str, counts: dict[str, int]) -> bool:
         try:
-            self._socket.send(_DROPPED + _encode_dropped(Dropped(counts)))
+            self._socket.send(_DROPPED + _encode_dropped(Dropped(run, counts)))
         except OSError:
             return False
         return True
@@ -149,6 +150,7 @@ class ScorerEnd:
         self._socket = end
         self._room = bytearray(LARGE + 4096)
         self._view = memoryview(self._room)
+        self._taken = 0  # bytes in memory files, of which the live process has not been told
         self._try_send(_HELLO)
 
     def fileno(self) -> int:
@@ -182,7 +184,9 @@ class ScorerEnd:
     def _read_file(self, file: int) -> Captured:
         size = os.fstat(file).st_size
         message = os.pread(file, size, 0)
-        self._try_send(_TAKEN + b"%d" % size)
+        self._taken += size
+        if self._try_send(_TAKEN + b"%d" % self._taken):
+            self._taken = 0
         return unpack(message)
 
     def tell(self, news: News) -> bool:

@@ -32,6 +32,7 @@ PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #: reset the connection, and with it the refusal that the client has not read yet.
 LINGER: Final = 2.0
 
+_PIPELINED: Final = 64  # requests that wait for their turn; what is read at once could hold thousands
 _UPGRADES: Final = 8  # in what is read at once; more than that is no client's way
 _UPGRADE_HEADERS: Final = frozenset({b"upgrade", b"http2-settings"})
 
@@ -53,7 +54,7 @@ class Conversation:
         "_large",
         "_parser",
         "_refusal",
-        "_stalled",
+        "_stalled_at",
         "_target",
         "_upgrade",
         "_waiting",
@@ -61,6 +62,7 @@ class Conversation:
         "closing",
         "deadline",
         "port",
+        "stalled",
         "state",
     )
 
@@ -84,7 +86,8 @@ class Conversation:
         self._current: UserExchange | None = None  # whose answer is due
         self._waiting: deque[UserExchange] = deque()  # pipelined behind it
         self._held = 0
-        self._stalled = False  # the client does not read
+        self.stalled = False  # the client does not read what it was sent
+        self._stalled_at = 0.0
 
     # -- what the connection tells
 
@@ -99,6 +102,7 @@ class Conversation:
     def connection_lost(self, error: Exception | None) -> None:
         self.state.conversations.discard(self)
         self.closing = True
+        del self._parser  # it holds this conversation, which would then wait for the garbage collector
         current = self._current
         self._current = self._building = None
         if current is not None:
@@ -111,13 +115,14 @@ class Conversation:
         """The transport closes itself: a client that has left is not answered."""
 
     def pause_writing(self) -> None:
-        self._stalled = True
+        self.stalled = True
+        self._stalled_at = self.state.tick
         current = self._current
         if current is not None:
             current.hold_answer()
 
     def resume_writing(self) -> None:
-        self._stalled = False
+        self.stalled = False
         if self._current is not None:
             self._current.release_answer()
         else:
@@ -133,7 +138,7 @@ class Conversation:
                 return
         building = self._building
         self._whole = False
-        self._large = len(data) > MAX_HEAD // 2  # else no head that is complete in it is too large
+        self._large = self._barren >= 0 or len(data) > MAX_HEAD  # else no head that ends in it is too large
         upgrades = 0
         while True:
             try:
@@ -204,7 +209,7 @@ class Conversation:
                 self._began = self.state.tick
             return
         self._barren += size
-        if self._barren > MAX_HEAD // 2:
+        if self._barren > MAX_HEAD:
             self._refuse(HEAD_TOO_LARGE if building is None else BAD_REQUEST)
 
     # -- what llhttp tells
@@ -239,10 +244,13 @@ class Conversation:
         if self._large and len(head) > MAX_HEAD:
             self._refusal = HEAD_TOO_LARGE
             return
+        if len(self._waiting) >= _PIPELINED:
+            self._refusal = NO_ROOM
+            return
         exchange = state.begin(self, head, parser.should_keep_alive())
         exchange.unsent = head.hand_over()
         self._building = exchange
-        if self._current is None and not self._stalled:
+        if self._current is None and not self.stalled:
             self._current = exchange
             if head.expects:
                 self.port.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -319,9 +327,9 @@ class Conversation:
         elif not exchange.keep_alive:
             self.closing = True
             self.port.close()
-        elif self._held or self._waiting or self._stalled or self._refusal is not None:
+        elif self._held or self._waiting or self.stalled or self._refusal is not None:
             self._resume(_MODEL)
-            if self._stalled:
+            if self.stalled:
                 self._hold(_CLIENT)  # no further answer before it has read this one
             else:
                 self._next()
@@ -401,7 +409,9 @@ class Conversation:
 
     def sweep(self, now: float) -> None:
         limits = self.state.limits
-        if self.deadline:
+        if self.stalled and now - self._stalled_at > limits.client_idle:
+            self.port.abort()  # it takes nothing; closing would wait until it does
+        elif self.deadline:
             if now >= self.deadline:
                 self.port.abort()
         elif self.closing or self._current is not None:
@@ -414,6 +424,6 @@ class Conversation:
 
     def close_idle(self) -> None:
         """Close it if no request is under way."""
-        if self._current is None and not self.closing:
+        if self._current is None and not self._waiting and not self.closing:
             self.closing = True
             self.port.close()

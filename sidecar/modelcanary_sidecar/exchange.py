@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from modelcanary_sidecar.conversation import Conversation
     from modelcanary_sidecar.live_state import LiveState
     from modelcanary_sidecar.model_connection import ModelConnection
+    from modelcanary_sidecar.pool import Pool
 
 #: Of a request's bytes, kept until the answer begins, for a connection that turns out to have been closed.
 REPLAY_BYTES: Final = 256 << 10
@@ -66,6 +67,7 @@ class Exchange:
     complete = False  # the request has been read to its end
     connection: ModelConnection | None = None
     queued = False
+    pool: Pool | None = None  # in which it waits, or has waited
     kept: bytes | None = b""  # what was sent, for one more try
     begun = False  # the answer has begun to arrive
     status = 0
@@ -94,8 +96,16 @@ class Exchange:
             return False
         self.unsent = [kept, *self.unsent]
         self.kept = None  # one more try, not two
+        self.asked = 0.0
         self.connection = None
         return True
+
+    def withdraw(self) -> None:
+        """Nobody waits for the answer: the model need not make it."""
+        if self.queued and self.pool is not None:
+            self.pool.withdraw(self)
+        if self.connection is not None:
+            self.connection.abort()
 
     def collect(self, piece: bytes) -> None:
         """A piece of the answer's body, for the pair."""
@@ -185,13 +195,12 @@ class UserExchange(Exchange):
             self.state.figures.drop(reason)
 
     def abandon(self) -> None:
-        """The client has left: nobody waits for the answer, so the model need not make it."""
+        """The client has left."""
         self.conversation = None
         if self.canary is not None:
             self.canary.abandon()
         self.forget(Drop.CLIENT_LEFT)
-        if self.connection is not None:
-            self.connection.abort()
+        self.withdraw()
 
     # -- what the connection to the baseline tells
 
@@ -247,6 +256,7 @@ class UserExchange(Exchange):
         conversation, self.conversation = self.conversation, None
         if conversation is None:
             return
+        self.release_answer()  # what the client does not read is no reason to leave the rest unread
         if failure is not None:
             conversation.unanswered(self, failure.refusal)
             return

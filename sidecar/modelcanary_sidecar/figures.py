@@ -23,6 +23,8 @@ class Drop(StrEnum):
     TOO_LARGE = "tooLarge"  # request or answer beyond maxBodyBytes
     CLIENT_LEFT = "clientLeft"
     NOT_SENT = "notSent"  # failed before the model had the whole request
+    SILENCE = "silence"  # the scorer says nothing: it is starved, or it died
+    FAULT = "fault"  # of ours, and logged
     ID = "id"  # the client's id is longer than 256 bytes, or no text
 
 
@@ -63,6 +65,8 @@ class Figures:
     in_flight: int = 0
     waiting: int = 0
     loop_lag: float = 0.0
+    silence: float = 0.0  # seconds since the scorer said something
+    share: float = 0.0  # of the requests that is mirrored now, after the limit on the rate
 
     def answered(self, added: float, duration: float) -> None:
         """A request, answered by a model."""
@@ -97,3 +101,5 @@ class Figures:
         self.in_flight += other.in_flight
         self.waiting += other.waiting
         self.loop_lag = max(self.loop_lag, other.loop_lag)
+        self.silence = max(self.silence, other.silence)
+        self.share = min(self.share, other.share)

@@ -51,6 +51,7 @@ _SPECIAL: Final = {
 _NOT_BY_CONNECTION: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection"})
 _OUR_PREFIX: Final = b"x-modelcanary-"
 _REMEMBERED: Final = 512  # names of headers
+_LONGEST_REMEMBERED: Final = 64
 _ID_TEXT: Final = re.compile(rb"[\x21-\x7e\x80-\xff](?:[\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
 
 
@@ -99,7 +100,9 @@ class Names:
     def learn(self, name: bytes) -> int:
         lower = name.lower()
         kind = self._special.get(lower, _OURS if lower.startswith(_OUR_PREFIX) else _PLAIN)
-        if len(self.known) < _REMEMBERED:
+        if len(name) <= _LONGEST_REMEMBERED:
+            if len(self.known) >= _REMEMBERED:
+                self.known.clear()  # names that nobody sends twice must not keep those out that everybody does
             self.known[name] = kind
         return kind
 
@@ -153,10 +156,11 @@ class RequestHead:
         """The header lines, but those of some kinds; of _PLAIN ones, none is left out."""
         pieces = self.pieces
         names = self.names
+        known = names.known
         lines: list[bytes] = []
         for start in range(4, self.end - 1, 4):
             name = pieces[start]
-            kind = names.known.get(name) or names.learn(name)
+            kind = known[name] if name in known else names.learn(name)
             if not kind or kind not in left_out:
                 lines += pieces[start : start + 4]
         return lines

@@ -3,6 +3,7 @@
 Every foreign error becomes one of two here: try again, or never again.
 """
 
+import asyncio
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,7 @@ MSGPACK = "application/vnd.msgpack"
 #: Statuses of a ledger that says no to these very bytes, and would say it again.
 _PERMANENT = frozenset({400, 404, 405, 409, 410, 413, 415, 422})
 _TIMEOUT = httpx.Timeout(5.0, connect=2.0)
+_WHOLE = 10.0  # for an answer that comes byte by byte
 
 _encode = msgspec.msgpack.Encoder().encode
 _from_msgpack = msgspec.msgpack.Decoder(Instructions).decode
@@ -65,8 +67,9 @@ class LedgerClient:
     async def _post(self, what: str, body: bytes) -> Instructions:
         headers = {"Content-Type": MSGPACK, "Accept": MSGPACK} | self._authorization()
         try:
-            answer = await self._http.post(f"{self._base}/{what}", content=body, headers=headers)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            async with asyncio.timeout(_WHOLE):
+                answer = await self._http.post(f"{self._base}/{what}", content=body, headers=headers)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise LedgerUnavailable(f"the ledger does not answer: {type(error).__name__} {error}") from error
         if answer.status_code in _PERMANENT:
             raise LedgerRefused(f"the ledger refuses {what} with {answer.status_code}: {answer.text[:300]}")

@@ -133,6 +133,8 @@ class LiveProcess:
                 continue
             if news is None:
                 return
+            if news.instructions.run != self._state.standing.run:
+                self._report()  # what was dropped counts for the run that ends
             self._state.hear(news)
 
     async def _sweep_until_ended(self, server: asyncio.Server) -> None:
@@ -174,7 +176,7 @@ class LiveProcess:
             for reason, count in figures.dropped.items()
             if count > told.get(str(reason), 0)
         }
-        if fresh and self._scorer.report_dropped(fresh):
+        if fresh and self._scorer.report_dropped(self._state.standing.run, fresh):
             self._told = {str(reason): count for reason, count in figures.dropped.items()}
 
 

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 Connect = Callable[[Pool, Exchange | None], None]
-#: Without news from the scorer for so long there is none: nothing is captured.
+#: Without news from the scorer for so long there is none: nothing is captured, and that is counted.
 SILENCE = 5.0
+_COMPLAINT_EVERY = 60.0  # seconds between two logged faults of ours
 
 
 class LiveState:
@@ -75,7 +76,9 @@ class LiveState:
         self._workers = workers
         self._capturing = False
         self._paths: frozenset[bytes] = frozenset()
-        self._last_news = float("-inf")
+        self._last_news = self.tick
+        self._silent = False
+        self._complained = float("-inf")
         self._unique = os.urandom(4).hex()
         self._minted = 0
         self.baseline = Pool(
@@ -99,7 +102,10 @@ class LiveState:
         if head.id is None:
             self._mint(exchange, head)
         if self._capturing and head.method == b"POST":
-            self._choose(exchange, head)
+            try:
+                self._choose(exchange, head)
+            except Exception:  # noqa: BLE001 - the seam between users and mirroring: no fault there may cost an answer
+                self._fault()
         return exchange
 
     def _mint(self, exchange: UserExchange, head: RequestHead) -> None:
@@ -122,11 +128,15 @@ class LiveState:
                 return
             exchange.id = id
         admitted = self.sampler.admit(exchange.id)
-        record = admitted is True and not self.shedding
+        record = False
         if admitted is False:
             self.figures.drop(Drop.RATE)
+        elif admitted and self._silent:
+            self.figures.drop(Drop.SILENCE)
         elif admitted and self.shedding:
             self.figures.drop(Drop.SHED)
+        elif admitted:
+            record = True
         moved = (
             self._weight > 0.0
             and exchange.started < self._lease_ends
@@ -139,9 +149,20 @@ class LiveState:
 
     def offer(self, exchange: UserExchange, baseline: LiveAnswer, candidate: LiveAnswer | None = None) -> None:
         """Hand a captured exchange to the scorer, after the user has the answer."""
+        try:
+            offered = self._offer(self._captured(exchange, baseline, candidate))
+        except Exception:  # noqa: BLE001 - the seam between users and mirroring: no fault there may cost a connection
+            self._fault()
+            return
+        if offered:
+            self.figures.captured += 1
+        else:
+            self.figures.drop(Drop.QUEUE)
+
+    def _captured(self, exchange: UserExchange, baseline: LiveAnswer, candidate: LiveAnswer | None) -> Captured:
         head = exchange.head
         body = exchange.body or []
-        captured = Captured(
+        return Captured(
             exchange.id,
             exchange.minted,
             exchange.time,
@@ -153,10 +174,14 @@ class LiveState:
             baseline,
             candidate,
         )
-        if self._offer(captured):
-            self.figures.captured += 1
-        else:
-            self.figures.drop(Drop.QUEUE)
+
+    def _fault(self) -> None:
+        """Something in us is wrong that concerns mirroring only."""
+        self.figures.drop(Drop.FAULT)
+        now = self.clock()
+        if now >= self._complained + _COMPLAINT_EVERY:
+            self._complained = now
+            _log.exception("a request is not mirrored")
 
     # -- now and then
 
@@ -214,7 +239,14 @@ class LiveState:
 
     def _settle(self, now: float) -> None:
         share = self.standing.share()
-        self._capturing = share > 0.0 and now - self._last_news < SILENCE
+        self._capturing = share > 0.0
+        silent = now - self._last_news >= SILENCE
+        if silent != self._silent:
+            self._silent = silent
+            if silent:
+                _log.error("the scorer has said nothing for %.0f s: users are served, nothing is mirrored", SILENCE)
+            else:
+                _log.info("the scorer is heard again")
         self.sampler.set(share, self.standing.instructions.mirror.maxPairsPerSecond / self._workers, now)
 
     def sweep(self) -> None:
@@ -234,6 +266,8 @@ class LiveState:
         figures.in_flight = self.baseline.busy
         figures.waiting = self.baseline.waiting
         figures.retries = self.baseline.retries
+        figures.silence = now - self._last_news
+        figures.share = 0.0 if self._silent else self.sampler.adapted
 
     def drain(self) -> None:
         """Say `Connection: close` from now on."""
@@ -243,9 +277,12 @@ class LiveState:
 
     @property
     def idle(self) -> bool:
-        """Nothing is under way, at either model."""
+        """Nothing is under way: neither model is asked, and clients have taken what they were sent."""
         pools = [self.baseline] if self.candidate is None else [self.baseline, self.candidate]
-        return not any(pool.busy or pool.waiting or pool.opening for pool in pools)
+        return not (
+            any(pool.busy or pool.waiting or pool.opening for pool in pools)
+            or any(conversation.stalled for conversation in self.conversations)
+        )
 
     def close(self) -> None:
         """At the end."""

@@ -208,7 +208,7 @@ def _end_processes(processes: set[int], grace: float) -> int:
     """SIGTERM, and SIGKILL to those that are still there after `grace`. 0 if all ended well, else 1."""
     code = 0
     for process in processes:
-        os.kill(process, signal.SIGTERM)
+        os.kill(process, signal.SIGTERM)  # one that has ended is still there: it has not been waited for
     remaining = set(processes)
     deadline = time.monotonic() + grace
     while remaining:
@@ -220,8 +220,9 @@ def _end_processes(processes: set[int], grace: float) -> int:
             deadline = time.monotonic() + 5.0
             code = max(code, 1)
         signal.sigtimedwait({signal.SIGCHLD}, min(max(left, 0.01), 1.0))
-        for process, status in _ended():
-            if process in remaining:
+        for process in list(remaining):
+            ended, status = os.waitpid(process, os.WNOHANG)
+            if ended:
                 remaining.discard(process)
                 code = max(code, int(status != 0))
     return code

@@ -54,6 +54,7 @@ class Mirror:
         self._stopping = asyncio.Event()
         self._shedding = False
         self._told = float("-inf")
+        self._heard = True  # by every live process, what was told last
 
     def stop(self) -> None:
         self._stopping.set()
@@ -104,7 +105,7 @@ class Mirror:
                 return
             if isinstance(message, Dropped):
                 for reason, count in message.counts.items():
-                    self._sender.drop(self._standing.run, reason, count)
+                    self._sender.drop(message.run, reason, count)
             else:
                 self._take(message)
 
@@ -191,11 +192,11 @@ class Mirror:
             self._shadow = None
         if not instructions.run or not instructions.candidate or self._tasks is None:
             return
-        parts = urlsplit(instructions.candidate)
         try:
+            parts = urlsplit(instructions.candidate)
             host, port = parts.hostname, parts.port or 80
         except ValueError:
-            host, port = None, 0
+            parts, host, port = urlsplit(""), None, 0
         if parts.scheme != "http" or not host:
             logger.error(
                 "run %s is not mirrored: the candidate %r is not http", instructions.run, instructions.candidate
@@ -238,5 +239,7 @@ class Mirror:
         }
         figures = self._tally.figures(gauges, shadow.breaker() if shadow else None)
         news = News(self._standing.instructions, self._standing.heard, self._shedding, figures)
-        for end in self._ends:
-            end.tell(news)
+        told = [end.tell(news) for end in self._ends]
+        if not all(told) and self._heard:
+            logger.error("a live process cannot be told the instructions, and may mirror nothing: no room for them")
+        self._heard = all(told)

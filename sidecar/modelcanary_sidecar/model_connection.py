@@ -27,7 +27,6 @@ class ModelConnection:
     """Never used again once the model has sent a byte that was not asked for."""
 
     __slots__ = (
-        "_answer_held",
         "_barren",
         "_bodiless",
         "_chunked",
@@ -43,6 +42,7 @@ class ModelConnection:
         "before",
         "closed",
         "exchange",
+        "held",
         "idle_since",
         "pool",
         "port",
@@ -68,7 +68,7 @@ class ModelConnection:
         self._finished = self._in_body = self._extra = self._interim = False
         self._keep = self._chunked = self._until_close = self._bodiless = False
         self._barren = 0  # bytes in a row of which nothing is to be delivered
-        self._answer_held = False
+        self.held = False  # the client does not read
 
     # -- what the pool and the exchange ask for
 
@@ -113,13 +113,13 @@ class ModelConnection:
 
     def hold_answer(self) -> None:
         """The client does not read: read no more from the model for now."""
-        if not self._answer_held and not self.closed:
-            self._answer_held = True
+        if not self.held and not self.closed:
+            self.held = True
             self.port.pause_reading()
 
     def release_answer(self) -> None:
-        if self._answer_held and not self.closed:
-            self._answer_held = False
+        if self.held and not self.closed:
+            self.held = False
             self.port.resume_reading()
 
     def unread_by_model(self) -> bool:
@@ -132,6 +132,7 @@ class ModelConnection:
         exchange = self.exchange
         self.exchange = None
         self.closed = True
+        del self._parser  # it holds this connection, which would then wait for the garbage collector
         if exchange is not None:
             exchange.connection = None
         if exchange is None:
@@ -200,7 +201,7 @@ class ModelConnection:
             return  # there is more to come, or it was aborted while its last bytes were delivered
         self.exchange = exchange.connection = None
         if self._keep and exchange.complete and not (self._extra or self._bodiless or self.stalled or self.closed):
-            if self._answer_held:
+            if self.held:
                 self.release_answer()
             if pool.queue:
                 pool.released(self, received)

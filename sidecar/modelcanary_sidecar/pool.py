@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from modelcanary_sidecar.exchange import BROKE_OFF, OVERLOADED, TOO_LATE, UNREACHABLE, Exchange
 from modelcanary_sidecar.heads import Names
@@ -71,8 +72,15 @@ class Pool:
             exchange.failed(OVERLOADED)
             return
         exchange.queued = True
+        exchange.pool = self
         self.queue.append(exchange)
         self._open_if_needed()
+
+    def withdraw(self, exchange: Exchange) -> None:
+        """Nobody waits for it any more: it must not take the place of one that is waited for."""
+        exchange.queued = False
+        with suppress(ValueError):  # not in the queue but about to be tried again
+            self.queue.remove(exchange)
 
     def again(self, lost: ModelConnection, exchange: Exchange) -> None:
         """Try an exchange on a fresh connection: the one it was sent on had been closed by the model."""
@@ -93,6 +101,9 @@ class Pool:
     # -- what connections tell
 
     def connected(self, connection: ModelConnection, exchange: Exchange | None) -> None:
+        if connection.closed:  # again, before we heard that it was open
+            self.connect_failed(exchange)
+            return
         self.opening -= 1
         self.connections.add(connection)
         if self._closed:
@@ -153,7 +164,7 @@ class Pool:
             if exchange is None:
                 if not connection.closed and now - connection.idle_since > self._idle:
                     connection.close_idle()
-            else:
+            elif not connection.held:  # else it is the client that takes its time
                 since = exchange.sent if self._whole_answers else max(exchange.activity, exchange.sent)
                 if now - since > self._answer_time:
                     connection.fail(TOO_LATE)

@@ -8,11 +8,11 @@ from modelcanary_gate.sampling import position
 
 class Sampler:
     """A share that adapts: beyond `per_second` it is lowered, so that which ids are mirrored still follows
-    from the ids and not from which came first. A bucket of one second's worth cuts what comes before the
-    share has adapted.
+    from the ids and not from which came first. A bucket of one second's worth, and of one request at least,
+    cuts what comes before the share has adapted.
     """
 
-    __slots__ = ("_adapted", "_level", "_seen", "_since", "_tokens", "per_second", "share")
+    __slots__ = ("_adapted", "_bucket", "_level", "_seen", "_since", "_tokens", "per_second", "share")
 
     def __init__(self) -> None:
         self.share = 0.0
@@ -22,6 +22,12 @@ class Sampler:
         self._since = 0.0
         self._level = 0.0  # requests per second in the share, smoothed
         self._tokens = 0.0
+        self._bucket = 0.0
+
+    @property
+    def adapted(self) -> float:
+        """The share that holds now."""
+        return self._adapted
 
     def set(self, share: float, per_second: float, now: float) -> None:
         if (share, per_second) == (self.share, self.per_second):
@@ -29,7 +35,7 @@ class Sampler:
         self.share, self.per_second = share, per_second
         self._adapted = share
         self._seen, self._since, self._level = 0, now, 0.0
-        self._tokens = per_second
+        self._tokens = self._bucket = max(1.0, per_second) if per_second > 0.0 else 0.0
 
     def admit(self, id: str) -> bool | None:
         """True: mirror it. None: not in the share. False: in the share, but beyond the rate."""
@@ -47,7 +53,7 @@ class Sampler:
         elapsed = now - self._since
         if elapsed <= 0.0:
             return
-        self._tokens = min(self.per_second, self._tokens + self.per_second * elapsed)
+        self._tokens = min(self._bucket, self._tokens + self.per_second * elapsed)
         keep = 0.5**elapsed  # half of what is known is a second old
         self._level = keep * self._level + (1.0 - keep) * self._seen / elapsed
         self._seen, self._since = 0, now

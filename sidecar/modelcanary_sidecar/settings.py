@@ -72,8 +72,12 @@ def _address(option: str, text: str) -> Address:
 
 
 def _base_url(option: str, text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:  # brackets that hold no address
+        usable = False
+    if not usable:
         raise SettingsError(f"--{option}: {text!r} is not a URL; use for example http://127.0.0.1:8080")
     return text.rstrip("/")
 

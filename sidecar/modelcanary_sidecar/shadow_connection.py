@@ -93,6 +93,7 @@ class ShadowConnection(asyncio.Protocol, Generic[T]):
             self._shut()  # nobody asked: what follows cannot be told apart from an answer
             return
         self._received = True
+        before = self._body_size
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -104,8 +105,8 @@ class ShadowConnection(asyncio.Protocol, Generic[T]):
             self._fail(Outcome.TOO_LARGE)
         elif self._whole:
             self._finish()
-        elif not self._in_body:
-            self._head_size += len(data)  # whatever it is made of: names that never end are not told us
+        elif not self._in_body or self._body_size == before:
+            self._head_size += len(data)  # whatever it is made of: names and trailers that never end are not told us
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

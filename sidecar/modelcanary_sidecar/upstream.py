@@ -56,7 +56,7 @@ class Connector:
                 _, connection = await loop.create_connection(
                     lambda: Upstream(pool), self.address.host, self.address.port
                 )
-        except OSError:  # TimeoutError is one
+        except (OSError, UnicodeError):  # a TimeoutError is the former; names that are none raise the latter
             loop.call_soon(pool.connect_failed, exchange)
         else:
             loop.call_soon(pool.connected, connection, exchange)

@@ -24,9 +24,9 @@ def ends() -> Iterator[tuple[LiveEnd, ScorerEnd]]:
 def test_captured_requests_and_counts_arrive_in_order(ends: tuple[LiveEnd, ScorerEnd]) -> None:
     live, scorer = ends
     assert live.offer(SMALL)
-    assert live.report_dropped({"rate": 3})
+    assert live.report_dropped("r", {"rate": 3})
     assert scorer.receive() == SMALL
-    assert scorer.receive() == Dropped({"rate": 3})
+    assert scorer.receive() == Dropped("r", {"rate": 3})
     assert scorer.receive() is None
 
 
@@ -114,3 +114,21 @@ def test_what_is_not_a_message_of_ours_is_an_error_of_ours() -> None:
         live.receive()
     live.close()
     scorer.close()
+
+
+def test_what_the_live_process_could_not_be_told_is_told_with_the_next(
+    ends: tuple[LiveEnd, ScorerEnd], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, scorer = ends
+    large = replace(SMALL, body=bytes(LARGE))
+    assert live.receive() is None  # the scorer's greeting, which begins the count anew
+    with monkeypatch.context() as patch:
+        patch.setattr(scorer, "_try_send", lambda message: False)
+        assert live.offer(large)
+        assert scorer.receive() == large
+    assert live.receive() is None
+    assert live.large_waiting > LARGE
+    assert live.offer(large)
+    assert scorer.receive() == large
+    assert live.receive() is None
+    assert live.large_waiting == 0

@@ -197,7 +197,7 @@ def test_what_makes_no_pair_is_counted_by_reason(stub_ledger: Any) -> None:
             at.offer(captured())
             at.offer(captured(minted=True, body=b'{"id":"%b"}' % outside.encode()))
             at.offer(captured(minted=True, body=b'{"id":"%b"}' % inside.encode()))
-            at.live.report_dropped({"rate": 5})
+            at.live.report_dropped("run-1", {"rate": 5})
             expected = {"runEnded": 1, "noCandidate": 2, "bodyId": 1, "rate": 5}
             await until(lambda: at.ledger.dropped == expected, 2.0)
             news = await at.until_told(lambda news: news.figures.get("mirror_dropped_total:noCandidate") == 2.0)
@@ -227,7 +227,9 @@ def test_a_way_of_reading_that_cannot_be_followed_mirrors_nothing(
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("url", ["https://127.0.0.1", "http://", "http://127.0.0.1:99999", "candidate:80"])
+@pytest.mark.parametrize(
+    "url", ["https://127.0.0.1", "http://", "http://127.0.0.1:99999", "candidate:80", "http://[::1"]
+)
 def test_a_candidate_that_is_no_http_url_is_none(stub_ledger: Any, url: str) -> None:
     async def main() -> None:
         async with mirror(stub_ledger, replace(IN_RUN, candidate=url)) as at:
@@ -342,5 +344,27 @@ def test_a_message_that_is_none_of_ours_does_not_end_the_scorer(stub_ledger: Any
             at.offer(captured())
             await until(lambda: bool(at.ledger.pairs))
             await until(lambda: at.ledger.dropped == {"frame": 2})
+
+    asyncio.run(main())
+
+
+def test_drops_of_a_run_that_the_scorer_has_not_heard_of_are_kept(stub_ledger: Any) -> None:
+    """A scorer that was started again reads what the one before it has left."""
+
+    async def main() -> None:
+        async with mirror(stub_ledger, Instructions(0)) as at:
+            at.live.report_dropped("run-1", {"silence": 7})
+            await until(lambda: at.ledger.dropped == {"silence": 7})
+
+    asyncio.run(main())
+
+
+def test_instructions_that_do_not_fit_are_missed_aloud(stub_ledger: Any, caplog: pytest.LogCaptureFixture) -> None:
+    huge = replace(IN_RUN, model=replace(READING, requestPatch={"x": "y" * (6 << 20)}))
+
+    async def main() -> None:
+        async with mirror(stub_ledger, IN_RUN) as at:
+            at.ledger.instructions = huge
+            await until(lambda: "cannot be told the instructions" in caplog.text)
 
     asyncio.run(main())

@@ -33,6 +33,8 @@ def test_our_idle_limit_is_below_those_of_the_model_servers() -> None:
         (["--upstream", "http://127.0.0.1:1/base"], "--upstream"),
         (["--upstream", "http://127.0.0.1:x"], "--upstream"),
         (["--ledger", "ledger:80"], "--ledger"),
+        (["--ledger", "http://[::1"], "--ledger"),
+        (["--upstream", "http://[ledger]:80"], "--upstream"),
         (["--workers", "0"], "--workers"),
         (["--drain-time", "soon"], "--drain-time"),
         (["--wokers", "2"], "--wokers"),

@@ -311,6 +311,7 @@ ENDLESS = {
     "headers": (b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n" * 1000),
     "one header": (b"HTTP/1.1 200 OK\r\nX-A: ", b"x" * 65536),
     "reason": (b"HTTP/1.1 200 ", b"x" * 65536),
+    "trailer": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-T: ", b"x" * 65536),
     "interim": (b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 100),
 }
 

@@ -123,7 +123,7 @@ def _tensor(output: dict[str, object], single: bool) -> Table:
     data, shape, datatype = output.get("data"), output.get("shape"), output.get("datatype")
     if not isinstance(data, list) or not data:
         raise _shape("an output without `data` (binary tensors are not decoded)")
-    if datatype not in _FLOATS:
+    if not isinstance(datatype, str) or datatype not in _FLOATS:
         if ranked(_flat(data)):
             raise Unreadable(Outcome.TOP_K_ONLY, Cause.TOP_K, "ranked classes, not every class's probability")
         raise Unreadable(

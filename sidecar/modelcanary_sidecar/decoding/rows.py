@@ -22,8 +22,8 @@ from modelcanary_sidecar.decoding.unreadable import Cause, Unread
 
 #: From this many numbers on, one pass of numpy is cheaper than plain Python.
 _LARGE = 400
-#: Below float32's range a log-probability is that of 0; any epsilon clips it long before.
-_FLOAT32_LOWEST = -3.0e38
+#: From here on float32 rounds to -inf, the log-probability of 0; any epsilon clips it long before.
+_FLOAT32_LOWEST = -(2.0 - 2.0**-24) * 2.0**127
 _INF = math.inf
 _WHOLE = (int, bool)
 

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -182,3 +183,26 @@ def test_scalar_probabilities_are_divided_by_their_sum(weights: list[float]) -> 
     assert logs is not None
     packed = struct.pack(f"<{len(logs)}f", *logs)
     assert np.exp(np.frombuffer(packed, "<f4").astype(float)).sum() == pytest.approx(1.0, abs=1e-5)
+
+
+WORDS = st.sampled_from(["outputs", "predictions", "data", "names", "ndarray", "tensor", "values", "shape"])
+WORDS |= st.sampled_from(["datatype", "name", "a", "b", "label", "score", "FP32", "INT64"])
+LEAVES = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | WORDS
+JSON = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS, inner, max_size=4))
+V2 = st.fixed_dictionaries(
+    {
+        "outputs": st.lists(
+            st.fixed_dictionaries({}, optional=dict.fromkeys(("name", "datatype", "shape", "data"), JSON))
+        )
+    }
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(JSON | V2 | st.dictionaries(st.sampled_from(["outputs", "predictions", "data"]), JSON, min_size=1))
+def test_whatever_a_model_says_is_read_or_refused(value: object) -> None:
+    body = json.dumps(value).encode()
+    for values, task in KINDS:
+        for protocol in ("auto", "custom"):
+            reading = replace(reading_of(values, task, 2), protocol=protocol, pointer="")
+            assert isinstance(Reader(reading, Role.CANDIDATE, 1 << 20).read(200, b"", body), list | Unread)

@@ -92,6 +92,13 @@ def test_a_candidate_later_than_that_is_not_waited_for_and_still_makes_a_pair(st
 FAULTS = {
     "500": (reply(500, b"{}"), "error", None),
     "404": (reply(404, b"{}"), "error", None),
+    "redirect": (reply(307, b"{}"), "error", None),
+    "nested beyond reading": (reply(200, b"[" * 4000), "malformed", None),
+    "a length beyond reading": (
+        reply(200, b"{}", "application/json\r\nInference-Header-Content-Length: " + "9" * 5000),
+        "malformed",
+        None,
+    ),
     "html": (reply(200, b"<html>", "text/html"), "malformed", None),
     "no JSON": (reply(200, b'{"x": NaN}'), "malformed", None),
     "garbage": (b"\x00\xffgarbage\r\n\r\n", "malformed", Outcome.UNDECODABLE),
@@ -100,7 +107,7 @@ FAULTS = {
         "malformed",
         Outcome.UNDECODABLE,
     ),
-    "too large": (reply(200, bytes(2000)), "tooLarge", Outcome.TOO_LARGE),
+    "too large": (reply(200, bytes(6000)), "tooLarge", Outcome.TOO_LARGE),
 }
 
 
@@ -108,7 +115,7 @@ FAULTS = {
 @pytest.mark.parametrize("case", FAULTS)
 def test_a_candidate_that_answers_wrongly_is_the_baselines_case(stage, ask, case: str, baseline_first: bool) -> None:
     answer, given, failure = FAULTS[case]
-    asked = ask(maxBodyBytes=1000)
+    asked = ask(maxBodyBytes=5000)
     for model, data in [(asked.baseline, BASELINE), (asked.candidate, answer)][:: 1 if baseline_first else -1]:
         model.sends(data)
     got = asked.client.gets()  # without waiting for the grace
@@ -304,3 +311,28 @@ def test_a_baseline_that_answers_before_the_request_is_whole_is_not_asked_again(
     assert client.gets() == b""
     assert len(stage.models) == 1
     assert not stage.asked
+
+
+def test_a_user_who_does_not_read_the_candidates_answer_leaves_the_baselines_alone(stage, ask) -> None:
+    asked = ask()
+    write = asked.client.port.write
+
+    def write_more_than_fits(data: bytes) -> None:
+        write(data)
+        asked.client.conversation.pause_writing()
+
+    asked.client.port.write = write_more_than_fits
+    asked.candidate.sends(CANDIDATE)
+    assert asked.baseline.port.reading
+    asked.baseline.sends(BASELINE)
+    assert [captured.baseline.failure for captured in stage.captured] == [None]
+
+
+def test_users_who_leave_take_no_place_in_the_candidates_queue(stage, request_of) -> None:
+    stage.mirror(weight=1.0, maxInFlight=1)
+    for _ in range(3):
+        client = stage.client()
+        client.sends(request_of())
+        client.leaves()
+    Asked(stage, request_of()).candidate.sends(CANDIDATE)
+    assert [str(given) for given in stage.state.figures.canary] == ["candidate"]

@@ -9,6 +9,7 @@ from modelcanary_gate.sampling import position
 from modelcanary_gate.vocabulary import Outcome
 from modelcanary_sidecar.capture import LiveAnswer
 from modelcanary_sidecar.channel import News
+from modelcanary_sidecar.figures import Drop
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -254,3 +255,47 @@ def test_the_time_that_a_client_takes_to_send_is_not_the_models(stage) -> None:
     stage.now += 0.25
     stage.models[0].sends(OK)
     assert stage.captured[0].baseline.latency == 0.25
+
+
+def test_what_the_scorer_is_too_silent_for_is_counted_and_said_once(stage, request_of, caplog) -> None:
+    stage.mirror()
+    stage.passes(6)
+    ask(stage, request_of())
+    ask(stage, request_of())
+    assert stage.captured == []
+    assert stage.state.figures.dropped == {Drop.SILENCE: 2}
+    assert stage.state.figures.silence > 5.0
+    assert [record.message for record in caplog.records] == [
+        "the scorer has said nothing for 5 s: users are served, nothing is mirrored"
+    ]
+    stage.mirror()
+    ask(stage, request_of())
+    assert len(stage.captured) == 1
+
+
+def test_a_scorer_that_never_says_anything_is_missed(stage, caplog) -> None:
+    stage.passes(6)
+    assert "the scorer has said nothing" in caplog.text
+
+
+@pytest.mark.parametrize("where", ["_offer", "sampler"])
+def test_a_fault_of_ours_costs_a_pair_and_no_user_an_answer(stage, request_of, caplog, where: str) -> None:
+    stage.mirror()
+
+    class Broken:
+        def __call__(self, captured: object) -> bool:
+            raise TypeError("a fault")
+
+        admit = __call__
+
+    setattr(stage.state, where, Broken())
+    for _ in range(2):
+        client = stage.client()
+        client.sends(request_of())
+        stage.open()
+        stage.models[0].sends(OK)
+        assert client.gets().endswith(b"{}")
+    assert len(stage.models) == 1  # and the connection was used again
+    assert stage.state.figures.dropped == {Drop.FAULT: 2}
+    assert [record.message for record in caplog.records] == ["a request is not mirrored"]
+    assert "a fault" in caplog.text

@@ -1,6 +1,11 @@
 """Transcripts of one client with the live path."""
 
+import gc
+
 import pytest
+
+from modelcanary_sidecar.conversation import Conversation
+from modelcanary_sidecar.model_connection import ModelConnection
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 SENT_ON = b"POST /infer HTTP/1.1\r\nHost: a\r\ncontent-length: 5\r\n\r\nhello"
@@ -454,3 +459,79 @@ def test_beyond_the_limit_of_connections_clients_are_told_at_once(make_stage, re
     stage.open()
     stage.models[0].sends(OK)
     assert late.gets().endswith(b"ok")
+
+
+def test_a_head_is_as_long_as_it_is_however_it_comes(stage) -> None:
+    long = stage.client()
+    long.sends(b"POST /x HTTP/1.1\r\n" + HOST + b"X-A: " + b"a" * 200_000)
+    long.sends(b"\r\nContent-Length: 0\r\n\r\n")
+    assert long.gets().startswith(b"HTTP/1.1 431 ")
+    allowed = stage.client()
+    allowed.sends(b"POST /x HTTP/1.1\r\n" + HOST + b"X-A: " + b"a" * 60_000 + b"\r\nContent-Length: 0\r\n\r\n", by=4096)
+    assert allowed.gets() == b""
+    assert len(stage.asked) == 1
+
+
+def test_thousands_of_requests_at_once_are_not_all_kept(stage) -> None:
+    client = stage.client()
+    client.sends(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n" * 5000)
+    stage.open()
+    answered = 0
+    while stage.models[0].gets():
+        stage.models[0].sends(OK)
+        answered += 1
+        assert answered < 100
+    assert client.gets().endswith(b"503 Service Unavailable\n")
+    assert answered == 65
+
+
+@pytest.mark.parametrize("header", [b"", b"Connection: close\r\n"])
+def test_a_client_that_takes_nothing_is_cut_off(stage, header: bytes) -> None:
+    client = stage.client()
+    client.sends(b"GET /x HTTP/1.1\r\n" + HOST + header + b"\r\n")
+    stage.open()
+    client.conversation.pause_writing()
+    stage.models[0].sends(OK)
+    assert not stage.state.idle  # the process must not end before the client has its answer
+    stage.passes(70)
+    assert client.port.ended != "abort"
+    stage.passes(10)
+    assert client.port.ended == "abort"
+    client.leaves()
+    assert stage.state.idle
+
+
+def test_a_client_that_takes_its_time_is_no_late_model(stage, request_of) -> None:
+    stage.mirror()
+    client = stage.client()
+    client.sends(request_of())
+    stage.open()
+    stage.models[0].sends(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nok")
+    client.conversation.pause_writing()
+    stage.passes(65)
+    assert not client.port.ended
+    client.conversation.resume_writing()
+    stage.models[0].sends(b"ok")
+    assert client.gets().endswith(b"okok")
+    assert [captured.baseline.failure for captured in stage.captured] == [None]
+
+
+def test_a_connection_that_ended_is_gone_at_once(stage, request_of) -> None:
+    def alive() -> int:
+        return sum(isinstance(found, Conversation | ModelConnection) for found in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        for _ in range(20):
+            client = stage.client()
+            client.sends(request_of("/x", b"", "Connection: close"))
+            stage.open()
+            stage.models[0].sends(OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"))
+            client.leaves()
+            stage.models.pop().closes()
+        del client
+        assert alive() == before
+    finally:
+        gc.enable()

@@ -273,3 +273,21 @@ def test_a_head_without_an_end_is_a_502(stage, asked, head: bytes) -> None:
     while not model.port.ended:
         model.sends(head * 100)
     assert client.gets().startswith(b"HTTP/1.1 502 ")
+
+
+def test_the_latency_of_a_second_try_is_its_own(stage, asked, request_of) -> None:
+    stage.mirror()
+    client, model = asked
+    model.sends(OK)
+    client.sends(b"POST /again HTTP/1.1\r\nHost: a\r\nX-Request-Id: i\r\nContent-Length: 4\r\n\r\nab")
+    client.sends(b"cd")
+    type(model.connection).unread_by_model, kept = lambda connection: True, type(model.connection).unread_by_model
+    try:
+        stage.now += 3.0
+        model.closes(ConnectionResetError())
+    finally:
+        type(model.connection).unread_by_model = kept
+    stage.open()
+    stage.now += 0.25
+    stage.models[-1].sends(OK)
+    assert [captured.baseline.latency for captured in stage.captured] == [0.25]

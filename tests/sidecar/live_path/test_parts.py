@@ -11,6 +11,7 @@ from modelcanary_sidecar.admin import Admin, Exporter
 from modelcanary_sidecar.board import Board
 from modelcanary_sidecar.drain import Drain, Phase
 from modelcanary_sidecar.figures import Drop, Figures
+from modelcanary_sidecar.heads import Names
 from modelcanary_sidecar.main import Backoff
 from modelcanary_sidecar.sampler import Sampler
 
@@ -172,3 +173,25 @@ def test_a_scorer_is_started_again_ever_more_slowly_until_it_is_steady() -> None
     backoff = Backoff()
     assert [backoff.after(1.0) for _ in range(8)] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     assert backoff.after(61.0) == 0.5
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.5, 1.0])
+def test_a_rate_below_one_a_second_takes_one_now_and_then(rate: float) -> None:
+    sampler = Sampler()
+    sampler.set(1.0, rate, 0.0)
+    taken = 0
+    for tick in range(1000):
+        sampler.sweep(tick / 10.0)
+        taken += sampler.admit(f"{tick}") is True
+    assert 0.5 * rate * 100 <= taken <= rate * 100 + 2
+
+
+def test_names_that_are_sent_once_do_not_keep_out_those_that_are_sent_always() -> None:
+    names = Names("X-Request-Id")
+    for number in range(600):
+        names.learn(b"X-%d" % number)
+    names.learn(b"Content-Type")
+    assert b"Content-Type" in names.known
+    names.learn(b"X" * 1000)
+    assert b"X" * 1000 not in names.known
+    assert len(names.known) <= 512

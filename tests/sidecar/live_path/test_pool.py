@@ -1,5 +1,7 @@
 """Connections to the model: how many, who waits, and what is said to those for whom there is no room."""
 
+from modelcanary_sidecar.model_connection import ModelConnection
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -100,3 +102,36 @@ def test_a_connection_that_was_closed_while_idle_is_not_used(stage, request_of) 
     client.sends(request_of())
     assert len(stage.asked) == 1
     assert len(stage.state.baseline.connections) == 0
+
+
+def test_a_connection_that_was_lost_before_it_was_known_takes_no_place(make_stage, request_of) -> None:
+    """The model accepts and hangs up at once: for each time, a place of the pool would be gone for ever."""
+    stage = make_stage(connections=1)
+    for _ in range(3):
+        client = stage.client()
+        client.sends(request_of())
+        pool, exchange = stage.asked.pop(0)
+        connection = ModelConnection(pool)
+        connection.connection_lost(None)
+        pool.connected(connection, exchange)
+        assert client.gets().startswith(b"HTTP/1.1 502 ")
+    client = stage.client()
+    client.sends(request_of())
+    stage.open()
+    stage.models[0].sends(OK)
+    assert client.gets().endswith(b"ok")
+
+
+def test_who_has_left_takes_no_place_in_the_queue(make_stage, request_of) -> None:
+    stage = make_stage(waiting=2)
+    for _ in range(4):
+        client = stage.client()
+        client.sends(request_of())
+        client.leaves()
+    assert stage.state.baseline.waiting == 0
+    waits = stage.client()
+    waits.sends(request_of())
+    assert waits.gets() == b""
+    stage.open()
+    next(model for model in stage.models if model.connection.exchange).sends(OK)
+    assert waits.gets().endswith(b"ok")

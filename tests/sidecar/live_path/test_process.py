@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -532,3 +533,28 @@ def test_a_port_in_use_is_one_line_and_exit_code_3(model: RawModel) -> None:
     assert re.fullmatch(
         rf"modelcanary-sidecar: --listen: cannot listen on 127\.0\.0\.1:{model.port}: .*; choose .*\n", ended.stderr
     )
+
+
+def test_a_model_that_hangs_up_at_once_leaves_nothing_behind(model: RawModel, start) -> None:
+    def hang_up(connection: Connection) -> None:
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    model.script = hang_up
+    process = start("--connections", "2")
+    for _ in range(40):
+        assert process.ask().startswith(b"HTTP/1.1 502 ")
+    model.script = answer_all
+    until(lambda: process.ask().startswith(b"HTTP/1.1 200 "))
+    until(lambda: process.metric("model_connections") <= 1)
+
+
+def test_a_scorer_that_ends_during_the_drain_is_no_error(model: RawModel, start) -> None:
+    """A service manager signals every process of a group at once."""
+    process = start("--drain-delay", "1s")
+    _, scorer = process.children()
+    process.popen.send_signal(signal.SIGTERM)
+    os.kill(scorer, signal.SIGKILL)
+    process.popen.wait(DEADLINE)
+    process._reader.join(DEADLINE)
+    assert not any("Traceback" in line for line in process.lines)

@@ -71,3 +71,22 @@ async def _unread(model_reads: bool, served_before: int) -> bool:
 def test_what_a_closed_socket_got_was_not_read(model_reads: bool, served_before: int) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(_unread(model_reads, served_before)) is not model_reads
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".test"])
+def test_a_name_that_is_none_is_a_model_that_does_not_answer(host: str) -> None:
+    """It may be the candidate's, in instructions: the error must not end the process that serves users."""
+
+    async def connect() -> None:
+        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        class Told:
+            def connect_failed(self, exchange: object) -> None:
+                failed.set_result(None)
+
+        async with asyncio.TaskGroup() as tasks, asyncio.timeout(5.0):
+            Connector(tasks, Address(host, 80), 2.0)(Told(), None)  # type: ignore[arg-type]
+            await failed
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(connect())
