@@ -31,6 +31,10 @@ def loss_block_to_json(plan: EvidencePlan, block: LossBlock) -> dict[str, Any]:
             group: {"n": row[0], "b": row[1], "c": row[2]}
             for group, row in zip(plan.groups, block.classes.T.tolist(), strict=True)
         },
+        "confidentErrors": {
+            contrast.name: dict(zip(Role, counts, strict=True))
+            for contrast, counts in zip(plan.confident_errors, block.confident_errors.T.tolist(), strict=True)
+        },
         "reliability": {
             role: dict(
                 zip(
@@ -60,6 +64,7 @@ def loss_block_from_json(plan: EvidencePlan, data: Mapping[str, Any]) -> LossBlo
             for role in Role
         ]
         classes = [[data["classes"][group][name] for group in plan.groups] for name in ("n", "b", "c")]
+        wrong = [[data["confidentErrors"][contrast.name][role] for contrast in plan.confident_errors] for role in Role]
         return LossBlock(
             data["seq"],
             data["opened"],
@@ -68,6 +73,7 @@ def loss_block_from_json(plan: EvidencePlan, data: Mapping[str, Any]) -> LossBlo
             np.array([data["moments"][name] for name in _MOMENTS], dtype=np.float64),
             ContrastSums.from_json(data["contrasts"], plan.loss),
             np.array(classes, dtype=np.float64),
+            np.array(wrong, dtype=np.float64),
             (reliability[0], reliability[1]),
             Coverage(tables[0], tables[1]),
         )

@@ -112,6 +112,11 @@ class EvidencePlan:
         return tuple(contrast.grid() for contrast in self.loss)
 
     @cached_property
+    def confident_errors(self) -> tuple[Contrast, ...]:
+        """Those whose errors a block counts per role, beside the contrast between the roles."""
+        return tuple(contrast for contrast in self.loss if contrast.kind is Kind.CONFIDENT_ERRORS)
+
+    @cached_property
     def traffic_grids(self) -> tuple[Floats, ...]:
         return tuple(contrast.grid() for contrast in self.traffic)
 

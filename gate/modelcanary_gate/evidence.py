@@ -138,6 +138,7 @@ class LossBlock:
     moments: Floats  # Σb, Σc, Σb², Σc², Σbc
     contrasts: ContrastSums
     classes: Floats  # (3, groups): n, Σb, Σc per group of labels
+    confident_errors: Floats  # (2, plan.confident_errors): how many of them, per role
     reliability: tuple[Reliability, Reliability]  # baseline, candidate
     coverage: Coverage
 
@@ -150,6 +151,7 @@ class LossBlock:
             self.moments + other.moments,
             self.contrasts + other.contrasts,
             self.classes + other.classes,
+            self.confident_errors + other.confident_errors,
             (self.reliability[0] + other.reliability[0], self.reliability[1] + other.reliability[1]),
             self.coverage + other.coverage,
         )
@@ -226,6 +228,7 @@ def loss_blocks(
                     np.stack([log[i] for _, _, log in sums]),
                 ),
                 _class_sums(plan, part),
+                _confident_errors(plan, part),
                 _reliability(part),
                 coverage if coverage is not None and i == 0 else Coverage.empty(plan),
             )
@@ -264,11 +267,7 @@ def _loss_contrast(plan: EvidencePlan, contrast: Contrast, pairs: LabelledPairs)
     if contrast.kind is Kind.CONFIDENT_ERRORS:
         if contrast.limit is None:
             raise DataError(f"contrast {contrast.name} has no limit")
-        return indicator_contrast(
-            contrast.limit,
-            _confidently_wrong(pairs.baseline_confidence, pairs.baseline_predicted, pairs, contrast.threshold),
-            _confidently_wrong(pairs.candidate_confidence, pairs.candidate_predicted, pairs, contrast.threshold),
-        )
+        return indicator_contrast(contrast.limit, *_confidently_wrong(pairs, contrast.threshold))
     x = loss_contrast(contrast, pairs.baseline_loss, pairs.candidate_loss)
     if contrast.kind is Kind.CLASS:
         # Pairs of other classes neither win nor lose; their number keeps the block's size.
@@ -276,12 +275,27 @@ def _loss_contrast(plan: EvidencePlan, contrast: Contrast, pairs: LabelledPairs)
     return x
 
 
-def _confidently_wrong(
-    confidence: Floats, predicted: Ints, pairs: LabelledPairs, threshold: float
-) -> NDArray[np.bool_]:
-    known = (pairs.label >= 0) & (predicted >= 0)
-    wrong: NDArray[np.bool_] = known & (predicted != pairs.label) & (np.nan_to_num(confidence, nan=0.0) >= threshold)
-    return wrong
+def _confidently_wrong(pairs: LabelledPairs, threshold: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Per role, (n,): another class than the label's was predicted, with at least so much probability."""
+    baseline, candidate = (
+        (pairs.label >= 0)
+        & (predicted >= 0)
+        & (predicted != pairs.label)
+        & (np.nan_to_num(confidence, nan=0.0) >= threshold)
+        for confidence, predicted in (
+            (pairs.baseline_confidence, pairs.baseline_predicted),
+            (pairs.candidate_confidence, pairs.candidate_predicted),
+        )
+    )
+    return baseline, candidate
+
+
+def _confident_errors(plan: EvidencePlan, pairs: LabelledPairs) -> Floats:
+    counts = [
+        [float(wrong.sum()) for wrong in _confidently_wrong(pairs, contrast.threshold)]
+        for contrast in plan.confident_errors
+    ]
+    return np.array(counts, dtype=np.float64).reshape(-1, 2).T
 
 
 def _groups(plan: EvidencePlan, labels: Ints) -> Ints:

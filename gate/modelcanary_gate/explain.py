@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from modelcanary_gate.decision import Facts, GuardState, GuardStatus, Measures
 from modelcanary_gate.evidence import OUTCOME_CODES
-from modelcanary_gate.spec import LabelMode, Spec
+from modelcanary_gate.spec import GuardType, LabelMode, Spec
 from modelcanary_gate.vocabulary import Outcome, Reason
 
 
@@ -67,7 +67,10 @@ def message(
             | Reason.CLASS_REGRESSION
             | Reason.GUARD_VETO
         ):
-            return _guard(guard) if guard is not None else ""
+            if guard is None:
+                return ""
+            why = _unscored(outcomes) if guard.type is GuardType.ERROR_RATE else ""
+            return f"{_guard(guard)}; {why}" if why else _guard(guard)
 
 
 def duration(seconds: float) -> str:
@@ -132,12 +135,8 @@ def _progress(m: Measures) -> str:
 
 def _guard(guard: GuardState) -> str:
     name = f"guard {guard.name!r}" + (f" ({guard.detail})" if guard.detail else "")
-    if guard.candidate is None:
-        shown = "beyond its limit"
-    else:
-        baseline = "none" if guard.baseline is None else f"{guard.baseline:.4g}"
-        shown = f"candidate {guard.candidate:.4g}, baseline {baseline}"
-    text = f"{name}: {shown}, limit {guard.limit}"
+    candidate, baseline = ("none" if value is None else f"{value:.4g}" for value in (guard.candidate, guard.baseline))
+    text = f"{name}: candidate {candidate}, baseline {baseline}, limit {guard.limit}"
     if guard.log_evidence is not None and guard.log_threshold is not None:
         evidence = _evidence("its", guard.log_evidence, guard.log_threshold)
         failed = guard.status is GuardStatus.FAILED

@@ -61,7 +61,7 @@ class Gate:
 
         self._loss = stream(self.plan.loss)
         self._traffic = stream(self.plan.traffic)
-        self._totals = Totals()
+        self._totals = Totals(self.plan)
         self._coverage = Coverage.empty(self.plan)
         self._sums = [0.0] * 5
         self._recent: deque[tuple[int, float, float]] = deque(maxlen=_RECENT)

@@ -5,8 +5,6 @@ calibration can only veto: the first because a mirrored request is timed off the
 its error is no mean of pairs; a proper score punishes miscalibration in the loss itself.
 """
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from modelcanary_gate.calibration import Reliability
@@ -29,21 +27,21 @@ GUARD_REASONS = {
 }
 
 
-@dataclass(slots=True)
 class Totals:
     """What guards need beside the contrasts, summed over the blocks so far."""
 
-    outcomes: np.ndarray[tuple[int, ...], np.dtype[np.int64]] = field(
-        default_factory=lambda: np.zeros((2, len(OUTCOME_CODES)), dtype=np.int64)
-    )
-    latency: tuple[LatencyHistogram, LatencyHistogram] = (LatencyHistogram(), LatencyHistogram())
-    reliability: tuple[Reliability, Reliability] = (Reliability.empty(), Reliability.empty())
-    classes: np.ndarray[tuple[int, ...], np.dtype[np.float64]] | None = None
+    def __init__(self, plan: EvidencePlan) -> None:
+        self.outcomes = np.zeros((2, len(OUTCOME_CODES)), dtype=np.int64)
+        self.latency = (LatencyHistogram(), LatencyHistogram())
+        self.reliability = (Reliability.empty(), Reliability.empty())
+        self.classes = np.zeros((3, len(plan.groups)))
+        self.confident_errors = np.zeros((2, len(plan.confident_errors)))
 
     def add_loss(self, block: LossBlock) -> None:
         old, new = self.reliability, block.reliability
         self.reliability = (old[0] + new[0], old[1] + new[1])
-        self.classes = block.classes if self.classes is None else self.classes + block.classes
+        self.classes = self.classes + block.classes
+        self.confident_errors = self.confident_errors + block.confident_errors
 
     def add_traffic(self, block: TrafficBlock) -> None:
         self.outcomes = self.outcomes + block.outcomes
@@ -63,7 +61,7 @@ def guard_state(guard: Guard, plan: EvidencePlan, loss: Stream, traffic: Stream,
         case GuardType.NON_FINITE:
             return _proportion(guard, traffic, totals, [OUTCOME_CODES[Outcome.NON_FINITE]])
         case GuardType.CONFIDENT_ERRORS:
-            return _confident_errors(guard, loss)
+            return _confident_errors(guard, plan, loss, totals)
         case GuardType.PER_CLASS:
             return _per_class(guard, plan, loss, totals)
         case GuardType.LATENCY:
@@ -90,9 +88,12 @@ def _proportion(guard: Guard, traffic: Stream, totals: Totals, codes: list[int])
     return _betting(guard, traffic, _indices(traffic, guard), float(shares[0]), float(shares[1]))
 
 
-def _confident_errors(guard: Guard, loss: Stream) -> GuardState:
-    """The roles' own shares are not kept apart: the contrast is their difference, less the limit."""
-    return _betting(guard, loss, _indices(loss, guard), None, None)
+def _confident_errors(guard: Guard, plan: EvidencePlan, loss: Stream, totals: Totals) -> GuardState:
+    shares: list[float | None] = [None, None]
+    if loss.n:
+        place = [contrast.guard for contrast in plan.confident_errors].index(guard.name)
+        shares = [float(count) / loss.n for count in totals.confident_errors[:, place]]
+    return _betting(guard, loss, _indices(loss, guard), shares[0], shares[1])
 
 
 def _betting(
@@ -122,7 +123,7 @@ def _per_class(guard: Guard, plan: EvidencePlan, loss: Stream, totals: Totals) -
     """The class with the most evidence against it. The budget is split over the classes (Bonferroni, which is
     the first step of Holm's procedure; the first rejection already rolls back)."""
     indices = _indices(loss, guard)
-    if not indices or loss.n == 0 or totals.classes is None:
+    if not indices or loss.n == 0:
         return GuardState(guard.name, guard.type, GuardStatus.UNKNOWN, None, None, _limit_text(guard))
     worst = max(indices, key=lambda index: float(loss.log_evidence[index]))
     failed = [index for index in indices if loss.triggers[index].fired]

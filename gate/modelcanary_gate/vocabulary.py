@@ -27,16 +27,10 @@ class Outcome(StrEnum):
     NON_FINITE = "nonFinite"
 
 
-#: Outcomes that the error-rate guard counts as errors of the model (NON_FINITE has a guard of its own).
-ERROR_OUTCOMES = frozenset(
-    {
-        Outcome.ERROR_STATUS,
-        Outcome.TIMEOUT,
-        Outcome.REFUSED,
-        Outcome.TOO_LARGE,
-        Outcome.UNDECODABLE,
-    }
-)
+#: Outcomes that the error-rate guard counts as errors of the model: all without a usable answer, because a pair without
+#: one has no loss, and a candidate that leaves out the hard requests would be judged by the easy ones. NON_FINITE has a
+#: guard of its own.
+ERROR_OUTCOMES = frozenset(Outcome) - {Outcome.OK, Outcome.NON_FINITE}
 
 
 class Verdict(StrEnum):

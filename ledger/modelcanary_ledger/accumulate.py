@@ -38,6 +38,7 @@ def empty_loss(plan: EvidencePlan, seq: int) -> LossBlock:
         np.zeros(5),
         ContrastSums.empty(len(plan.loss)),
         np.zeros((3, len(plan.groups))),
+        np.zeros((2, len(plan.confident_errors))),
         (Reliability.empty(), Reliability.empty()),
         Coverage.empty(plan),
     )

@@ -284,6 +284,37 @@ def test_one_class_that_gets_worse_rolls_back_and_is_named() -> None:
     assert decision.measures.delta is not None and decision.measures.delta < 0
 
 
+def test_confident_errors_are_shown_of_both_models() -> None:
+    guard = Guard("sure", GuardType.CONFIDENT_ERRORS, max=Limit(LimitKind.OVER_BASELINE, 0.01), threshold=0.9)
+    gate = Gate(replace(SPEC, guards=(replace(guard, name="wrong", threshold=0.5), guard)))
+    sure, unsure = np.log([0.96, 0.02, 0.02]), np.log([0.6, 0.3, 0.1])
+    labels = np.tile([0, 0, 0, 1], 500)  # the first class is always predicted: one in four is wrong
+    baseline = np.tile([unsure, unsure, unsure, unsure, unsure, unsure, unsure, sure], (250, 1))
+    pairs = score(gate._spec, baseline, np.tile(sure, (2000, 1)), labels)
+    for block in loss_blocks(gate.plan, pairs, np.arange(0, 2000, 100), 0, [(0.0, 1.0)] * 20):
+        gate.add_loss(block)
+    decision = gate.decide(LATER)
+    wrong, sure_of_it = decision.measures.guards
+    assert (wrong.baseline, wrong.candidate, wrong.status) == (0.25, 0.25, GuardStatus.OK)
+    assert (sure_of_it.baseline, sure_of_it.candidate, sure_of_it.status) == (0.125, 0.25, GuardStatus.FAILED)
+    assert "guard 'sure': candidate 0.25, baseline 0.125, limit max +0.01" in decision.message
+
+
+@pytest.mark.parametrize("outcome", sorted(set(Outcome) - {Outcome.OK, Outcome.NON_FINITE}))
+def test_answers_that_leave_pairs_without_a_loss_are_errors(outcome: Outcome) -> None:
+    """A candidate that is better where it answers, and gives no usable answer to a third of the requests."""
+    gate = Gate(replace(SPEC, guards=(ERRORS,)))
+    _answers(gate, outcome, 1 / 3, blocks=20)
+    decision = _fold(gate, *_losses(6000, -0.2))
+    assert (decision.verdict, decision.reason) == (Verdict.ROLL_BACK, Reason.ERROR_RATE)
+
+
+def test_an_error_rate_says_what_most_answers_were() -> None:
+    gate = Gate(replace(SPEC, guards=(ERRORS,)))
+    _answers(gate, Outcome.LABELS_ONLY, 1.0, blocks=5)
+    assert gate.decide(LATER).message.endswith("500 of 500 answers of the candidate could not be scored: labelsOnly")
+
+
 def test_labels_that_are_missing_for_one_class_hold_a_promotion() -> None:
     gate = Gate(SPEC)
     baseline, candidate = _losses(6000, -0.3)
