@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import kopf
+from kubernetes.aio.client import Configuration
 
 from modelcanary_operator.api import AUTOSCALERS, CANARIES, DEPLOYMENTS, SERVICES, Kind, Object
 from modelcanary_operator.index import Index
@@ -29,8 +30,9 @@ Enqueue = Callable[[Key], None]
 class Watcher:
     """`enqueue` is called in kopf's thread."""
 
-    def __init__(self, settings: Settings, enqueue: Enqueue) -> None:
+    def __init__(self, settings: Settings, connection: Configuration, enqueue: Enqueue) -> None:
         self._settings = settings
+        self._connection = connection
         self._enqueue = enqueue
         self._index = Index()
         self._stop = threading.Event()
@@ -73,11 +75,26 @@ class Watcher:
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=registry)(_login)
+        kopf.on.login(registry=registry)(self._login)
         kopf.on.event(*_of(CANARIES), registry=registry)(self._on_canary)
         for kind in (DEPLOYMENTS, SERVICES, AUTOSCALERS):
             kopf.on.event(*_of(kind), registry=registry)(self._handler(kind))
         return registry
+
+    def _login(self, **values: Any) -> kopf.ConnectionInfo | None:
+        """As `kube` does; a pod's token is read anew each time, because it is replaced."""
+        if self._settings.kubeconfig is None:
+            return kopf.login_with_service_account(**values)
+        found = self._connection
+        _, _, token = str(found.api_key.get("BearerToken", "")).rpartition(" ")
+        return kopf.ConnectionInfo(
+            server=found.host,
+            ca_path=found.ssl_ca_cert,
+            insecure=not found.verify_ssl,
+            certificate_path=found.cert_file,
+            private_key_path=found.key_file,
+            token=token or None,
+        )
 
     async def _on_canary(self, *, body: Any, type: str | None, **_: Any) -> None:
         resource = _plain(body)
@@ -102,10 +119,6 @@ def _plain(body: Any) -> Object:
 def _of(kind: Kind) -> tuple[str, str, str]:
     group, _, version = kind.api_version.rpartition("/")
     return group, version, kind.plural
-
-
-def _login(**values: Any) -> kopf.ConnectionInfo | None:
-    return kopf.login_with_service_account(**values) or kopf.login_with_kubeconfig(**values)
 
 
 def _kopf_settings() -> kopf.OperatorSettings:

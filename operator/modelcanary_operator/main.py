@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
+from kubernetes.aio.client import Configuration
+
 from modelcanary_operator.bucket import Bucket
 from modelcanary_operator.errors import ApiError, Conflict, LeaseLost, OperatorError, SettingsError
 from modelcanary_operator.events import Watcher
@@ -89,14 +91,14 @@ class Operator:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(_until(stopping))
-                    tasks.create_task(self._lead(lease, api, ledger))
+                    tasks.create_task(self._lead(lease, api, ledger, found))
             except* Ended:
                 pass
             finally:
                 server.close()
                 await lease.release()
 
-    async def _lead(self, lease: Lease, api: Kube, ledger: HttpLedger) -> None:
+    async def _lead(self, lease: Lease, api: Kube, ledger: HttpLedger, connection: Configuration) -> None:
         epoch = await lease.acquire()
         self._metrics.leading.set(1)
         self._metrics.finished()
@@ -117,7 +119,7 @@ class Operator:
         def enqueue(key: Key) -> None:
             loop.call_soon_threadsafe(self._queue.add, key)
 
-        watcher = Watcher(settings, enqueue)
+        watcher = Watcher(settings, connection, enqueue)
         watcher.start()
         try:
             async with asyncio.TaskGroup() as tasks:

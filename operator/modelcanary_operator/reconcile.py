@@ -118,8 +118,9 @@ class Reconciler:
         try:
             return await evidence.look(self._tools.ledger, self._tools.monotonic())
         except (LedgerUnavailable, LedgerRefused) as error:
+            # What was decided on the blocks so far holds: it does not depend on when one looks.
             _log.warning("%s/%s: %s", key.namespace, key.name, error)
-            return None
+            return evidence.decision
 
     def _document(
         self, resource: Object, spec: Spec | None, status: Status, observed: Observed, summary: Summary, now: float

@@ -118,8 +118,7 @@ def operator(real_api: RealApi, ledger: str, port: int) -> list[str]:
         *("--sidecar-image", "sidecar:1", "--ledger", ledger, "--namespaces", "team", "--own-namespace", "team"),
         *("--listen", "127.0.0.1:0", "--sidecar-port", str(port)),
     ]
-    kubeconfig = ["env", f"KUBECONFIG={real_api.plane.kubeconfig}"]
-    return real_api.plane.network.inside([*kubeconfig, *command])
+    return real_api.plane.network.inside(command)
 
 
 async def until(done: Callable[[], Awaitable[Any]], controllers: Controllers, what: str) -> Any:
