@@ -89,7 +89,7 @@ def _delta(known: Sequence[Look], frame: Frame, size: str) -> Markup:
         frame,
         "The delta with its bounds and the margin",
         axis,
-        y_axis(frame, scale, nice_ticks(low, high, 5), number),
+        y_axis(frame, scale, nice_ticks(low, high, 5), number, "delta, nats per labelled pair"),
         clipped(
             frame,
             f"clip-delta-{size}",
@@ -137,7 +137,7 @@ def _evidence(known: Sequence[Look], thresholds: Thresholds, frame: Frame, size:
         frame,
         "The evidence against its thresholds",
         axis,
-        y_axis(frame, scale, [float(tick) for tick in range(low, high + 1)], _power_of_ten),
+        y_axis(frame, scale, [float(tick) for tick in range(low, high + 1)], _power_of_ten, "evidence, a factor"),
         clipped(frame, f"clip-evidence-{size}", *drawn),
         class_=size,
     )
@@ -162,7 +162,7 @@ def _calibration(calibration: Calibration, frame: Frame, size: str) -> Markup:
         frame,
         "Calibration: accuracy against confidence, of both models",
         x_axis(frame, across, ticks, number, "probability of the predicted class"),
-        y_axis(frame, up, ticks, number),
+        y_axis(frame, up, ticks, number, "share of predictions that are right"),
         *drawn,
         class_=size,
     )

@@ -31,7 +31,7 @@ class Counts:
     pairs: int = 0
     scored: int = 0
     labelled: int = 0
-    waiting: int = 0  # for a label that may still come
+    unlabelled: int = 0  # scored, and a label may still come
     missing: int = 0
     duplicate: int = 0
     conflict: int = 0
@@ -51,6 +51,7 @@ class Evidence:
     now: float
     next: str
     specDigest: str
+    source: str = ""  # the ledger and the run's evidence in it: another one is other evidence
     maturity: float | None = None
     counts: Counts = Counts()
     loss: list[dict[str, Any]] = field(default_factory=list)

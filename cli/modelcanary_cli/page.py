@@ -3,6 +3,7 @@
 Called by `report`. It shows what the record says, and computes nothing but differences and units.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -121,9 +122,8 @@ def _evidence(record: Record) -> Markup:
     if not chart:
         return Markup()
     keys = [("rollback", "for a roll-back"), ("promotion", "for a promotion"), ("threshold", "where it decides")]
-    return _figure(
-        "Evidence", chart, keys, "A factor on a logarithmic scale: 1 is none, and less than 0.001 is drawn at the edge."
-    )
+    said = "A factor on a logarithmic scale: 1 is none. Less than 0.001 or more than a million is drawn at that edge."
+    return _figure("Evidence", chart, keys, said)
 
 
 def _calibration(record: Record) -> Markup:
@@ -154,16 +154,18 @@ def _classes(rows: Sequence[ClassRow]) -> Markup:
         return Markup()
     accurate = any(row.baselineAccuracy is not None for row in rows)
     bounded = any(row.lower is not None for row in rows)
-    heads = ["class", "labelled", "baseline's loss", "candidate's loss", "delta"]
-    heads += ["95% bounds"] * bounded + ["baseline right", "candidate right"] * accurate
+    # on a phone the first columns are seen without scrolling
+    heads = ["class", "labelled", "delta", *["95% bounds"] * bounded, "baseline's loss", "candidate's loss"]
+    heads += ["baseline right", "candidate right"] * accurate
     cells = []
     for row in rows:
         delta = None
         if row.baselineLoss is not None and row.candidateLoss is not None:
             delta = row.candidateLoss - row.baselineLoss
-        line = [row.name, f"{row.labelled:,}", _plain(row.baselineLoss), _plain(row.candidateLoss), _nats(delta)]
+        line = [row.name, f"{row.labelled:,}", _nats(delta)]
         if bounded:
             line.append("-" if row.lower is None else f"{_nats(row.lower)} to {_nats(row.upper)}")
+        line += [_plain(row.baselineLoss), _plain(row.candidateLoss)]
         if accurate:
             line += [_percent(row.baselineAccuracy), _percent(row.candidateAccuracy)]
         cells.append(line)
@@ -171,27 +173,27 @@ def _classes(rows: Sequence[ClassRow]) -> Markup:
 
 
 def _guards(record: Record) -> Markup:
-    heads = ["guard", "type", "state", "baseline", "candidate", "limit", ""]
+    heads = ["guard", "state", "candidate", "baseline", "limit", "type", ""]
     cells: list[list[Content]] = [
         [
             guard.name,
-            guard.type,
             element("span", guard.state, class_=f"state {guard.state}"),
-            _short(guard.baseline),
             _short(guard.candidate),
+            _short(guard.baseline),
             guard.limit or "-",
-            guard.message,
+            guard.type,
+            element("span", guard.message, class_="detail"),
         ]
         for guard in record.guards
     ]
-    return _section("Guards", _table(heads, cells, numbers=(3, 4))) if cells else Markup()
+    return _section("Guards", _table(heads, cells, numbers=(2, 3))) if cells else Markup()
 
 
 def _traffic(record: Record) -> Markup:
     outcomes = sorted({name for counts in record.outcomes.values() for name in counts})
     heads = ["answers", *record.outcomes]
     cells = [[name, *(f"{counts.get(name, 0):,}" for counts in record.outcomes.values())] for name in outcomes]
-    counted = [[name, f"{count:,}"] for name, count in record.counts.items()]
+    counted = [[_spaced(name), f"{count:,}"] for name, count in record.counts.items()]
     return join(
         _section("Answers", _table(heads, cells)) if cells else None,
         _section("Counts", _table(["count", "pairs"], counted)) if counted else None,
@@ -248,6 +250,11 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[Content]], numbers: Seq
         for row in rows
     ]
     return element("div", element("table", element("thead", head), element("tbody", *body)), class_="scroll")
+
+
+def _spaced(name: str) -> str:
+    """`pairsInFile` as words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
 
 
 def _time(value: float) -> str:

@@ -6,6 +6,7 @@ Called by `run`, `evaluate` and `replay` after each decision of the gate. Must n
 import math
 from importlib.metadata import version
 
+from modelcanary_cli import text
 from modelcanary_cli.record import (
     Calibration,
     CalibrationBin,
@@ -181,7 +182,7 @@ def guard_row(guard: GuardState) -> GuardRow:
     """One guard as a record holds it; its evidence is said where it has any."""
     parts = [guard.detail] if guard.detail else []
     if guard.log_evidence is not None and guard.log_threshold is not None:
-        parts.append(f"evidence {factor(guard.log_evidence):.3g} of {factor(guard.log_threshold):.3g}")
+        parts.append(f"evidence {text.evidence(guard.log_evidence)} of {text.evidence(guard.log_threshold)}")
     return GuardRow(
         name=guard.name,
         type=str(guard.type),

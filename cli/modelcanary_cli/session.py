@@ -67,6 +67,7 @@ class Session:
         self._watch = Watch(options.loaded.spec)
         self._ledger = Ledger(options.feedback.url, options.loaded.namespace, options.loaded.name)
         self._sent = 0
+        self._source = ""  # of the evidence that was folded so far
         self._decision: Decision | None = None
         fresh = RunFile(
             run=f"{options.loaded.name}-{int(time.time()):x}",
@@ -195,6 +196,9 @@ class Session:
         evidence = self._ledger.evidence(self._run.run, self._watch.cursor)
         if evidence.specDigest != self._watch.digest:
             raise LedgerError("the ledger measures by another specification; start with an empty --state")
+        self._source = self._source or evidence.source
+        if evidence.source != self._source:
+            raise LedgerError("the ledger has lost the run's evidence and begun anew; see ledger.log, use --new-run")
         self._watch.take(evidence)
 
     def _view(self) -> View:
@@ -216,11 +220,14 @@ class Session:
         )
 
     def _end(self) -> Verdict:
-        """Mirroring ends; record and report are written."""
+        """Record and report are written; mirroring ends. First the record: nothing after it can lose the verdict."""
         view = self._view()
-        self._put(self._serving)
         record = self._record(view.decision)
         write_record(record, self._state.record)
+        try:
+            self._put(self._serving)
+        except LedgerError as error:
+            self._show.warn(f"requests are mirrored until the proxy ends: {error}")
         files = {"record": str(self._state.record)}
         if self._options.report is not None:
             try:
@@ -235,7 +242,7 @@ class Session:
 
     def _record(self, decision: Decision) -> Record:
         counts, loaded = self._watch.counts, self._options.loaded
-        named = ("scored", "waiting", "missing", "duplicate", "conflict", "unmatched")
+        named = ("scored", "unlabelled", "missing", "duplicate", "conflict", "unmatched")
         more = ("unsampled", "ambiguous", "expired")
         return self._watch.recorder.record(
             decision,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from html import escape
 
 #: Room for the numbers beside and below a plot, in units of its viewBox.
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 14, 34
+LEFT, RIGHT, TOP, BOTTOM = 58, 12, 28, 34
 
 
 class Markup(str):
@@ -116,8 +116,8 @@ def x_axis(frame: Frame, scale: Scale, ticks: Sequence[float], shown: Callable[[
     return join(*parts)
 
 
-def y_axis(frame: Frame, scale: Scale, ticks: Sequence[float], shown: Callable[[float], str]) -> Markup:
-    parts = []
+def y_axis(frame: Frame, scale: Scale, ticks: Sequence[float], shown: Callable[[float], str], title: str) -> Markup:
+    parts = [element("text", title, x=4, y=13, text_anchor="start", class_="title")]
     for tick in ticks:
         y = scale(tick)
         parts.append(element("line", class_="grid", x1=LEFT, x2=frame.right, y1=y, y2=y))

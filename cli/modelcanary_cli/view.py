@@ -99,7 +99,7 @@ def event(kind: str, view: View) -> dict[str, Any]:
         "message": decision.message,
         "pairs": counts.pairs,
         "labelled": counts.labelled,
-        "waiting": counts.waiting,
+        "unlabelled": counts.unlabelled,
         "missing": counts.missing,
         "judged": measures.judged,
         "delta": finite(measures.delta),

@@ -75,7 +75,7 @@ def test_blocks_that_come_again_count_once() -> None:
 
 def test_labelled_pairs_in_no_block_yet_wait_for_their_maturity() -> None:
     watch = Watch(SPEC)
-    watch.take(evidence([], pairs=50, labelled=30, waiting=0))
+    watch.take(evidence([], pairs=50, labelled=30, unlabelled=20))
     assert watch.decide().reason is Reason.WAITING_FOR_MATURITY
 
 
