@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from modelcanary_gate.confidence import mean_interval
 
 

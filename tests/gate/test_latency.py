@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from modelcanary_gate.latency import LatencyHistogram
 
 RNG = np.random.default_rng(8)

@@ -1,4 +1,5 @@
 import numpy as np
+
 from modelcanary_gate.sampling import position
 
 
