@@ -124,7 +124,8 @@ class Ledger:
         run = self._named(standing, name)
         counts = msgspec.to_builtins(run.progress.counts)
         known = run.progress.counts
-        counts["waiting"] = known.scored - known.labelled - known.missing
+        # Without labels nothing is waited for.
+        counts["unlabelled"] = 0 if run.agreement else known.scored - known.labelled - known.missing
         counts["unmatched"] = known.unmatched
         if run.no == standing.run:
             counts["unmatched"] += self._books.held.count(standing.no)

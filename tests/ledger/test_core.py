@@ -174,10 +174,10 @@ class TestMaturity:
         world.now += 59
         assert world.post(("b", 2)) == FeedbackCounts(joined=1)
         world.expect({})
-        assert (counts(world).waiting, counts(world).missing) == (1, 0)
+        assert (counts(world).unlabelled, counts(world).missing) == (1, 0)
         world.now += 1
         world.expect({"a": 1, "b": 2})
-        assert (counts(world).waiting, counts(world).missing) == (0, 1)
+        assert (counts(world).unlabelled, counts(world).missing) == (0, 1)
 
     def test_a_label_after_that_is_reported_and_not_counted(self, world, make_pair):
         self.record(world, make_pair, "a")
@@ -255,6 +255,7 @@ class TestAgreement:
         assert world.counted()[0] == 10
         assert world.post(("p1", 1)) == FeedbackCounts(joined=1)
         assert world.counted()[0] == 10
+        assert counts(world).unlabelled == 0  # no label is waited for
 
 
 class TestRuns:

@@ -374,7 +374,7 @@ class TestTheProcess:
                     client.post(f"{address}{MODEL}/pairs", content=body, headers=MSGPACK).raise_for_status()
                 client.get(f"{address}{MODEL}/evidence").raise_for_status()
                 resident.append(_resident_kib(started.pid))
-            assert client.get(f"{address}{MODEL}/evidence").json()["counts"]["waiting"] == 120_000
+            assert client.get(f"{address}{MODEL}/evidence").json()["counts"]["unlabelled"] == 120_000
         assert resident[2] < resident[0] + 8 * 1024, resident
 
 

@@ -219,7 +219,7 @@ def test_nothing_acknowledged_is_lost_or_counted_twice(tmp_path, make_pair, answ
     counts = json.loads(service.request("GET", f"{MODEL}/evidence"))["counts"]
     assert counts["pairs"] == counts["scored"] == len(recorded)
     assert counts["labelled"] == len(first)
-    assert (counts["unmatched"], counts["waiting"]) == (0, len(recorded) - len(first))
+    assert (counts["unmatched"], counts["unlabelled"]) == (0, len(recorded) - len(first))
     # Drops are counted once per batch, and not again where its pairs came in another one.
     assert counts["dropped"]["shed"] <= sum(recorder.number for recorder in recorders)
     assert counts["outcomes"] == {"baseline": {"ok": len(recorded)}, "candidate": {"ok": len(recorded)}}
