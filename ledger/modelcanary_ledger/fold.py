@@ -91,7 +91,8 @@ def fold_matured(run: Run, pairs: PairStore, state: State, now: float) -> bool:
             continue
         if label[2]:  # came late, and was counted so
             continue
-        if label[0] > row[1] + run.horizon:  # late by a maturity that was learned since
+        # Late by a maturity that was learned since; what counted with its label has counted.
+        if label[0] > row[1] + run.horizon and not run.at_once:
             late.append(row[0])
             continue
         missing[i] = False

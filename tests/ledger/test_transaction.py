@@ -26,3 +26,14 @@ def test_another_time_to_mature_goes_on_with_the_evidence(world):
     world.expect({})
     world.now += 3700.0
     world.expect({"a": 0})
+
+
+def test_what_counted_with_its_label_stays_counted_when_labels_are_waited_for_less_long(world):
+    world.put(labels={"maturity": "0s", "maxDelay": "2h"})
+    world.record_ids("a")
+    world.now += 5000.0
+    world.post(("a", 0))
+    world.put(labels={"maturity": "0s", "maxDelay": "1h"}, epoch=2)
+    counts = world.evidence().counts
+    assert (counts["labelled"], counts["expired"], counts["missing"]) == (1, 0, 0)
+    world.expect({"a": 0})
