@@ -49,7 +49,8 @@ def evidence(log_value: float) -> str:
     """A factor, from its logarithm: 1 is none."""
     power = log_value / math.log(10)
     if power >= 6:
-        return f"1e{power:.0f}"
+        exponent = math.floor(power)
+        return f"{10 ** (power - exponent):.1f}e{exponent}"
     value = 10**power
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else "<0.001"
 

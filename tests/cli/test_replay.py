@@ -81,13 +81,14 @@ def test_rows_without_label_count_as_pairs_only(cli: Cli) -> None:
     made = models(N, 1.0)
     rare = [int(label) if row % 3 == 0 else None for row, label in enumerate(made.labels)]
     parquet("p.parquet", **pairs(made, label=pa.array(rare)))
-    (found,) = replayed(cli, "p.parquet")
-    assert found["pairs"] == pytest.approx(3 * found["labelled"], abs=2) and found["labelled"] >= 300
-    every_third = [row for row in range(N) if row % 3 == 0]
-    parquet("q.parquet", **losses(Models(made.baseline[every_third], made.candidate[every_third], made.labels[::3])))
-    (dense,) = replayed(cli, "q.parquet")
-    # blocks are cut at other places, with up to a look's labels more in each
-    assert abs(found["labelled"] - dense["labelled"]) <= 34 * 10
+    (found,) = replayed(cli, "p.parquet", "--looks", 300, "--record", "found.json")
+    assert found["pairs"] == 3 * found["labelled"] and found["labelled"] >= 300
+    dense = Models(made.baseline[::3], made.candidate[::3], made.labels[::3])
+    parquet("q.parquet", **losses(dense))
+    (expected,) = replayed(cli, "q.parquet", "--record", "expected.json")
+    assert found == {**expected, "run": "p", "pairs": found["pairs"]}
+    deltas = [[look.delta for look in read_record(Path(name)).looks] for name in ("found.json", "expected.json")]
+    assert deltas[0] == pytest.approx(deltas[1])
 
 
 def test_no_label_at_all_is_no_error(cli: Cli) -> None:

@@ -15,7 +15,7 @@ from modelcanary_cli import text
         (12.34, "12.3"),
         (2000.0, "2,000"),
         (408168.0, "408,168"),
-        (3e9, "1e9"),
+        (3e9, "3.0e9"),
         (1e-9, "<0.001"),
     ],
 )
@@ -24,7 +24,7 @@ def test_evidence_is_a_factor(factor: float, shown: str) -> None:
 
 
 def test_evidence_beyond_every_float() -> None:
-    assert text.evidence(5000.0) == "1e2171"
+    assert text.evidence(5000.0) == "3.0e2171"
     assert text.evidence(-math.inf) == "<0.001"
 
 
