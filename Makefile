@@ -54,7 +54,7 @@ cluster-up: $(STAMP) ## a real Kubernetes node of the project's own (root), or k
 	$(BIN)/python -m tests.cluster up
 
 cluster-test: $(STAMP) ## a whole node comes up, runs pods and leaves nothing (root)
-	$(BIN)/python -m pytest -q -m node tests/cluster
+	$(BIN)/python -m pytest -q -m node tests/cluster tests/operator
 
 cluster-down: $(STAMP) ## ends what cluster-up started
 	$(BIN)/python -m tests.cluster down

@@ -12,6 +12,7 @@ from modelcanary_operator.api import DEPLOYMENTS, ENDPOINT_SLICES, PODS, SERVICE
 from modelcanary_operator.errors import Conflict, NotFound
 from modelcanary_operator.templates import contains, selects, template_hash
 
+NOW = "2026-01-01T00:00:00Z"
 _DEPLOYMENT, _TEMPLATE = "test.deployment", "test.template"
 
 
@@ -20,7 +21,6 @@ class Controllers:
         self._api = api
         self._namespace = namespace
         self._active: dict[str, tuple[str, Object]] = {}
-        self._now = "2026-01-01T00:00:00Z"
         self._pod_ip = pod_ip
 
     async def tick(self) -> bool:
@@ -69,7 +69,7 @@ class Controllers:
 
     async def _move(self, name: str, active: str, template: Object, replicas: int, pods: list[Object]) -> bool:
         for pod in pods:
-            status = _status(pod, self._now, self._pod_ip)
+            status = pod_status(pod, NOW, self._pod_ip)
             if not contains((pod.get("status") or {}).get("conditions"), status["conditions"]):
                 pod["status"] = {**(pod.get("status") or {}), **status}
                 await self._api.replace(PODS, self._namespace, pod["metadata"]["name"], pod, "status")
@@ -179,7 +179,7 @@ def _named(pod: Object, name: str) -> int | None:
     return None
 
 
-def _status(pod: Object, now: str, address: str) -> dict[str, Any]:
+def pod_status(pod: Object, now: str = NOW, address: str = "10.0.0.1") -> dict[str, Any]:
     """By the model's image: `broken-crash`, `broken-pull`, `broken-slow`, and all others, which are ready."""
     image = pod["spec"]["containers"][-1]["image"]
     broken = image.startswith("broken")

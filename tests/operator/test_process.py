@@ -1,13 +1,10 @@
 """The operator as a process, with a real ledger and a real API server: events, lease, queue, evidence and signals."""
 
 import asyncio
-import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ import pytest
 from tests.operator.conftest import RealApi
 from tests.operator.controllers import Controllers
 from tests.operator.harness import canary, deployment, service
+from tests.operator.processes import process
 from tests.operator.relay import Relay
 
 from modelcanary_gate.protocol import Answer, Heartbeat, Instructions, Pair, PairBatch
@@ -31,22 +29,6 @@ from modelcanary_operator.kube import Kube, configuration
 pytestmark = pytest.mark.cluster
 _PATIENCE = 60.0
 _PAIRS = 400
-
-
-@contextmanager
-def process(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("ab") as output:
-        started = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, "PYTHONUNBUFFERED": "1"})
-        try:
-            yield started
-        finally:
-            if started.poll() is None:
-                started.terminate()
-                try:
-                    started.wait(15)
-                except subprocess.TimeoutExpired:
-                    started.kill()
-                    started.wait(5)
 
 
 class Sidecars:
