@@ -46,7 +46,7 @@ def test_help_is_asked_for_and_fits_80_columns(cli: Cli) -> None:
 
 
 def test_what_a_file_holds_cannot_break_the_line_nor_the_terminal(cli: Cli) -> None:
-    Path("evil.csv").write_text('id,p_a,p_b,label\n1,0.5,"\x1b[31m\nboo",a\n')
+    Path("evil.csv").write_text('id,p_a,p_b,label\n1,0.5,0.5,a\n2,\x1b[31mboo\n')
     complaint = cli("evaluate", "--baseline", "evil.csv", "--candidate", "evil.csv").complaint()
     assert "\x1b" not in complaint and "boo" in complaint
 
