@@ -99,9 +99,12 @@ class Watcher:
     async def _on_canary(self, *, body: Any, type: str | None, **_: Any) -> None:
         resource = _plain(body)
         key = self._index.take(resource)
+        concerned = [key]
         if type == "DELETED":
+            concerned += self._index.sharing(key)
             self._index.forget(key)
-        self._enqueue(key)
+        for each in concerned:
+            self._enqueue(each)
 
     def _handler(self, kind: Kind) -> Any:
         async def handle(*, body: Any, **_: Any) -> None:

@@ -23,6 +23,15 @@ class Index:
         self._targets.pop(key, None)
         self._services.pop(key, None)
 
+    def sharing(self, key: Key) -> list[Key]:
+        """Others with the same target: what happens to one may free it for them."""
+        target = self._targets.get(key)
+        return [
+            other
+            for other, name in self._targets.items()
+            if other != key and other.namespace == key.namespace and name == target
+        ]
+
     def known(self) -> list[Key]:
         return list(self._targets)
 

@@ -45,6 +45,10 @@ def test_an_object_concerns_those_that_name_it() -> None:
     ours = found("fraud-baseline")
     ours["metadata"]["labels"] = {names.CANARY: "gone"}  # type: ignore[index]
     assert index.concerned("deployments", ours) == [Key("team", "gone")]
+    second = canary()
+    second["metadata"] |= {"namespace": "team", "name": "second"}
+    assert index.sharing(index.take(second)) == [KEY]
+    index.forget(Key("team", "second"))
     index.forget(KEY)
     assert index.concerned("deployments", found("fraud")) == []
 

@@ -37,7 +37,7 @@ def pending(context: Context) -> Plan:
     if blocker is not None:
         if status.phase is Phase.PENDING:
             return context.go(Phase.STALLED, blocker.reason, blocker.message)
-        return context.stay(blocker.reason, blocker.message, 60.0, stalled=True)
+        return context.stay(blocker.reason, blocker.message, stalled=True)
     if status.phase is Phase.STALLED:
         return context.go(Phase.PENDING, Why.ADOPTING, "what was in the way is gone")
     if not observed.finalizer:
@@ -47,7 +47,7 @@ def pending(context: Context) -> Plan:
         # Of an earlier resource, or of this one before its status was lost.
         return context.go(Phase.ADOPTING, Why.ADOPTING, "a baseline is there already", baseline=baseline.template)
     if target is None:  # first_blocker has said so already
-        return context.stay(Why.TARGET_MISSING, "there is no target", 60.0, stalled=True)
+        return context.stay(Why.TARGET_MISSING, "there is no target", stalled=True)
     if not target.settled and not target.held:
         return context.stay(Why.TARGET_ROLLING_OUT, "the target is rolling out; it is adopted when that is over", 5.0)
     return context.go(

@@ -1,0 +1,79 @@
+from typing import Any
+
+import pytest
+from tests.operator.harness import SPEC
+
+from modelcanary_gate.parse import parse_spec
+from modelcanary_gate.plan.observed import Baseline, Candidate, Observed, Target
+from modelcanary_gate.plan.phases import Phase
+from modelcanary_gate.plan.status import Run, Status
+from modelcanary_gate.protocol import Instructions
+from modelcanary_operator.conditions import conditions, merge
+from modelcanary_operator.evidence import Summary
+
+PARSED = parse_spec(SPEC)
+BASELINE = Baseline("1", "A", 2, 2, True, True)
+
+
+def target(template: str) -> Target:
+    return Target("1", template, 0, 0, 0, False, True, "A")
+
+
+def found(
+    status: Status, *, summary: Summary | None = None, now: float = 0.0, **observed: Any
+) -> dict[str, bool | None]:
+    facts = Observed(name="fraud", **{"baseline": BASELINE, "target": target("A"), **observed})
+    return {item.type: item.status for item in conditions(PARSED, status, facts, summary or Summary(), now)}
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_each_phase_has_all_conditions_and_a_reason(phase: Phase) -> None:
+    status = Status() if phase is Phase.PENDING else Status(phase=phase, reason="Word")
+    listed = conditions(PARSED, status, Observed(name="fraud"), Summary(), 0.0)
+    assert [item.type for item in listed] == [
+        *("Ready", "Reconciling", "Stalled", "Promoted", "RolledBack", "CandidateAvailable"),
+        *("MirrorHealthy", "LabelsAvailable"),
+    ]
+    assert all(item["reason"] for item in merge(listed, (), 1, 0.0))
+
+
+def test_promoted_is_unknown_while_a_run_is_on() -> None:
+    run = Run("r", "A", "B", "d", 0.0)
+    assert found(Status(phase=Phase.SERVING, baseline="A"))["Promoted"] is True
+    for phase in (Phase.PREPARING, Phase.SHADOWING, Phase.CANARY, Phase.PROMOTING):
+        assert found(Status(phase=phase, baseline="A", run=run), target=target("B"))["Promoted"] is None
+    rejected = found(Status(phase=Phase.COOLDOWN, baseline="A", reason="LossRegression"), target=target("B"))
+    assert (rejected["Promoted"], rejected["RolledBack"]) == (False, True)
+    # Pushed a moment ago, and not looked at yet by a run.
+    assert found(Status(phase=Phase.SERVING, baseline="A"), target=target("B"))["Promoted"] is None
+
+
+def test_ready_is_about_what_serves() -> None:
+    assert found(Status(phase=Phase.SHADOWING, run=Run("r", "A", "B", "d", 0.0)))["Ready"] is True
+    assert found(Status(phase=Phase.SERVING), baseline=None)["Ready"] is False
+    assert found(Status(phase=Phase.ADOPTING))["Ready"] is False
+    stalled = found(Status(phase=Phase.SERVING, stalled=True))
+    assert (stalled["Ready"], stalled["Stalled"], stalled["Reconciling"]) == (False, True, False)
+
+
+def test_no_mirrored_traffic_is_seen() -> None:
+    status = Status(phase=Phase.SHADOWING, run=Run("r", "A", "B", "d", 0.0, shadowing_since=100.0))
+    told: Any = {"standing": Instructions(version=1), "candidate": Candidate("1", "B", "r", 2, 1, False)}
+    assert found(status, now=150.0, **told)["MirrorHealthy"] is None
+    assert found(status, now=300.0, **told)["MirrorHealthy"] is False
+    assert found(status, now=300.0, summary=Summary(pairs=1), **told)["MirrorHealthy"] is True
+    assert found(status, now=300.0, candidate=None, standing=None)["MirrorHealthy"] is None
+    assert found(status, now=300.0, **told)["LabelsAvailable"] is False
+    assert found(status, now=300.0, summary=Summary(pairs=1, labelled=1), **told)["LabelsAvailable"] is True
+    assert found(status, **told)["CandidateAvailable"] is True
+
+
+def test_the_time_of_a_condition_is_that_of_its_last_change() -> None:
+    listed = conditions(PARSED, Status(phase=Phase.SERVING), Observed(name="fraud"), Summary(), 0.0)
+    first = merge(listed, (), 1, 0.0)
+    again = merge(listed, first, 2, 1000.0)
+    assert [item["lastTransitionTime"] for item in again] == [item["lastTransitionTime"] for item in first]
+    assert {item["observedGeneration"] for item in again} == {2}
+    other = conditions(PARSED, Status(phase=Phase.STALLED, stalled=True), Observed(name="fraud"), Summary(), 0.0)
+    changed = {item["type"]: item["lastTransitionTime"] for item in merge(other, first, 2, 1000.0)}
+    assert changed["Stalled"] == "1970-01-01T00:16:40Z"
