@@ -120,7 +120,7 @@ class Applier:
         target = self.found.target
         if target is None or template_hash(target["spec"]["template"]) != template:
             raise Conflict(409, "the target has another template by now")
-        built = manifests.revision(self.owner, template, target["spec"]["template"])
+        built = manifests.revision(self.owner, template, target["spec"]["template"], self.found.target_port(self.owner))
         await self.api.create(REVISIONS, self.owner.namespace, built)
 
     async def _restore_template(self, version: str, template: str) -> None:
@@ -192,11 +192,10 @@ class Applier:
         await self._patch_service(version, {"ports": every})
 
     def _model_port(self) -> int:
-        """What the Service targeted before: the baseline knows it; without one, the target's first port."""
-        if self.found.baseline is not None:
-            noted = facts.annotation(self.found.baseline, names.MODEL_PORT)
-            if noted:
-                return int(noted)
+        """What the Service targeted before; where nobody noted it, the target's first port."""
+        noted = self.found.noted_port()
+        if noted is not None:
+            return noted
         declared = [
             int(port["containerPort"])
             for container in (containers(self.found.target["spec"]["template"]) if self.found.target else [])

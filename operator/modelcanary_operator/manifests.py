@@ -135,7 +135,9 @@ def candidate_url(namespace: str, name: str) -> str:
     return f"http://{names.candidate(name)}.{namespace}.svc:80"
 
 
-def revision(owner: Owner, template_hash: str, template: Object) -> Object:
+def revision(owner: Owner, template_hash: str, template: Object, target_port: str | int | None) -> Object:
+    """A numeric target port is noted: it is the sidecar's once the Service is redirected."""
+    noted = {names.MODEL_PORT: str(target_port)} if isinstance(target_port, int) else {}
     return {
         "apiVersion": REVISIONS.api_version,
         "kind": REVISIONS.kind,
@@ -143,7 +145,7 @@ def revision(owner: Owner, template_hash: str, template: Object) -> Object:
             "name": names.revision(owner.name, template_hash),
             "namespace": owner.namespace,
             "labels": {names.CANARY: owner.name, names.UID: owner.uid},
-            "annotations": {names.TEMPLATE: template_hash},
+            "annotations": {names.TEMPLATE: template_hash, **noted},
         },
         "revision": 1,
         "data": {"template": template},

@@ -94,9 +94,13 @@ class Found:
         if port is None:
             return None
         aims = facts.target_port(port)
-        if self.baseline is not None and aims == self.sidecar(owner).port:
-            return int(facts.annotation(self.baseline, names.MODEL_PORT) or aims)
-        return aims
+        return self.noted_port() or aims if aims == self.sidecar(owner).port else aims
+
+    def noted_port(self) -> int | None:
+        """The numeric port that the Service had before it was redirected."""
+        noting = [*([self.baseline] if self.baseline is not None else []), *self.revisions.values()]
+        noted = [facts.annotation(item, names.MODEL_PORT) for item in noting]
+        return next((int(text) for text in noted if text), None)
 
     def sidecar(self, owner: Owner) -> Sidecar:
         """As it is in the baseline that there is, else as it would be put in now."""
@@ -128,8 +132,8 @@ async def together(*reads: Coroutine[Any, Any, T]) -> list[T]:
     return [task.result() for task in started]
 
 
-async def find(api: Api, ledger: Ledger, owner: Owner, resource: Object) -> Found:
-    """Raises ApiError when the API server does not say what is there."""
+async def find(api: Api, ledger: Ledger, owner: Owner, resource: Object, *, rivals: bool) -> Found:
+    """Raises ApiError when the API server does not say what is there. `rivals`: look at other ModelCanaries too."""
     namespace, name, spec = owner.namespace, owner.name, owner.spec
     found = Found(resource)
     reference = spec.target.name if spec.target is not None else ""
@@ -151,7 +155,7 @@ async def find(api: Api, ledger: Ledger, owner: Owner, resource: Object) -> Foun
         api.list(PODS, namespace, ours),
         api.list(ENDPOINT_SLICES, namespace, {"kubernetes.io/service-name": service}),
         api.list(AUTOSCALERS, namespace),
-        api.list(CANARIES, namespace),
+        api.list(CANARIES, namespace) if rivals else _none(),
     )
     target, baseline, candidate, found.services, revisions, found.pods, found.slices, *rest = lists
     found.autoscalers, found.canaries = rest
@@ -170,6 +174,10 @@ async def find(api: Api, ledger: Ledger, owner: Owner, resource: Object) -> Foun
     except (LedgerUnavailable, LedgerRefused):
         found.standing = None
     return found
+
+
+async def _none() -> list[Object]:
+    return []
 
 
 def _ours(found: Found, items: list[Object], name: str) -> Object | None:

@@ -81,7 +81,9 @@ class Reconciler:
         except SpecError as error:
             return await self._invalid(key, resource, status, error)
         owner = Owner(key.namespace, key.name, resource["metadata"]["uid"], spec, tools.settings.sidecar)
-        found = await find(tools.api, tools.ledger, owner, resource)
+        # Who has the target is settled once it is adopted.
+        rivals = status.phase in (Phase.PENDING, Phase.STALLED)
+        found = await find(tools.api, tools.ledger, owner, resource, rivals=rivals)
         observed = await observe(found, owner, tools.probe)
         decision = await self._decision(key, spec, status, observed)
         now = tools.wall()

@@ -141,6 +141,22 @@ def test_a_numeric_port_is_redirected_last_and_restored_first() -> None:
     play(story)
 
 
+def test_a_baseline_that_was_deleted_by_hand_is_made_again_as_it_was() -> None:
+    async def story(cluster: Cluster, api: FakeApi, _: FakeLedger) -> None:
+        await cluster.set_up(target_port=8080)
+        await cluster.settle()
+        before = api.objects.pop(("deployments", "team", "fraud-baseline"))
+        await cluster.controllers.settle()
+        cluster.served = False  # that was the user's doing
+        await cluster.settle()
+        again = api[DEPLOYMENTS, "fraud-baseline"]
+        assert again["spec"] == before["spec"]
+        assert again["metadata"]["annotations"] == before["metadata"]["annotations"]
+        assert cluster.served
+
+    play(story)
+
+
 @pytest.mark.parametrize("end", ["promoted", "rolledBack", "shadowing"])
 def test_deletion_gives_the_target_back_what_was_promoted(end: str) -> None:
     async def story(cluster: Cluster, api: FakeApi, ledger: FakeLedger) -> None:
