@@ -13,9 +13,9 @@ from modelcanary_gate.protocol import PutInstructions
 from modelcanary_operator import facts, manifests, names
 from modelcanary_operator.api import AUTOSCALERS, CANARIES, DEPLOYMENTS, REVISIONS, SERVICES, Api, Kind, Object
 from modelcanary_operator.errors import Conflict, NotFound, Refused
+from modelcanary_operator.find import Found
 from modelcanary_operator.ledger_client import Ledger
 from modelcanary_operator.manifests import Owner, Source
-from modelcanary_operator.observe import Found
 from modelcanary_operator.templates import containers, ports, template_hash
 
 

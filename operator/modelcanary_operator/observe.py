@@ -1,37 +1,19 @@
-"""One look at the cluster and the ledger: reads at once what concerns one ModelCanary. Called by `reconcile`.
+"""Makes the plan's facts of what one look has found; pure but for one question to the baseline's pods.
 
-Every read is a fresh one, so a plan never rests on a cache. What is found goes two ways: as facts to the plan, and as
-it is to `apply`, which builds the next object from it.
+Called by `reconcile`, between `find` and the plan.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
 
 from modelcanary_gate.contrasts import EvidencePlan
 from modelcanary_gate.plan.observed import Baseline, Candidate, Observed
-from modelcanary_gate.protocol import Instructions
 from modelcanary_operator import facts, manifests, names, templates
-from modelcanary_operator.api import (
-    AUTOSCALERS,
-    CANARIES,
-    CLAIMS,
-    DEPLOYMENTS,
-    ENDPOINT_SLICES,
-    PODS,
-    REVISIONS,
-    SERVICES,
-    Api,
-    Kind,
-    Object,
-)
-from modelcanary_operator.errors import ApiError, LedgerRefused, LedgerUnavailable, NotFound
+from modelcanary_operator.api import Object
+from modelcanary_operator.find import Found
 from modelcanary_operator.insertion import Sidecar
-from modelcanary_operator.ledger_client import Ledger
-from modelcanary_operator.manifests import Owner, Source
+from modelcanary_operator.manifests import Owner
 
-T = TypeVar("T")
 #: Whether something accepts connections there.
 Probe = Callable[[str, int], Awaitable[bool]]
 
@@ -46,148 +28,6 @@ async def connects(address: str, port: int) -> bool:
         return False
     writer.close()
     return True
-
-
-@dataclass(slots=True)
-class Found:
-    """The objects, as the API server has them."""
-
-    resource: Object
-    target: Object | None = None
-    service: Object | None = None
-    baseline: Object | None = None
-    candidate: Object | None = None
-    candidate_service: Object | None = None
-    revisions: dict[str, Object] = field(default_factory=dict)  # by hash: the revision
-    services: list[Object] = field(default_factory=list)
-    pods: list[Object] = field(default_factory=list)
-    slices: list[Object] = field(default_factory=list)
-    autoscalers: list[Object] = field(default_factory=list)
-    canaries: list[Object] = field(default_factory=list)
-    claims: dict[str, Object] = field(default_factory=dict)
-    taken: list[str] = field(default_factory=list)
-    standing: Instructions | None = None
-
-    def template(self, template_hash: str) -> Object | None:
-        revision = self.revisions.get(template_hash)
-        found: Object | None = revision["data"]["template"] if revision is not None else None
-        return found
-
-    def autoscaler_of(self, deployment: str) -> list[Object]:
-        return [
-            item
-            for item in self.autoscalers
-            if item["spec"]["scaleTargetRef"]["kind"] == "Deployment"
-            and item["spec"]["scaleTargetRef"]["name"] == deployment
-        ]
-
-    def autoscaler_copy(self, name: str) -> Object | None:
-        wanted = names.baseline(name)
-        return next((item for item in self.autoscalers if item["metadata"]["name"] == wanted), None)
-
-    def target_port(self, owner: Owner) -> str | int | None:
-        """As the user wrote it; where it is redirected, the baseline knows what it was."""
-        reference = owner.spec.service
-        if self.service is None or reference is None:
-            return None
-        port = facts.service_port(self.service, reference)
-        if port is None:
-            return None
-        aims = facts.target_port(port)
-        return self.noted_port() or aims if aims == self.sidecar(owner).port else aims
-
-    def noted_port(self) -> int | None:
-        """The numeric port that the Service had before it was redirected."""
-        noting = [*([self.baseline] if self.baseline is not None else []), *self.revisions.values()]
-        noted = [facts.annotation(item, names.MODEL_PORT) for item in noting]
-        return next((int(text) for text in noted if text), None)
-
-    def sidecar(self, owner: Owner) -> Sidecar:
-        """As it is in the baseline that there is, else as it would be put in now."""
-        written = facts.annotation(self.baseline, names.SIDECAR) if self.baseline is not None else ""
-        return Sidecar.from_json(written) or owner.sidecar()
-
-    def source(self, owner: Owner, template_hash: str) -> Source | None:
-        """None where the template is not saved, or has not the port that the Service targets."""
-        template, aims = self.template(template_hash), self.target_port(owner)
-        if template is None or aims is None:
-            return None
-        port = templates.find_port(template, aims)
-        return Source(template_hash, template, port, aims) if port is not None else None
-
-
-async def together(*reads: Coroutine[Any, Any, T]) -> list[T]:
-    """All of them at once; the first error is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            started = [tasks.create_task(read) for read in reads]
-    except BaseExceptionGroup as group:
-        expected = group.subgroup(ApiError)
-        if expected is None:
-            raise
-        first: BaseException = expected
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from group
-    return [task.result() for task in started]
-
-
-async def find(api: Api, ledger: Ledger, owner: Owner, resource: Object, *, rivals: bool) -> Found:
-    """Raises ApiError when the API server does not say what is there. `rivals`: look at other ModelCanaries too."""
-    namespace, name, spec = owner.namespace, owner.name, owner.spec
-    found = Found(resource)
-    reference = spec.target.name if spec.target is not None else ""
-    service = spec.service.name if spec.service is not None else ""
-
-    async def maybe(kind: Kind, wanted: str) -> list[Object]:
-        try:
-            return [await api.get(kind, namespace, wanted)]
-        except NotFound:
-            return []
-
-    ours = {names.CANARY: name}
-    lists = await together(
-        maybe(DEPLOYMENTS, reference),
-        maybe(DEPLOYMENTS, names.baseline(name)),
-        maybe(DEPLOYMENTS, names.candidate(name)),
-        api.list(SERVICES, namespace),
-        api.list(REVISIONS, namespace, ours),
-        api.list(PODS, namespace, ours),
-        api.list(ENDPOINT_SLICES, namespace, {"kubernetes.io/service-name": service}),
-        api.list(AUTOSCALERS, namespace),
-        api.list(CANARIES, namespace) if rivals else _none(),
-    )
-    target, baseline, candidate, found.services, revisions, found.pods, found.slices, *rest = lists
-    found.autoscalers, found.canaries = rest
-    found.target = target[0] if target else None
-    found.baseline = _ours(found, baseline, name)
-    found.candidate = _ours(found, candidate, name)
-    by_name = {item["metadata"]["name"]: item for item in found.services}
-    found.service = by_name.get(service)
-    between = by_name.get(names.candidate(name))
-    found.candidate_service = _ours(found, [between] if between is not None else [], name)
-    found.revisions = {facts.annotation(item, names.TEMPLATE): item for item in revisions}
-    if found.target is not None and templates.claims(found.target["spec"]["template"]):
-        found.claims = {item["metadata"]["name"]: item for item in await api.list(CLAIMS, namespace)}
-    try:
-        found.standing = await ledger.standing(namespace, name)
-    except (LedgerUnavailable, LedgerRefused):
-        found.standing = None
-    return found
-
-
-async def _none() -> list[Object]:
-    return []
-
-
-def _ours(found: Found, items: list[Object], name: str) -> Object | None:
-    """The object, if it is ours; else its name is taken."""
-    if not items:
-        return None
-    if facts.label(items[0], names.CANARY) == name:
-        return items[0]
-    found.taken.append(f"{items[0].get('kind', 'object')} {items[0]['metadata']['name']}")
-    return None
 
 
 async def observe(found: Found, owner: Owner, probe: Probe) -> Observed:

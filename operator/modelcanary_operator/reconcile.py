@@ -24,10 +24,11 @@ from modelcanary_operator.apply import Applier
 from modelcanary_operator.conditions import conditions, merge
 from modelcanary_operator.errors import LedgerRefused, LedgerUnavailable, NotFound, OperatorError
 from modelcanary_operator.evidence import Evidence, Summary
+from modelcanary_operator.find import find
 from modelcanary_operator.ledger_client import Ledger
 from modelcanary_operator.manifests import Owner
 from modelcanary_operator.metrics import Metrics
-from modelcanary_operator.observe import Probe, find, observe
+from modelcanary_operator.observe import Probe, observe
 from modelcanary_operator.recorder import Recorder
 from modelcanary_operator.settings import Settings
 from modelcanary_operator.workqueue import Key
