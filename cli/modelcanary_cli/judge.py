@@ -16,6 +16,7 @@ from modelcanary_gate.gate import Gate
 from modelcanary_gate.spec import Spec
 from modelcanary_gate.vocabulary import Reason, Verdict
 
+_SUMMED_AT_ONCE = 16  # blocks
 #: Without a clock a block is cut by its number of labelled pairs alone.
 COUNT_ONLY = BlockRule(seconds=0.0, fraction=0.0)
 
@@ -43,10 +44,11 @@ def look_by_look(spec: Spec, plan: EvidencePlan, run: RecordedRun, every: int, *
     pairs = len(run.labelled)
     ends = [*range(every, pairs, every), pairs]
     labelled = np.concatenate([[0], np.cumsum(run.labelled)])[ends].tolist()
-    blocks = _blocks(plan, run, ends, labelled, timed=timed)
+    looks, cuts, spans = _cuts(run, ends, labelled, timed=timed)
+    blocks, with_block = _summed(plan, run, cuts, spans), frozenset(looks)
     decision: Decision | None = None
     for number, (end, known) in enumerate(zip(ends, labelled, strict=True), start=1):
-        block = blocks.get(number)
+        block = next(blocks) if number in with_block else None
         if block is not None:
             gate.add_loss(block)
         time, elapsed = _clock(run, end)
@@ -60,12 +62,14 @@ def look_by_look(spec: Spec, plan: EvidencePlan, run: RecordedRun, every: int, *
             return
 
 
-def _blocks(
-    plan: EvidencePlan, run: RecordedRun, ends: list[int], labelled: list[int], *, timed: bool
-) -> dict[int, LossBlock]:
-    """The blocks by the number of the look at which they are cut, all summed in one go."""
+def _cuts(
+    run: RecordedRun, ends: list[int], labelled: list[int], *, timed: bool
+) -> tuple[list[int], list[int], list[tuple[float, float]]]:
+    """Of each block: the look at which it is cut, where it ends (the first starts at 0), and when it was open."""
     rule = BlockRule() if timed else COUNT_ONLY
-    looks, cuts, spans = [], [0], []
+    looks: list[int] = []
+    cuts: list[int] = [0]
+    spans: list[tuple[float, float]] = []
     opened = 0
     for number, (end, known) in enumerate(zip(ends, labelled, strict=True), start=1):
         span, elapsed = 0.0, 0.0
@@ -77,11 +81,18 @@ def _blocks(
             first, last = (0.0, 0.0) if run.times is None else (run.times[opened], run.times[end - 1])
             spans.append((float(first), float(last)))
             opened = min(end, len(run.labelled) - 1)
-    if not looks:
-        return {}
-    counted = run.scored.take(slice(0, cuts[-1]))
-    blocks = loss_blocks(plan, counted, np.array(cuts[:-1], dtype=np.intp), 0, spans)
-    return dict(zip(looks, blocks, strict=True))
+    return looks, cuts, spans
+
+
+def _summed(
+    plan: EvidencePlan, run: RecordedRun, cuts: list[int], spans: list[tuple[float, float]]
+) -> Iterator[LossBlock]:
+    """The blocks in their order, summed a few at a time: most runs are decided long before their end."""
+    for first in range(0, len(spans), _SUMMED_AT_ONCE):
+        last = min(first + _SUMMED_AT_ONCE, len(spans))
+        pairs = run.scored.take(slice(cuts[first], cuts[last]))
+        starts = np.array(cuts[first:last], dtype=np.intp) - cuts[first]
+        yield from loss_blocks(plan, pairs, starts, first, spans[first:last])
 
 
 def _clock(run: RecordedRun, end: int) -> tuple[float | None, float]:
