@@ -1,18 +1,13 @@
 """A real API server with the resource's definition and a team's namespace, for the tests marked `cluster`."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.cluster.control_plane import ControlPlane, light
-from tests.cluster.places import Places
-from tests.crds.schema import definition
+from tests.cluster.control_plane import ControlPlane
 from tests.operator.relay import Relay
-
-_DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-_CANARIES = "/apis/modelcanary.io/v1alpha1/modelcanaries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +17,14 @@ class RealApi:
 
 
 @pytest.fixture(scope="session")
-def real_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealApi]:
-    with light(Places.of_environment()) as plane, Relay(plane.network, plane.address) as relay:
-        client = plane.client()
-        client.expect("POST", _DEFINITIONS, definition())
-        deadline = time.monotonic() + 30
-        while client.request("GET", _CANARIES)[0] != 200:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        client.close()
+def real_api(
+    apiserver: ControlPlane, defined: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealApi]:
+    with Relay(apiserver.network, apiserver.address) as relay:
         kubeconfig = tmp_path_factory.mktemp("api") / "kubeconfig"
-        kubeconfig.write_text(plane.kubeconfig.read_text().replace(plane.server, f"https://127.0.0.1:{relay.port}"))
-        yield RealApi(plane, kubeconfig)
+        here = f"https://127.0.0.1:{relay.port}"
+        kubeconfig.write_text(apiserver.kubeconfig.read_text().replace(apiserver.server, here))
+        yield RealApi(apiserver, kubeconfig)
 
 
 @pytest.fixture
