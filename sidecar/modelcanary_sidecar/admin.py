@@ -71,7 +71,7 @@ class Exporter:
             "status",
             {str(status): count for status, count in figures.refused.items()},
         )
-        yield self._counter("captured", "Requests handed to the scorer.", "", {"": figures.captured})
+        yield self._counter("captured", "Requests captured for the scorer.", "", {"": figures.captured})
         yield self._counter(
             "dropped",
             "Requests that were to be mirrored and were not, by reason.",

@@ -5,6 +5,8 @@ next to the live path: no encoder looks at the bodies. This module must not know
 nor what the bodies mean (the scorer's decoders do).
 """
 
+from __future__ import annotations
+
 import struct
 from dataclasses import dataclass
 from typing import Final
@@ -12,8 +14,9 @@ from typing import Final
 from modelcanary_gate.vocabulary import Outcome
 from modelcanary_sidecar.errors import FrameError
 
-#: minted, with a candidate's answer; lengths of id, run, method, target, headers, body; time
-_REQUEST = struct.Struct("<??HHHIIId")
+#: Of a request and the baseline's answer, in one because packing twice costs twice: minted, with a candidate's
+#: answer; lengths of id, run, method, target, headers, body; time; then as _ANSWER
+_REQUEST = struct.Struct("<??HHIIIIdHBdII")
 #: status, failure, latency, lengths of headers and body
 _ANSWER = struct.Struct("<HBdII")
 
@@ -31,7 +34,7 @@ def header(headers: bytes, name: bytes) -> bytes | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: made next to the live path, where a frozen one costs three times as much
 class LiveAnswer:
     """What one model said on the live path."""
 
@@ -42,7 +45,7 @@ class LiveAnswer:
     body: bytes  # transfer coding undone, content coding not
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, like LiveAnswer
 class Captured:
     """One request of a user with the baseline's answer: what the scorer makes pairs of."""
 
@@ -63,75 +66,67 @@ class Captured:
 
 
 def pack(captured: Captured) -> list[bytes]:
-    """The message in pieces, for a gathering send; joined, they are what `unpack` reads."""
+    """In pieces; joined, they are what `unpack` reads, behind others or alone."""
     identifier = captured.id.encode()
     run = captured.run.encode()
-    candidate = captured.candidate
+    method, target, headers, body = captured.method, captured.target, captured.headers, captured.body
+    baseline, candidate = captured.baseline, captured.candidate
+    answer_headers, answer_body = baseline.headers, baseline.body
     parts = [
         _REQUEST.pack(
             captured.minted,
             candidate is not None,
             len(identifier),
             len(run),
-            len(captured.method),
-            len(captured.target),
-            len(captured.headers),
-            len(captured.body),
+            len(method),
+            len(target),
+            len(headers),
+            len(body),
             captured.time,
+            baseline.status,
+            _FAILURE_CODES[baseline.failure],
+            baseline.latency,
+            len(answer_headers),
+            len(answer_body),
         ),
         identifier,
         run,
-        captured.method,
-        captured.target,
-        captured.headers,
-        captured.body,
+        method,
+        target,
+        headers,
+        body,
+        answer_headers,
+        answer_body,
     ]
-    _pack_answer(parts, captured.baseline)
     if candidate is not None:
-        _pack_answer(parts, candidate)
+        headers, body = candidate.headers, candidate.body
+        failure = _FAILURE_CODES[candidate.failure]
+        parts.append(_ANSWER.pack(candidate.status, failure, candidate.latency, len(headers), len(body)))
+        parts += (headers, body)
     return parts
 
 
-def _pack_answer(parts: list[bytes], answer: LiveAnswer) -> None:
-    parts.append(
-        _ANSWER.pack(
-            answer.status,
-            _FAILURE_CODES[answer.failure],
-            answer.latency,
-            len(answer.headers),
-            len(answer.body),
-        )
-    )
-    parts.append(answer.headers)
-    parts.append(answer.body)
-
-
-def unpack(message: bytes | memoryview) -> Captured:
-    """The captured request in a message of `pack`. Raises FrameError when lengths do not add up."""
+def unpack(message: bytes | memoryview) -> list[Captured]:
+    """The captured requests in a message, one behind the other. Raises FrameError when lengths do not add up."""
     view = memoryview(message)
+    cursor = _Cursor(view, 0)
+    found: list[Captured] = []
     try:
-        minted, has_candidate, *lengths, time = _REQUEST.unpack_from(view)
-        cursor = _Cursor(view, _REQUEST.size)
-        identifier, run, method, target, headers, body = (cursor.take(length) for length in lengths)
-        baseline = _unpack_answer(cursor)
-        candidate = _unpack_answer(cursor) if has_candidate else None
-        captured = Captured(
-            identifier.decode(),
-            minted,
-            time,
-            run.decode(),
-            method,
-            target,
-            headers,
-            body,
-            baseline,
-            candidate,
-        )
+        while cursor.at < len(view) or not found:
+            found.append(_unpack_one(cursor))
     except (struct.error, IndexError, UnicodeDecodeError) as error:
         raise FrameError(f"a captured request cannot be read: {error}") from error
-    if cursor.at != len(view):
-        raise FrameError(f"{len(view) - cursor.at} bytes behind a captured request")
-    return captured
+    return found
+
+
+def _unpack_one(cursor: _Cursor) -> Captured:
+    fields = _REQUEST.unpack_from(cursor.view, cursor.at)
+    cursor.at += _REQUEST.size
+    minted, has_candidate, *lengths, time, status, failure, latency, headed, bodied = fields
+    identifier, run, method, target, headers, body = (cursor.take(length) for length in lengths)
+    baseline = LiveAnswer(_FAILURES[failure], status, latency, cursor.take(headed), cursor.take(bodied))
+    candidate = _unpack_answer(cursor) if has_candidate else None
+    return Captured(identifier.decode(), minted, time, run.decode(), method, target, headers, body, baseline, candidate)
 
 
 class _Cursor:

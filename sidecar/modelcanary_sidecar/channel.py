@@ -9,6 +9,8 @@ nor what is done with a captured request.
 
 import os
 import socket
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,10 +25,15 @@ from modelcanary_sidecar.errors import FrameError
 LARGE: Final = 48 << 10
 #: Bytes in memory files that the scorer has not taken yet; beyond them large messages are dropped.
 LARGE_WAITING: Final = 16 << 20
+#: For which a captured request waits for others, in seconds.
+PAUSE: Final = 0.005
 _BUFFER: Final = 4 << 20
 _SO_SNDBUFFORCE: Final = 32
 
 _CAPTURED, _IN_FILE, _DROPPED, _NEWS, _TAKEN, _HELLO = b"C", b"F", b"D", b"N", b"T", b"H"
+
+
+Later = Callable[[float, Callable[[], None]], object]  # call it once, after so many seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +74,23 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
 
 
 class LiveEnd:
-    """The live process's end. `offer` and `report_dropped` say whether the message went out."""
+    """The live process's end. `offer` and `report_dropped` say whether the message was taken.
 
-    def __init__(self, end: socket.socket) -> None:
+    With a `later`, captured requests wait for others for a few milliseconds, because a message for each costs
+    the live process more than all else about mirroring; `lost` is told how many of those that were taken found
+    no room in the socket after all.
+    """
+
+    def __init__(
+        self, end: socket.socket, later: Later | None = None, lost: Callable[[int], None] = lambda count: None
+    ) -> None:
         self._socket = end
-        self._send = end.sendmsg
+        self._later = later
+        self._lost = lost
+        self._due = False  # `flush` will be called
+        self._parts: list[bytes] = [_CAPTURED]
+        self._size = 0
+        self._waiting = 0
         self.large_waiting = 0
 
     def fileno(self) -> int:
@@ -79,15 +98,37 @@ class LiveEnd:
 
     def offer(self, captured: Captured) -> bool:
         parts = pack(captured)
-        size = 0
-        for part in parts:
-            size += len(part)
+        size = sum(map(len, parts))
         if size > LARGE:
             return self._offer_in_file(parts, size)
-        parts.insert(0, _CAPTURED)
+        if self._size + size > LARGE:
+            self.flush()
+        self._parts += parts
+        self._size += size
+        self._waiting += 1
+        if self._later is None:
+            return self.flush()
+        if not self._due:
+            self._due = True
+            self._later(PAUSE, self._flush_when_due)
+        return True
+
+    def _flush_when_due(self) -> None:
+        self._due = False
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what waits."""
+        waiting = self._waiting
+        if not waiting:
+            return True
+        message = b"".join(self._parts)
+        self._parts = [_CAPTURED]
+        self._size = self._waiting = 0
         try:
-            self._send(parts)
-        except OSError:  # no room (EAGAIN), or no scorer: either way it is not mirrored
+            self._socket.send(message)
+        except OSError:  # no room (EAGAIN), or no scorer: either way they are not mirrored
+            self._lost(waiting)
             return False
         return True
 
@@ -144,12 +185,16 @@ class LiveEnd:
 
 
 class ScorerEnd:
-    """The scorer's end: `receive` until None whenever `fileno()` is readable; `tell` what changed."""
+    """The scorer's end: `receive` until None whenever `fileno()` is readable; `tell` what changed.
+
+    One message may hold several captured requests: those that were not asked for yet are `unread`.
+    """
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
         self._room = bytearray(LARGE + 4096)
         self._view = memoryview(self._room)
+        self._read: deque[Captured] = deque()
         self._taken = 0  # bytes in memory files, of which the live process has not been told
         self._try_send(_HELLO)
 
@@ -158,6 +203,8 @@ class ScorerEnd:
 
     def receive(self) -> Captured | Dropped | None:
         """The next message, None when there is none now (or never again). Raises FrameError."""
+        if self._read:
+            return self._read.popleft()
         ancillary_room = socket.CMSG_LEN(4)
         try:
             size, ancillary, _, _ = self._socket.recvmsg_into([self._room], ancillary_room)
@@ -169,7 +216,8 @@ class ScorerEnd:
         try:
             kind = bytes(self._view[:1])
             if kind == _CAPTURED:
-                return unpack(self._view[1:size])
+                self._read += unpack(self._view[1:size])
+                return self._read.popleft()
             if kind == _DROPPED:
                 return _decode_dropped(self._view[1:size])
             if kind == _IN_FILE and files:
@@ -187,7 +235,11 @@ class ScorerEnd:
         self._taken += size
         if self._try_send(_TAKEN + b"%d" % self._taken):
             self._taken = 0
-        return unpack(message)
+        return unpack(message)[0]
+
+    @property
+    def unread(self) -> int:
+        return len(self._read)
 
     def tell(self, news: News) -> bool:
         return self._try_send(_NEWS + _encode_news(news))

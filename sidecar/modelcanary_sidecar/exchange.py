@@ -59,26 +59,45 @@ OVERLOADED: Final = Failure(NO_ROOM, Outcome.REFUSED)
 class Exchange:
     """What a `ModelConnection` needs of a request, whoever asks. Subclasses say what becomes of the answer."""
 
-    # Not slots but defaults of the class: most exchanges change few of them, and each costs when it is set.
-    sent = 0.0  # when its first byte went to the model
-    asked = 0.0  # when its last did, where that was later: the model's time counts from there
-    keep_alive = True  # with the client: decides what the answer's head says
-    added_head = b""  # a header line that the answer gets: the id that we minted
-    complete = False  # the request has been read to its end
-    connection: ModelConnection | None = None
-    queued = False
-    pool: Pool | None = None  # in which it waits, or has waited
-    kept: bytes | None = b""  # what was sent, for one more try
-    begun = False  # the answer has begun to arrive
-    status = 0
-    answer_headers = b""
-    answer_body: list[bytes] | None = None  # collected for the pair; None: it is not wanted
-    room = 0  # bytes that may still be collected
+    __slots__ = (
+        "activity",
+        "added_head",
+        "answer_body",
+        "answer_headers",
+        "asked",
+        "begun",
+        "complete",
+        "connection",
+        "head",
+        "keep_alive",
+        "kept",
+        "pool",
+        "queued",
+        "room",
+        "sent",
+        "started",
+        "status",
+        "unsent",
+    )
 
     def __init__(self, head: RequestHead, started: float) -> None:
         self.head = head
         self.started = self.activity = started  # activity: when a byte last moved
         self.unsent: list[bytes] = []
+        self.sent = 0.0  # when its first byte went to the model
+        self.asked = 0.0  # when its last did, where that was later: the model's time counts from there
+        self.keep_alive = True  # with the client: decides what the answer's head says
+        self.added_head = b""  # a header line that the answer gets: the id that we minted
+        self.complete = False  # the request has been read to its end
+        self.connection: ModelConnection | None = None
+        self.queued = False
+        self.pool: Pool | None = None  # in which it waits, or has waited
+        self.kept: bytes | None = b""  # what was sent, for one more try
+        self.begun = False  # the answer has begun to arrive
+        self.status = 0
+        self.answer_headers = b""
+        self.answer_body: list[bytes] | None = None  # collected for the pair; None: it is not wanted
+        self.room = 0  # bytes that may still be collected
 
     def take(self) -> bytes:
         """What more is to be sent, after the connection's `start`."""
@@ -120,7 +139,9 @@ class Exchange:
         """What the model said, for the pair."""
         if failure is not None:
             return LiveAnswer(failure, 0, latency, b"", b"")
-        return LiveAnswer(None, self.status, latency, self.answer_headers, b"".join(self.answer_body or ()))
+        body = self.answer_body or ()
+        whole = body[0] if len(body) == 1 else b"".join(body)
+        return LiveAnswer(None, self.status, latency, self.answer_headers, whole)
 
     # What a connection to the model tells:
 
@@ -154,29 +175,21 @@ class Exchange:
 class UserExchange(Exchange):
     """A user's request, answered by the baseline; under a canary weight, perhaps by the candidate."""
 
-    body: list[bytes] | None = None  # collected for the mirrored copy; None: it is not mirrored
-    body_size = 0
-    canary: Canary | None = None
-    delivered = False  # the client has got some of the answer
-    id = ""
-    minted = False
-    time = 0.0  # of arrival, since the epoch; set where it is mirrored
+    __slots__ = ("body", "body_size", "canary", "conversation", "delivered", "id", "minted", "state", "time")
 
     def __init__(self, state: LiveState, conversation: Conversation, head: RequestHead, now: float) -> None:
-        self.head = head
-        self.started = self.activity = now
-        self.unsent = []
+        Exchange.__init__(self, head, now)
         self.state = state
         self.conversation: Conversation | None = conversation
+        self.body: list[bytes] | None = None  # collected for the mirrored copy; None: it is not mirrored
+        self.body_size = 0
+        self.canary: Canary | None = None
+        self.delivered = False  # the client has got some of the answer
+        self.id = ""
+        self.minted = False
+        self.time = 0.0  # of arrival, since the epoch; set where it is mirrored
 
     # -- the request, as the conversation reads it
-
-    def capture(self, room: int, wall_time: float) -> None:
-        """Collect request and answer for the scorer, as far as there is room for either."""
-        self.body = []
-        self.answer_body = []
-        self.room = room
-        self.time = wall_time
 
     def keep_body(self, piece: bytes) -> None:
         body = self.body

@@ -53,7 +53,7 @@ class Figures:
 
     added: Histogram = field(default_factory=lambda: Histogram(ADDED_BOUNDS))  # by us, per answered request
     duration: float = 0.0  # from the request's head received to its answer written, all requests together
-    captured: int = 0  # handed to the scorer
+    captured: int = 0  # and sent to the scorer, but for those that `queue` counts
     dropped: dict[Drop, int] = field(default_factory=dict)
     refused: dict[int, int] = field(default_factory=dict)  # answered by ourselves, by status
     canary: dict[str, int] = field(default_factory=dict)  # with a weight: whose answer the user got, and why
@@ -79,8 +79,8 @@ class Figures:
     def requests(self) -> int:
         return sum(self.added.counts)
 
-    def drop(self, reason: Drop) -> None:
-        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+    def drop(self, reason: Drop, count: int = 1) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + count
 
     def refuse(self, status: int) -> None:
         self.refused[status] = self.refused.get(status, 0) + 1

@@ -19,7 +19,7 @@ _MAX_ID: Final = 256
 
 # What is special about a header, by its name in lower case. All else is forwarded as it is
 # (_PLAIN); what begins with X-ModelCanary- is ours alone.
-# up to _FORWARDED: what a mirrored copy leaves out is looked for when there is one.
+# Up to _FORWARDED, a mirrored copy may leave it out.
 _PLAIN, _ACCEPT_ENCODING, _CREDENTIAL = range(3)
 _FORWARDED = _CREDENTIAL
 _OURS, _DROPPED, _LENGTH, _CODING, _CONNECTION, _EXPECT, _HOST, _ID, _CE_ID = range(3, 12)
@@ -120,13 +120,14 @@ class RequestHead:
     expects: bool  # Expect: 100-continue
     http10: bool
     id: bytes | None  # the client's, None when it sent none
-    names: Names
+    sensitive: list[tuple[int, int]]  # headers that a mirrored copy may leave out: kind, and where in `pieces`
     end: int = 0  # of the head in `pieces`, once they were handed over: the body follows in the same list
 
     def hand_over(self) -> list[bytes]:
         """The pieces, for what is to be sent to be appended to: nothing can be added to the head any more."""
-        self.end = len(self.pieces)
-        return self.pieces
+        pieces = self.pieces
+        self.end = len(pieces)
+        return pieces
 
     def add(self, name: bytes, value: bytes) -> None:
         """A header of ours."""
@@ -153,16 +154,11 @@ class RequestHead:
         )
 
     def _lines(self, *left_out: int) -> list[bytes]:
-        """The header lines, but those of some kinds; of _PLAIN ones, none is left out."""
-        pieces = self.pieces
-        names = self.names
-        known = names.known
-        lines: list[bytes] = []
-        for start in range(4, self.end - 1, 4):
-            name = pieces[start]
-            kind = known[name] if name in known else names.learn(name)
-            if not kind or kind not in left_out:
-                lines += pieces[start : start + 4]
+        """The header lines, but those of some kinds."""
+        lines = self.pieces[4 : self.end - 1]
+        for kind, at in reversed(self.sensitive):
+            if kind in left_out:
+                del lines[at - 4 : at]
         return lines
 
 
@@ -174,6 +170,7 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
         return HEAD_TOO_LARGE
     pieces = [method, b" ", target, b" HTTP/1.1\r\n"]
     known = names.known
+    sensitive: list[tuple[int, int]] = []
     length = coding = connection = client_id = ce_id = host = None
     expects = False
     for name, value in headers:
@@ -182,6 +179,8 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
         except KeyError:
             kind = names.learn(name)
         if kind <= _FORWARDED:
+            if kind:
+                sensitive.append((kind, len(pieces)))
             pieces += (name, b": ", value, b"\r\n")
             continue
         if kind == _LENGTH:
@@ -248,7 +247,7 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
         expects and not http10,
         http10,
         client_id or ce_id,
-        names,
+        sensitive,
     )
 
 
@@ -269,7 +268,12 @@ def _origin_form(target: bytes, host: bytes, method: bytes) -> bytes | None:
 
 def id_text(value: bytes) -> str | None:
     """A client's id as text; None where it cannot be one: then the request is served and not mirrored."""
-    if len(value) > _MAX_ID or _ID_TEXT.fullmatch(value) is None:
+    if len(value) > _MAX_ID:
+        return None
+    if value.isascii():  # nearly always, and cheaper than the expression
+        text = value.decode("ascii")
+        return text if text.isprintable() and text.strip(" ") == text else None
+    if _ID_TEXT.fullmatch(value) is None:
         return None
     try:
         return value.decode()

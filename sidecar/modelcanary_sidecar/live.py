@@ -51,7 +51,6 @@ class LiveProcess:
         self._board = board
         self._worker = worker
         self._drain = Drain(settings.limits.drain_delay, settings.limits.drain_time)
-        self._scorer = LiveEnd(sockets.scorer)
         self._told: dict[str, int] = {}  # drops that the scorer has been told of
 
     async def run(self) -> None:
@@ -60,6 +59,7 @@ class LiveProcess:
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
             limits = settings.limits
+            self._scorer = LiveEnd(self._sockets.scorer, loop.call_later, self._lost)
             self._splices = Splices(tasks, settings.upstream, limits.connect_time)
             self._state = state = LiveState(
                 connect=lambda address: Connector(tasks, address, limits.connect_time),
@@ -81,6 +81,7 @@ class LiveProcess:
                 admin = await asyncio.start_server(self._admin().answer, sock=self._sockets.admin)
             _settle_garbage_collector()
             await self._sweep_until_ended(server)
+            self._scorer.flush()
             self._report()
             loop.remove_reader(self._scorer.fileno())
             if admin is not None:
@@ -123,6 +124,9 @@ class LiveProcess:
     def _pass_through(self, port: Port, first: bytes) -> None:
         if self._splices.begin(cast(asyncio.Transport, port), first):
             self._state.figures.passed_through += 1
+
+    def _lost(self, count: int) -> None:
+        self._state.lost(count)
 
     def _hear(self) -> None:
         while True:

@@ -15,7 +15,7 @@ from modelcanary_gate.protocol import Instructions
 from modelcanary_gate.sampling import position
 from modelcanary_sidecar.canary import Canary
 from modelcanary_sidecar.capture import Captured, LiveAnswer
-from modelcanary_sidecar.channel import News
+from modelcanary_sidecar.channel import Later, News
 from modelcanary_sidecar.errors import SettingsError
 from modelcanary_sidecar.exchange import Exchange, Port, UserExchange
 from modelcanary_sidecar.figures import Drop, Figures
@@ -44,7 +44,7 @@ class LiveState:
         wall_clock: Callable[[], float],
         offer: Callable[[Captured], bool],
         pass_through: Callable[[Port, bytes], None],
-        later: Callable[[float, Callable[[], None]], object],
+        later: Later,
         model: Address,
         limits: Limits,
         workers: int = 1,
@@ -143,14 +143,32 @@ class LiveState:
             and position(exchange.id, self.standing.run) < self._weight
         )
         if record or moved:
-            exchange.capture(self.max_body, self._wall_clock())
+            exchange.body = []
+            exchange.answer_body = []
+            exchange.room = self.max_body
+            exchange.time = self._wall_clock()
         if moved:
             exchange.canary = Canary(self, exchange, record)
 
     def offer(self, exchange: UserExchange, baseline: LiveAnswer, candidate: LiveAnswer | None = None) -> None:
         """Hand a captured exchange to the scorer, after the user has the answer."""
+        head = exchange.head
+        body = exchange.body or []
         try:
-            offered = self._offer(self._captured(exchange, baseline, candidate))
+            offered = self._offer(
+                Captured(
+                    exchange.id,
+                    exchange.minted,
+                    exchange.time,
+                    self.standing.instructions.run,
+                    head.method,
+                    head.target,
+                    head.to_mirror(self.forward_credentials),
+                    body[0] if len(body) == 1 else b"".join(body),
+                    baseline,
+                    candidate,
+                )
+            )
         except Exception:  # noqa: BLE001 - the seam between users and mirroring: no fault there may cost a connection
             self._fault()
             return
@@ -159,21 +177,9 @@ class LiveState:
         else:
             self.figures.drop(Drop.QUEUE)
 
-    def _captured(self, exchange: UserExchange, baseline: LiveAnswer, candidate: LiveAnswer | None) -> Captured:
-        head = exchange.head
-        body = exchange.body or []
-        return Captured(
-            exchange.id,
-            exchange.minted,
-            exchange.time,
-            self.standing.run,
-            head.method,
-            head.target,
-            head.to_mirror(self.forward_credentials),
-            body[0] if len(body) == 1 else b"".join(body),
-            baseline,
-            candidate,
-        )
+    def lost(self, count: int) -> None:
+        """So many that the way to the scorer had taken found no room on it."""
+        self.figures.drop(Drop.QUEUE, count)
 
     def _fault(self) -> None:
         """Something in us is wrong that concerns mirroring only."""

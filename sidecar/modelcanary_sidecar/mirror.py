@@ -94,7 +94,9 @@ class Mirror:
     # what the live processes send
 
     def _readable(self, end: ScorerEnd, at_a_time: int = _AT_A_TIME) -> None:
-        for _ in range(at_a_time):
+        taken = 0
+        while taken < at_a_time or end.unread:  # what is unread is not announced again
+            taken += 1
             try:
                 message = end.receive()
             except FrameError as error:

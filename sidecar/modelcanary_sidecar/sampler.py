@@ -39,11 +39,17 @@ class Sampler:
 
     def admit(self, id: str) -> bool | None:
         """True: mirror it. None: not in the share. False: in the share, but beyond the rate."""
-        where = position(id)
-        if where >= self.share:
-            return None
-        self._seen += 1
-        if where >= self._adapted or self._tokens < 1.0:
+        adapted = self._adapted
+        if adapted >= 1.0:  # everything: where the id falls need not be found out
+            self._seen += 1
+        else:
+            where = position(id)
+            if where >= self.share:
+                return None
+            self._seen += 1
+            if where >= adapted:
+                return False
+        if self._tokens < 1.0:
             return False
         self._tokens -= 1.0
         return True

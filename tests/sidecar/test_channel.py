@@ -1,5 +1,5 @@
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -132,3 +132,37 @@ def test_what_the_live_process_could_not_be_told_is_told_with_the_next(
     assert scorer.receive() == large
     assert live.receive() is None
     assert live.large_waiting == 0
+
+
+def test_captured_requests_wait_for_others_and_go_as_one_message(ends: tuple[LiveEnd, ScorerEnd]) -> None:
+    _, scorer = ends
+    timers: list[Callable[[], None]] = []
+    live = LiveEnd(ends[0]._socket, lambda seconds, call: timers.append(call))
+    several = [replace(SMALL, id=str(number)) for number in range(5)]
+    assert all(live.offer(captured) for captured in several)
+    assert scorer.receive() is None
+    assert len(timers) == 1
+    timers.pop()()
+    assert scorer.receive() == several[0]
+    assert scorer.unread == 4
+    assert [scorer.receive() for _ in range(5)] == [*several[1:], None]
+    assert live.offer(SMALL)
+    assert len(timers) == 1  # for those that come after
+
+
+def test_what_waits_is_bounded_and_what_finds_no_room_is_told(ends: tuple[LiveEnd, ScorerEnd]) -> None:
+    _, scorer = ends
+    lost: list[int] = []
+    live = LiveEnd(ends[0]._socket, lambda seconds, call: None, lost.append)
+    offered = 0
+    while not lost:
+        assert live.offer(replace(SMALL, body=bytes(5000)))
+        offered += 1
+        assert offered < 100_000
+    got = 0
+    while scorer.receive() is not None:
+        got += 1
+    assert got + sum(lost) == offered - 1  # the last one waits
+    assert lost == [9]  # of 5 KB each, in a message below the limit
+    live.flush()
+    assert scorer.receive() is not None
