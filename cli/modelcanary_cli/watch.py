@@ -49,7 +49,6 @@ class Watch:
         self.now = 0.0
         self.started = 0.0
         self.maturity: float | None = None
-        self._judged = 0
         self._warned: set[str] = set()
         self._lost = 0  # looks in a row at which labels had come and none had joined
 
@@ -72,7 +71,6 @@ class Watch:
             if loss.seq == self._gate.next_loss:
                 self._gate.add_loss(loss)
                 self.recorder.add_loss(loss)
-                self._judged += loss.n
         for traffic in evidence.traffic_blocks(self._gate.plan):
             if traffic.seq == self._gate.next_traffic:
                 self._gate.add_traffic(traffic)
@@ -95,7 +93,6 @@ class Watch:
                 elapsed=self.elapsed,
                 pairs=self.counts.pairs,
                 labelled=self.counts.labelled,
-                waiting=max(0, self.counts.labelled - self._judged),
                 labels_per_second=self.labels_per_second(),
             )
         )

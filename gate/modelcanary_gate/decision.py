@@ -14,7 +14,6 @@ class Facts:
     elapsed: float = 0.0  # seconds since the run began
     pairs: int = 0  # mirrored and recorded
     labelled: int = 0  # of which a label came
-    waiting: int = 0  # labelled, not yet judged: too young, or in a block that is not full
     labels_per_second: float = 0.0  # may be below 0 for a while: labels that turn out to be late are taken back
 
 

@@ -31,8 +31,8 @@ def message(
             return _unscored(outcomes) or f"{facts.pairs} pairs, and no label has come yet"
         case Reason.WAITING_FOR_MATURITY:
             if spec.labels.maturity == 0:
-                return f"{facts.waiting} labelled pairs wait until their block is full"
-            return f"{facts.waiting} labelled pairs wait until labels of their age are in"
+                return f"{facts.labelled} labelled pairs wait until their block is full"
+            return f"{facts.labelled} labelled pairs wait until labels of their age are in"
         case Reason.TOO_FEW_SAMPLES:
             few = f"{measures.judged} of {spec.analysis.min_samples.promote:g} {_counted(spec)}"
             return _unscored(outcomes) or (f"{few}; {_delta(measures)}" if measures.judged else few)

@@ -144,7 +144,7 @@ class Gate:
         checks: list[tuple[bool, Reason]] = [
             (facts.pairs == 0 and loss.n == 0, Reason.WAITING_FOR_PAIRS),
             (feedback and facts.labelled == 0 and loss.n == 0, Reason.WAITING_FOR_LABELS),
-            (loss.n == 0 and facts.waiting > 0, Reason.WAITING_FOR_MATURITY),
+            (self._timed and loss.n == 0 and facts.labelled > 0, Reason.WAITING_FOR_MATURITY),
             (loss.n < analysis.min_samples.promote, Reason.TOO_FEW_SAMPLES),
             (
                 not feedback and (spec.labels.agreement is None or spec.labels.agreement.promote_below is None),

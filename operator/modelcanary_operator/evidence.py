@@ -80,7 +80,6 @@ class Evidence:
                 elapsed=max(0.0, answer.now - answer.startedAt),
                 pairs=counts.pairs,
                 labelled=counts.labelled,
-                waiting=counts.waiting,
                 labels_per_second=(after - before) / (now - then) if now > then else 0.0,
             )
         )

@@ -27,7 +27,6 @@ class Counts:
     pairs: int = 0
     scored: int = 0
     labelled: int = 0
-    waiting: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
 
 

@@ -155,8 +155,7 @@ def test_the_verdict_is_the_same_however_often_a_block_is_read() -> None:
     [
         (Facts(), Reason.WAITING_FOR_PAIRS),
         (Facts(pairs=5), Reason.WAITING_FOR_LABELS),
-        (Facts(pairs=5, labelled=5, waiting=5), Reason.WAITING_FOR_MATURITY),
-        (Facts(pairs=500, labelled=5), Reason.TOO_FEW_SAMPLES),
+        (Facts(pairs=5, labelled=5), Reason.WAITING_FOR_MATURITY),
         (Facts(pairs=500, elapsed=80 * 3600.0), Reason.HELD),
     ],
 )
@@ -164,6 +163,10 @@ def test_says_what_it_waits_for(facts: Facts, reason: Reason) -> None:
     decision = Gate(SPEC).decide(facts)
     assert (decision.verdict, decision.reason) == (Verdict.CONTINUE, reason)
     assert decision.message
+
+
+def test_without_a_clock_nothing_matures() -> None:
+    assert Gate(SPEC, timed=False).decide(Facts(pairs=500, labelled=5)).reason is Reason.TOO_FEW_SAMPLES
 
 
 def test_too_few_samples_decide_nothing() -> None:
