@@ -65,45 +65,42 @@ class Captured:
     candidate: LiveAnswer | None = None
 
 
-def pack(captured: Captured) -> list[bytes]:
-    """In pieces; joined, they are what `unpack` reads, behind others or alone."""
+def pack(captured: Captured) -> tuple[list[bytes], int]:
+    """Pieces, and how many bytes: joined, they are what `unpack` reads, behind others or alone."""
     identifier = captured.id.encode()
     run = captured.run.encode()
     method, target, headers, body = captured.method, captured.target, captured.headers, captured.body
     baseline, candidate = captured.baseline, captured.candidate
     answer_headers, answer_body = baseline.headers, baseline.body
-    parts = [
-        _REQUEST.pack(
-            captured.minted,
-            candidate is not None,
-            len(identifier),
-            len(run),
-            len(method),
-            len(target),
-            len(headers),
-            len(body),
-            captured.time,
-            baseline.status,
-            _FAILURE_CODES[baseline.failure],
-            baseline.latency,
-            len(answer_headers),
-            len(answer_body),
-        ),
-        identifier,
-        run,
-        method,
-        target,
-        headers,
-        body,
-        answer_headers,
-        answer_body,
-    ]
+    identifier_length, run_length, method_length, target_length = len(identifier), len(run), len(method), len(target)
+    headers_length, body_length = len(headers), len(body)
+    answer_headers_length, answer_body_length = len(answer_headers), len(answer_body)
+    fixed = _REQUEST.pack(
+        captured.minted,
+        candidate is not None,
+        identifier_length,
+        run_length,
+        method_length,
+        target_length,
+        headers_length,
+        body_length,
+        captured.time,
+        baseline.status,
+        _FAILURE_CODES[baseline.failure],
+        baseline.latency,
+        answer_headers_length,
+        answer_body_length,
+    )
+    parts = [fixed, identifier, run, method, target, headers, body, answer_headers, answer_body]
+    size = _REQUEST.size + identifier_length + run_length + method_length + target_length + headers_length
+    size += body_length + answer_headers_length + answer_body_length
     if candidate is not None:
         headers, body = candidate.headers, candidate.body
         failure = _FAILURE_CODES[candidate.failure]
         parts.append(_ANSWER.pack(candidate.status, failure, candidate.latency, len(headers), len(body)))
         parts += (headers, body)
-    return parts
+        size += _ANSWER.size + len(headers) + len(body)
+    return parts, size
 
 
 def unpack(message: bytes | memoryview) -> list[Captured]:

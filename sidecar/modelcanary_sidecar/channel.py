@@ -97,8 +97,7 @@ class LiveEnd:
         return self._socket.fileno()
 
     def offer(self, captured: Captured) -> bool:
-        parts = pack(captured)
-        size = sum(map(len, parts))
+        parts, size = pack(captured)
         if size > LARGE:
             return self._offer_in_file(parts, size)
         if self._size + size > LARGE:

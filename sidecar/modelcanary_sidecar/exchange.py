@@ -178,7 +178,16 @@ class UserExchange(Exchange):
     __slots__ = ("body", "body_size", "canary", "conversation", "delivered", "id", "minted", "state", "time")
 
     def __init__(self, state: LiveState, conversation: Conversation, head: RequestHead, now: float) -> None:
-        Exchange.__init__(self, head, now)
+        # What Exchange.__init__ sets, without a call: one of these is made for each request.
+        self.head = head
+        self.started = self.activity = now
+        self.unsent = []
+        self.sent = self.asked = 0.0
+        self.keep_alive = True
+        self.added_head = self.answer_headers = self.kept = b""
+        self.complete = self.queued = self.begun = False
+        self.connection = self.pool = self.answer_body = None
+        self.status = self.room = 0
         self.state = state
         self.conversation: Conversation | None = conversation
         self.body: list[bytes] | None = None  # collected for the mirrored copy; None: it is not mirrored
@@ -236,8 +245,9 @@ class UserExchange(Exchange):
         now = state.clock()
         added = self.sent - self.started + now - received
         figures = state.figures  # counted here and not in a method of theirs: this is on every request's way
-        figures.added.counts[bisect_left(ADDED_BOUNDS, added)] += 1
-        figures.added.sum += added
+        histogram = figures.added
+        histogram.counts[bisect_left(ADDED_BOUNDS, added)] += 1
+        histogram.sum += added
         figures.duration += now - self.started
         conversation = self.conversation
         if conversation is not None:

@@ -81,30 +81,32 @@ VERSION_NOT_SUPPORTED: Final = Refusal(505, "HTTP Version Not Supported")
 
 
 class Names:
-    """What is special about a header, by its name as it was sent.
+    """What is special about a header, and how its line begins, by its name as it was sent.
 
     Clients send the same few names over and over, so a name is looked at once and remembered. Instructions
     may say which header carries ids.
     """
 
-    __slots__ = ("_special", "id_header", "known")
+    __slots__ = ("_special", "id_header", "id_line", "known")
 
     def __init__(self, id_header: str) -> None:
-        self.known: dict[bytes, int] = {}
+        self.known: dict[bytes, tuple[int, bytes]] = {}
         self.id_header = id_header.encode("latin-1", "replace")
+        self.id_line = b"\r\n%b: " % self.id_header
         self._special = {**_SPECIAL}
         # A header that has a meaning of its own cannot carry ids as well; Ce-Id may.
         if self._special.get(self.id_header.lower(), _CE_ID) == _CE_ID:
             self._special[self.id_header.lower()] = _ID
 
-    def learn(self, name: bytes) -> int:
+    def learn(self, name: bytes) -> tuple[int, bytes]:
         lower = name.lower()
         kind = self._special.get(lower, _OURS if lower.startswith(_OUR_PREFIX) else _PLAIN)
+        found = kind, b"\r\n%b: " % name
         if len(name) <= _LONGEST_REMEMBERED:
             if len(self.known) >= _REMEMBERED:
                 self.known.clear()  # names that nobody sends twice must not keep those out that everybody does
-            self.known[name] = kind
-        return kind
+            self.known[name] = found
+        return found
 
 
 @dataclass(slots=True)  # not frozen: one is made for each request, and a frozen one costs three times as much
@@ -114,7 +116,7 @@ class RequestHead:
     method: bytes
     target: bytes
     #: Request line, header lines and framing in pieces, because joining once is cheaper than formatting each
-    #: line: four for the request line, four for each header, one for the framing.
+    #: line: four for the request line, two for each header, one for the framing.
     pieces: list[bytes]
     chunked: bool
     expects: bool  # Expect: 100-continue
@@ -129,9 +131,9 @@ class RequestHead:
         self.end = len(pieces)
         return pieces
 
-    def add(self, name: bytes, value: bytes) -> None:
-        """A header of ours."""
-        self.pieces[-1:-1] = (name, b": ", value, b"\r\n")
+    def add(self, line: bytes, value: bytes) -> None:
+        """A header of ours; `line` is its beginning."""
+        self.pieces[-1:-1] = (line, value)
 
     def __len__(self) -> int:
         """Bytes, as the model gets it."""
@@ -140,25 +142,23 @@ class RequestHead:
     def to_mirror(self, forward_credentials: bool) -> bytes:
         """The header lines of the mirrored copy; its sender frames it."""
         lines = self._lines(_ACCEPT_ENCODING, _PLAIN if forward_credentials else _CREDENTIAL)
-        lines.append(b"accept-encoding: identity\r\nX-ModelCanary-Shadow: 1\r\n")
+        lines[0] = b"X-ModelCanary-Shadow: 1\r\naccept-encoding: identity"
+        lines.append(b"\r\n")
         return b"".join(lines)
 
     def to_candidate(self, forward_credentials: bool, length: int) -> bytes:
         """The head as the candidate gets it where it answers a user: framed for a body that is whole."""
         lines = self._lines(_PLAIN if forward_credentials else _CREDENTIAL)
-        return b"%b %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n" % (
-            self.method,
-            self.target,
-            b"".join(lines),
-            length,
-        )
+        lines[0] = b"%b %b HTTP/1.1" % (self.method, self.target)
+        lines.append(b"\r\ncontent-length: %d\r\n\r\n" % length)
+        return b"".join(lines)
 
     def _lines(self, *left_out: int) -> list[bytes]:
-        """The header lines, but those of some kinds."""
-        lines = self.pieces[4 : self.end - 1]
+        """The header lines, but those of some kinds, behind a place for a first one."""
+        lines = self.pieces[3 : self.end - 1]
         for kind, at in reversed(self.sensitive):
             if kind in left_out:
-                del lines[at - 4 : at]
+                del lines[at - 3 : at - 1]
         return lines
 
 
@@ -168,20 +168,20 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
     """What to send on, or why not. `authority` stands in for a Host that HTTP/1.0 may leave out."""
     if len(headers) > MAX_HEADERS:
         return HEAD_TOO_LARGE
-    pieces = [method, b" ", target, b" HTTP/1.1\r\n"]
+    pieces = [method, b" ", target, b" HTTP/1.1"]
     known = names.known
     sensitive: list[tuple[int, int]] = []
     length = coding = connection = client_id = ce_id = host = None
     expects = False
     for name, value in headers:
         try:
-            kind = known[name]
+            kind, line = known[name]
         except KeyError:
-            kind = names.learn(name)
+            kind, line = names.learn(name)
         if kind <= _FORWARDED:
             if kind:
                 sensitive.append((kind, len(pieces)))
-            pieces += (name, b": ", value, b"\r\n")
+            pieces += (line, value)
             continue
         if kind == _LENGTH:
             length = value.strip()
@@ -211,7 +211,7 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
             continue
         else:  # _OURS, _DROPPED
             continue
-        pieces += (name, b": ", value, b"\r\n")
+        pieces += (line, value)
     if connection is not None and connection not in (b"close", b"keep-alive"):
         named = {token.strip() for token in connection.split(b",")} - _NOT_BY_CONNECTION
         rest = [(name, value) for name, value in headers if name.lower() not in named]
@@ -225,7 +225,7 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
             return BAD_REQUEST
         if host is None:
             host = authority
-            pieces += (b"Host", b": ", authority, b"\r\n")
+            pieces += (b"\r\nHost: ", authority)
     if not host or method == b"CONNECT":
         return BAD_REQUEST
     if target[:1] != b"/" or b"#" in target:
@@ -236,9 +236,9 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
     if length is not None:
         if coding is not None or not length.isdigit():
             return BAD_REQUEST
-        pieces.append(b"content-length: %b\r\n\r\n" % length)
+        pieces.append(b"\r\ncontent-length: %b\r\n\r\n" % length)
     else:
-        pieces.append(b"\r\n" if coding is None else b"transfer-encoding: chunked\r\n\r\n")
+        pieces.append(b"\r\n\r\n" if coding is None else b"\r\ntransfer-encoding: chunked\r\n\r\n")
     return RequestHead(
         method,
         target,
@@ -294,9 +294,9 @@ def answer_pieces(headers: Headers, names: Names, minted: bool) -> tuple[list[by
     connection: bytes | None = None
     for name, value in headers:
         try:
-            kind = known[name]
+            kind, line = known[name]
         except KeyError:
-            kind = names.learn(name)
+            kind, line = names.learn(name)
         if kind:
             if kind == _LENGTH:
                 length = value.strip()
@@ -313,7 +313,7 @@ def answer_pieces(headers: Headers, names: Names, minted: bool) -> tuple[list[by
                 continue
             if kind == _DROPPED or (kind == _ID and minted):
                 continue
-        pieces += (name, b": ", value, b"\r\n")
+        pieces += (line, value)
     if chunked and length is not None:
         return None
     if connection is not None and connection not in (b"close", b"keep-alive"):

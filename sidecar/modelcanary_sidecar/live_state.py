@@ -114,8 +114,9 @@ class LiveState:
         milliseconds = int(self._wall_clock() * 1000.0)
         exchange.id = id = f"{milliseconds:012x}{self._unique}{self._minted:012x}"
         exchange.minted = True
-        exchange.added_head = b"%b: %b\r\n" % (self.names.id_header, id.encode())
-        head.add(self.names.id_header, id.encode())
+        line, value = self.names.id_line, id.encode()
+        exchange.added_head = line + value
+        head.add(line, value)
 
     def _choose(self, exchange: UserExchange, head: RequestHead) -> None:
         """Capture it, or count why not."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from modelcanary_sidecar.pool import Pool
 
 #: With the usual reason, whatever the model's is: nobody may go by it (RFC 9110, 15.1).
-_STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
 _NO_BODY: Final = frozenset({204, 304})
 
 
@@ -238,30 +238,30 @@ class ModelConnection:
             raise ValueError("an answer's head that is not forwarded")
         pieces, length, chunked = read
         if exchange.answer_body is not None:
-            exchange.answer_headers = b"".join(pieces)
+            exchange.answer_headers = b"".join(pieces)[2:] + b"\r\n" if pieces else b""
         exchange.status = status
         out = self._out
-        out.append(_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status)
+        out.append(_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status)
         out += pieces
         if length is not None and exchange.head.method != b"HEAD" and status not in _NO_BODY:
             self._chunked = False
-            out += (b"content-length: ", length, b"\r\n")
+            out += (b"\r\ncontent-length: ", length)
         else:
             self._frame(exchange, status, length, chunked)
         if exchange.added_head:
             out.append(exchange.added_head)
         if not exchange.keep_alive or self.pool.draining:
             exchange.keep_alive = False
-            out.append(b"connection: close\r\n\r\n")
+            out.append(b"\r\nconnection: close\r\n\r\n")
         else:
-            out.append(b"connection: keep-alive\r\n\r\n" if exchange.head.http10 else b"\r\n")
+            out.append(b"\r\nconnection: keep-alive\r\n\r\n" if exchange.head.http10 else b"\r\n\r\n")
 
     def _frame(self, exchange: Exchange, status: int, length: bytes | None, chunked: bool) -> None:
         """Say where an answer ends that has no body, or a body of unknown length."""
         self._chunked = False
         if exchange.head.method == b"HEAD" or status in _NO_BODY:
             if length is not None and status != 204:
-                self._out += (b"content-length: ", length, b"\r\n")
+                self._out += (b"\r\ncontent-length: ", length)
             if exchange.head.method == b"HEAD":
                 self._bodiless = self._finished = True  # llhttp would wait for a body
             return
@@ -269,7 +269,7 @@ class ModelConnection:
         if exchange.head.http10:
             exchange.keep_alive = False
         else:
-            self._out.append(b"transfer-encoding: chunked\r\n")
+            self._out.append(b"\r\ntransfer-encoding: chunked")
             self._chunked = True
 
     def on_body(self, piece: bytes) -> None:

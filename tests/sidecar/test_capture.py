@@ -33,17 +33,23 @@ captures = st.builds(
 
 @given(captures)
 def test_what_is_packed_is_what_is_unpacked(captured: Captured) -> None:
-    assert unpack(b"".join(pack(captured))) == [captured]
+    assert unpack(b"".join(pack(captured)[0])) == [captured]
+
+
+@given(captures)
+def test_its_size_is_said(captured: Captured) -> None:
+    parts, size = pack(captured)
+    assert sum(map(len, parts)) == size
 
 
 @given(st.lists(captures, min_size=1, max_size=4))
 def test_several_are_read_one_behind_the_other(several: list[Captured]) -> None:
-    assert unpack(b"".join(part for captured in several for part in pack(captured))) == several
+    assert unpack(b"".join(part for captured in several for part in pack(captured)[0])) == several
 
 
 @given(captures, st.data())
 def test_a_message_cut_anywhere_is_refused(captured: Captured, data: st.DataObject) -> None:
-    message = b"".join(pack(captured))
+    message = b"".join(pack(captured)[0])
     cut = data.draw(st.integers(0, len(message) - 1))
     with pytest.raises(FrameError):
         unpack(message[:cut])
@@ -51,7 +57,7 @@ def test_a_message_cut_anywhere_is_refused(captured: Captured, data: st.DataObje
 
 def test_bytes_behind_a_message_are_refused() -> None:
     answer = LiveAnswer(None, 200, 0.01, b"", b"{}")
-    message = b"".join(pack(Captured("a", False, 1.0, "r", b"POST", b"/", b"", b"{}", answer)))
+    message = b"".join(pack(Captured("a", False, 1.0, "r", b"POST", b"/", b"", b"{}", answer))[0])
     with pytest.raises(FrameError, match="cannot be read"):
         unpack(message + b"xyz")
 

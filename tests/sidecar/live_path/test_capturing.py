@@ -46,7 +46,7 @@ def test_a_pair_holds_what_the_candidate_is_to_be_asked_and_what_the_baseline_sa
     assert (captured.method, captured.target) == (b"POST", b"/infer?a=1")
     assert captured.body == b'{"x": 1}'
     assert captured.headers == (
-        b"Host: fraud\r\nX-Request-Id: q0\r\nX-Kept: 1\r\naccept-encoding: identity\r\nX-ModelCanary-Shadow: 1\r\n"
+        b"X-ModelCanary-Shadow: 1\r\naccept-encoding: identity\r\nHost: fraud\r\nX-Request-Id: q0\r\nX-Kept: 1\r\n"
     )
     assert captured.baseline == LiveAnswer(None, 200, 0.25, b"Content-Type: application/json\r\n", b"{}")
     assert captured.candidate is None
@@ -230,7 +230,7 @@ def test_credentials_stay_out_of_copies_however_they_are_written_and_however_man
         ask(stage, request_of("/x", b"{}", *(f"X-{n}-{m}: 1" for m in range(200))))
     ask(stage, request_of("/x", b"{}", "aUTHORIZATION: Bearer secret", "cOOKIE: secret", "x-mODELcanary-a: 1"))
     assert b"secret" not in stage.captured[-1].headers
-    assert stage.captured[-1].headers[-3:] == b"1\r\n"
+    assert stage.captured[-1].headers.startswith(b"X-ModelCanary-Shadow: 1\r\n")
     assert stage.captured[-1].headers.lower().count(b"x-modelcanary") == 1
 
 
