@@ -11,11 +11,11 @@ from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
-from bench.gates import classes, plot, report, rules
+from bench.gates import classes, matched, plot, report, rules
 from bench.gates.pools import Array, cache_folder
 from bench.gates.scenarios import Part, Scenario, plan, simulate
 
-Results = tuple[list[tuple[Scenario, Part]], list[classes.Found], float]
+Results = tuple[list[tuple[Scenario, Part]], list[classes.Found], dict[tuple[str, str], float], float]
 
 HERE = Path(__file__).parent.parent
 BEGIN, END = "<!-- gates:begin -->", "<!-- gates:end -->"
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="only report what the last run left")
     options = parser.parse_args()
     kept = cache_folder() / "results.pickle"
-    old: Results = ([], [], 0.0)
+    old: Results = ([], [], {}, 0.0)
     if options.report or options.missing:
         old = pickle.loads(kept.read_bytes())
     results = old
@@ -45,7 +45,7 @@ def main() -> None:
 
 def _simulated(scale: float, jobs: int, old: Results) -> Results:
     began = time.monotonic()
-    had, had_classes, before = old
+    had, had_classes, had_z, before = old
     done = {_setting(scenario) for scenario, _ in had}
     scenarios = [scenario for scenario in plan(scale) if _setting(scenario) not in done]
     parts = [(index, part) for index, scenario in enumerate(scenarios) for part in range(scenario.parts)]
@@ -57,8 +57,9 @@ def _simulated(scale: float, jobs: int, old: Results) -> Results:
             if count % 50 == 49:
                 print(f"{count + 1} of {len(parts)} parts, {time.monotonic() - began:.0f} s", flush=True)
         of_classes = had_classes or classes.joined(pool.map(classes.simulate, classes.plan(scale), chunksize=1))
+        z = had_z or matched.thresholds(pool.map(matched.highest, matched.plan(scale), chunksize=1))
     found = [(scenarios[index], _joined(several)) for index, several in by_scenario.items()]
-    return [*had, *found], of_classes, before + time.monotonic() - began
+    return [*had, *found], of_classes, z, before + time.monotonic() - began
 
 
 def _setting(scenario: Scenario) -> str:
