@@ -1,6 +1,6 @@
 """One client's connection: its requests, in order, and their answers, in the same order.
 
-It parses what the client sends, polices the head, makes the exchange and hands it to the pool. Sans-I/O like
+A `RequestReader` that hands its requests to the pool, one at a time, and writes the answers. Sans-I/O like
 `exchange`: its methods have the names of asyncio's callbacks, so that `client` is nothing but the two bases
 put together. It must not know what is mirrored, nor how a model is reached.
 """
@@ -10,84 +10,34 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-import httptools
-
 from modelcanary_sidecar.exchange import Port, UserExchange
-from modelcanary_sidecar.heads import (
-    BAD_REQUEST,
-    HEAD_TOO_LARGE,
-    MAX_HEAD,
-    NO_ROOM,
-    REQUEST_TIMEOUT,
-    Headers,
-    Refusal,
-    read_request,
-)
+from modelcanary_sidecar.heads import NO_ROOM, REQUEST_TIMEOUT, Refusal, RequestHead
+from modelcanary_sidecar.request_reader import RequestReader
 
 if TYPE_CHECKING:
     from modelcanary_sidecar.live_state import LiveState
 
-PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #: After a refusal, what the client still sends is read and forgotten for so long: closing at once would
 #: reset the connection, and with it the refusal that the client has not read yet.
 LINGER: Final = 2.0
 
 _PIPELINED: Final = 64  # requests that wait for their turn; what is read at once could hold thousands
-_UPGRADES: Final = 8  # in what is read at once; more than that is no client's way
-_UPGRADE_HEADERS: Final = frozenset({b"upgrade", b"http2-settings"})
 
 # Why the client is not read from, as bits.
 _MODEL, _PIPELINE, _CLIENT = 1, 2, 4
 
 
-class Conversation:
-    """llhttp calls the `on_` methods while it is fed; what they note is acted on when it returns."""
-
-    __slots__ = (
-        "_barren",
-        "_began",
-        "_building",
-        "_current",
-        "_first",
-        "_headers",
-        "_held",
-        "_large",
-        "_parser",
-        "_refusal",
-        "_stalled_at",
-        "_target",
-        "_upgrade",
-        "_waiting",
-        "_whole",
-        "closing",
-        "deadline",
-        "port",
-        "stalled",
-        "state",
-    )
-
-    port: Port
+class Conversation(RequestReader):
+    __slots__ = ("_current", "_held", "_stalled_at", "_waiting", "deadline", "stalled")
 
     def __init__(self, state: LiveState) -> None:
-        self.state = state
-        self.closing = False
+        super().__init__(state)
         self.deadline = 0.0  # of lingering
-        self._first: bytes | None = b""  # until it is known which protocol this is
-        self._parser = httptools.HttpRequestParser(self)
-        self._target = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._large = False
-        self._whole = True  # a message ended in what was read last: what is behind it has only begun
-        self._barren = -1  # bytes of a head, or of chunks and trailers without a body's byte, in a row
-        self._began = 0.0  # the head, or the wait for one
-        self._refusal: Refusal | None = None
-        self._upgrade: tuple[bytes, bytes, list[tuple[bytes, bytes]]] | None = None
-        self._building: UserExchange | None = None  # whose request is being read
-        self._current: UserExchange | None = None  # whose answer is due
-        self._waiting: deque[UserExchange] = deque()  # pipelined behind it
-        self._held = 0
         self.stalled = False  # the client does not read what it was sent
         self._stalled_at = 0.0
+        self._held = 0
+        self._current: UserExchange | None = None  # whose answer is due
+        self._waiting: deque[UserExchange] = deque()  # pipelined behind it
 
     # -- what the connection tells
 
@@ -129,127 +79,14 @@ class Conversation:
             self._resume(_CLIENT)
             self._next()
 
-    def data_received(self, data: bytes) -> None:
-        if self.closing:
-            return
-        if self._first is not None:
-            data = self._recognise(self._first + data)
-            if not data:
-                return
-        building = self._building
-        self._whole = False
-        self._large = self._barren >= 0 or len(data) > MAX_HEAD  # else no head that ends in it is too large
-        upgrades = 0
-        while True:
-            try:
-                self._parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                upgrades += 1
-                if self._upgrade is not None and upgrades <= _UPGRADES:
-                    data = self._without_upgrade(self._upgrade, data[upgrade.args[0] :])
-                    continue
-                self._refusal = self._refusal or BAD_REQUEST
-            except httptools.HttpParserError:
-                self._refusal = self._refusal or BAD_REQUEST
-            break
-        if self._refusal is not None:
-            self._refuse(self._refusal)
-            return
-        current = self._current
-        if current is not None and current.unsent:
-            if current.connection is None and not current.queued:
-                self.state.baseline.dispatch(current)
-            else:
-                self._forward(current)
-        if not self._whole and self._building is building:
-            self._endure(len(data))
+    # -- what the reader has read
 
-    def _recognise(self, first: bytes) -> bytes:
-        """What to parse as HTTP/1.1, if anything: HTTP/2 with prior knowledge is passed through."""
-        if PREFACE.startswith(first[: len(PREFACE)]):
-            if len(first) < len(PREFACE):
-                self._first = first
-                return b""
-            self._first = None
-            self.closing = True
-            self.state.conversations.discard(self)
-            self.state.pass_through(self.port, first)
-            return b""
-        self._first = None
-        return first
-
-    def _without_upgrade(self, upgrade: tuple[bytes, bytes, Headers], rest: bytes) -> bytes:
-        """What to parse instead: the request again, in plain HTTP/1.1, as RFC 9110, 7.8 allows.
-
-        llhttp takes an upgrade for the end of HTTP and does not frame the request's body, which would then
-        be read as a request of its own.
-        """
-        self._upgrade = None
-        self._parser = httptools.HttpRequestParser(self)
-        method, target, headers = upgrade
-        lines = [b"%b %b HTTP/1.1\r\n" % (method, target)]
-        for name, value in headers:
-            lower = name.lower()
-            if lower == b"connection":
-                tokens = [token.strip() for token in value.split(b",")]
-                left = b", ".join(token for token in tokens if token.lower() not in _UPGRADE_HEADERS)
-                lines.append(b"Connection: %b\r\n" % left if left else b"")
-            elif lower not in _UPGRADE_HEADERS:
-                lines.append(b"%b: %b\r\n" % (name, value))
-        return b"".join(lines) + b"\r\n" + rest
-
-    def _endure(self, size: int) -> None:
-        """Bound what is read without a message, or a piece of its body, coming of it."""
-        building = self._building
-        if building is not None:
-            building.activity = self.state.clock()
-        if self._barren < 0:
-            self._barren = 0  # something came of this one
-            if building is None:
-                self._began = self.state.tick
-            return
-        self._barren += size
-        if self._barren > MAX_HEAD:
-            self._refuse(HEAD_TOO_LARGE if building is None else BAD_REQUEST)
-
-    # -- what llhttp tells
-
-    def on_url(self, piece: bytes) -> None:
-        self._target += piece
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        self._barren = -1
-        self._building = None
-        headers, self._headers = self._headers, []  # what comes from here on are trailers: they are dropped
-        target, self._target = self._target, b""
-        if self._refusal is not None:
-            return
-        parser = self._parser
-        state = self.state
-        method = parser.get_method()
-        version = parser.get_http_version()
-        if parser.should_upgrade():
-            if method == b"CONNECT" or version != "1.1":
-                self._refusal = BAD_REQUEST
-            else:
-                self._upgrade = (method, target, headers)
-            return
-        head = read_request(method, target, version, headers, state.names, state.authority)
-        if isinstance(head, Refusal):
-            self._refusal = head
-            return
-        if self._large and len(head) > MAX_HEAD:
-            self._refusal = HEAD_TOO_LARGE
-            return
+    def _arrived(self, head: RequestHead, keep_alive: bool) -> UserExchange | None:
         if len(self._waiting) >= _PIPELINED:
             self._refusal = NO_ROOM
-            return
-        exchange = state.begin(self, head, parser.should_keep_alive())
+            return None
+        exchange = self.state.begin(self, head, keep_alive)
         exchange.unsent = head.hand_over()
-        self._building = exchange
         if self._current is None and not self.stalled:
             self._current = exchange
             if head.expects:
@@ -257,33 +94,19 @@ class Conversation:
         else:
             self._waiting.append(exchange)
             self._hold(_PIPELINE)
+        return exchange
 
-    def on_body(self, piece: bytes) -> None:
-        exchange = self._building
-        if exchange is None:
-            return
-        self._barren = -1
-        if exchange.head.chunked:
-            exchange.unsent += (b"%x\r\n" % len(piece), piece, b"\r\n")
-        else:
-            exchange.unsent.append(piece)
-        if exchange.body is not None:
-            exchange.keep_body(piece)
-
-    def on_message_complete(self) -> None:
-        self._whole = True
-        self._barren = -1
-        if self._headers:
-            self._headers = []
-        exchange = self._building
-        if exchange is None:
-            return
-        if exchange.head.chunked:
-            exchange.unsent.append(b"0\r\n\r\n")
-        exchange.complete = True
-        self._building = None
+    def _completed(self, exchange: UserExchange) -> None:
         if exchange.canary is not None and exchange is self._current:
             exchange.canary.ask()  # else when its turn comes: the candidate's answer is given at once
+
+    def _advance(self) -> None:
+        current = self._current
+        if current is not None and current.unsent:
+            if current.connection is None and not current.queued:
+                self.state.baseline.dispatch(current)
+            else:
+                self._forward(current)
 
     # -- towards the model
 
