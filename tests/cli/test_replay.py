@@ -99,9 +99,10 @@ def test_no_label_at_all_is_no_error(cli: Cli) -> None:
 
 
 def test_too_few_labels_for_a_block_wait_for_it(cli: Cli) -> None:
-    parquet("p.parquet", **pairs(models(60, 1.0)))
-    assert replayed(cli, "p.parquet")[0]["reason"] == "WaitingForMaturity"
-    assert "60 labelled pairs wait until their block is full" in cli("replay", "p.parquet").out
+    parquet("p.parquet", **pairs(models(60, 1.0), ts=START + np.arange(60.0)))
+    assert replayed(cli, "p.parquet")[0]["reason"] == "TooFewSamples"
+    assert replayed(cli, "p.parquet", "--timed")[0]["reason"] == "WaitingForMaturity"
+    assert "60 labelled pairs wait until their block is full" in cli("replay", "p.parquet", "--timed").out
 
 
 def test_missing_losses_are_missing_labels(cli: Cli) -> None:
