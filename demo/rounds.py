@@ -117,8 +117,9 @@ def _text(event: dict[str, Any]) -> str:
         return f"  {event['event']}: {event['message']}"
     if event["delta"] is None:
         return f"  {event['reason']}"
+    why = f": {event['message']}" if event["reason"] == "GuardVeto" else ""
     return (
         f"  {event['judged']:5d} pairs judged, delta {event['delta']:+.4f}; roll back "
         f"{event['rollbackEvidence']:.2g} of {event['rollbackThreshold']:.0f}, promote "
-        f"{event['promotionEvidence']:.2g} of {event['promotionThreshold']:.0f}: {event['reason']}"
+        f"{event['promotionEvidence']:.2g} of {event['promotionThreshold']:.0f}: {event['reason']}{why}"
     )

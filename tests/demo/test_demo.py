@@ -21,7 +21,8 @@ pytestmark = [pytest.mark.servers, pytest.mark.timeout(1200)]
 @contextmanager
 def demo(out: Path, mark: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "demo", str(out)],
+        # A shell's background jobs ignore Ctrl-C, and what they start inherits that.
+        ["env", "--default-signal=INT", sys.executable, "-m", "demo", str(out)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
