@@ -66,6 +66,7 @@ class Gate:
         self._sums = [0.0] * 5
         self._recent: deque[tuple[int, float, float]] = deque(maxlen=_RECENT)
         self._trend = Trend()
+        self._began: float | None = None
 
     @property
     def next_loss(self) -> int:
@@ -97,8 +98,22 @@ class Gate:
                 # Evidence for a promotion does not count while there is some for a roll-back.
                 evidence = evidence if rollback < _SAFE else -math.inf
                 trigger.push(evidence, allowed=loss.n >= enough.promote)
+            elif index == _ROLLBACK:
+                trigger.push(evidence, allowed=loss.n >= enough.rollback and self._is_whole(block))
             else:
                 trigger.push(evidence, allowed=loss.n >= enough.rollback)
+
+    def _is_whole(self, block: LossBlock) -> bool:
+        """Whether the run may be judged as a whole, where that is asked for: not before minDuration.
+
+        With restarts disabled, a part of the run that is worse is no regression; before minDuration there is only that.
+        """
+        if self._began is None:
+            self._began = block.opened
+        analysis = self._spec.analysis
+        if analysis.restarts is Restarts.ENABLED or not self._timed:
+            return True
+        return block.closed - self._began >= analysis.min_duration
 
     def add_traffic(self, block: TrafficBlock) -> None:
         """As `add_loss`, of answered pairs."""

@@ -139,6 +139,19 @@ def test_labels_that_are_taken_back_leave_a_reachable_margin() -> None:
     assert len(reachable) == 1 and None not in reachable
 
 
+def test_a_run_judged_as_a_whole_is_not_rolled_back_before_min_duration() -> None:
+    """Blocks of a minute each: 14 are too short a run, 16 are not."""
+
+    def verdict(restarts: Restarts, minutes: int, *, timed: bool = True) -> Verdict:
+        spec = replace(SPEC, analysis=Analysis(restarts=restarts, min_duration=900.0))
+        return _fold(Gate(spec, timed=timed), *_losses(1000 * minutes, 0.3), block=1000).verdict
+
+    assert verdict(Restarts.DISABLED, 14) is Verdict.CONTINUE
+    assert verdict(Restarts.DISABLED, 16) is Verdict.ROLL_BACK
+    assert verdict(Restarts.ENABLED, 14) is Verdict.ROLL_BACK
+    assert verdict(Restarts.DISABLED, 14, timed=False) is Verdict.ROLL_BACK
+
+
 def test_the_verdict_is_the_same_however_often_a_block_is_read() -> None:
     once, often = Gate(SPEC), Gate(SPEC)
     pairs = from_losses(SPEC, *_losses(3000, 0.1))

@@ -41,7 +41,7 @@ def _flat(block: LossBlock) -> np.ndarray:
     reliability = [
         array for bins in block.reliability for array in (bins.n, bins.confidence, bins.correct, bins.gap_squares)
     ]
-    parts = [block.moments, sums.x, sums.xx, sums.log, block.classes, *reliability]
+    parts = [block.moments, sums.x, sums.xx, sums.log, block.classes, block.confident_errors, *reliability]
     return np.concatenate([np.ravel(part) for part in parts])
 
 
