@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # What is built once and kept outside of the tree: environments of model servers.
 export MODELCANARY_CACHE ?= $(HOME)/.cache/modelcanary
 
-.PHONY: help install check lint types layers crds apiserver test cluster-test cluster-up cluster-down demo bench bench-gates bench-ledger bench-proxy bench-replay clean
+.PHONY: help install check lint types layers crds apiserver test cluster-test cluster-up cluster-down demo demo-servers bench-gates bench-ledger bench-proxy bench-replay clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -39,6 +39,9 @@ demo: $(STAMP) ## real models on real servers: a bad candidate is rolled back, a
 
 bench-replay: $(STAMP) ## how long replay takes for 300 runs of 20,000 pairs, in one call
 	$(BIN)/python bench/replay.py
+
+demo-servers: $(STAMP) ## the demo's two model servers alone, to try `modelcanary run` on by hand
+	$(BIN)/python -m demo.serve
 
 bench-ledger: $(STAMP) ## how many pairs and labels one ledger takes, over two minutes
 	$(BIN)/python bench/ledger.py

@@ -11,6 +11,7 @@ import math
 #: The interval is narrowest about here, in effective pairs.
 OPTIMAL_PAIRS = 1000.0
 SHOWN_ALPHA = 0.05
+_NO_SPREAD = 1e-12
 
 
 def best_rho(v: float, alpha: float) -> float:
@@ -28,8 +29,8 @@ def mean_interval(n: float, mean: float, variance: float, phi: float) -> tuple[f
 
     `variance` is that of a pair, `phi` the design effect: n correlated pairs tell as much as n/φ others.
     """
-    if n < 2:
-        return -math.inf, math.inf
+    if n < 2 or (mean != 0 and variance <= _NO_SPREAD * mean * mean):
+        return -math.inf, math.inf  # a few equal differences say nothing of the others
     effective = n / phi
     bound = normal_mixture_bound(effective, SHOWN_ALPHA, best_rho(OPTIMAL_PAIRS, SHOWN_ALPHA))
     margin = math.sqrt(max(variance, 0.0)) * bound / effective

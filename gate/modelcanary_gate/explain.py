@@ -34,7 +34,9 @@ def message(
                 return f"{facts.labelled} labelled pairs wait until their block is full"
             return f"{facts.labelled} labelled pairs wait until labels of their age are in"
         case Reason.TOO_FEW_SAMPLES:
-            few = f"{measures.judged} of {spec.analysis.min_samples.promote:g} {_counted(spec)}"
+            few = f"{measures.judged} of the {spec.analysis.min_samples.promote:g} {_counted(spec)} of a promotion"
+            if measures.rollback_evidence >= measures.rollback_threshold:
+                few += f"; {_rollback(measures)}, not yet for enough pairs or blocks in a row"
             return _unscored(outcomes) or (f"{few}; {_delta(measures)}" if measures.judged else few)
         case Reason.TOO_EARLY:
             left = spec.analysis.min_duration - facts.elapsed

@@ -24,6 +24,11 @@ def test_says_nothing_about_one_pair() -> None:
     assert mean_interval(1, 0.3, 0.0, 1.0) == (-math.inf, math.inf)
 
 
+def test_a_few_equal_differences_have_no_width_of_zero() -> None:
+    assert mean_interval(8, 0.1335, 0.0, 1.0) == (-math.inf, math.inf)
+    assert mean_interval(8, 0.0, 0.0, 1.0) == (0.0, 0.0)  # an identical candidate
+
+
 def test_covers_the_mean_at_every_look() -> None:
     """At most 5% of 400 runs of 200 looks ever leave the interval, where a plain 95% interval is left by most."""
     rng = np.random.default_rng(3)
