@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import random
+import re
 import select
 import signal
 import socket
@@ -30,7 +31,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from modelcanary_gate.protocol import Instructions, MirrorLimits
+from modelcanary_gate.protocol import Instructions, MirrorLimits, ModelReading
 
 RESULTS = Path(__file__).parent / "results" / "proxy.json"
 CONNECTIONS = 32
@@ -228,8 +229,8 @@ def _helper(role: str, argument: str) -> Iterator[int]:
 
 
 @contextmanager
-def _sidecar(model: int, ledger: int) -> Iterator[tuple[int, int, int]]:
-    """Port, and the process ids of the live process and of the scorer."""
+def _sidecar(model: int, ledger: int) -> Iterator[tuple[int, int, int, int]]:
+    """Port and admin port, and the process ids of the live process and of the scorer."""
     command = [sys.executable, "-m", "modelcanary_sidecar.main", "--name", "bench", "--drain-delay", "0s"]
     command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
     command += ["--upstream", f"http://127.0.0.1:{model}", "--ledger", f"http://127.0.0.1:{ledger}"]
@@ -242,10 +243,10 @@ def _sidecar(model: int, ledger: int) -> Iterator[tuple[int, int, int]]:
                 break
         else:
             raise SystemExit("the sidecar did not start:\n" + "".join(said))
-        port = int(line.split("listening on 127.0.0.1:")[1].split(",")[0])
+        port, admin = (int(found) for found in re.findall(r"on 127\.0\.0\.1:(\d+)", line))
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         time.sleep(2.5)  # for the scorer to have heard the ledger, and the live process the scorer
-        yield port, int(children[0]), int(children[1])
+        yield port, admin, int(children[0]), int(children[1])
 
 
 CELLS: dict[str, tuple[float, str] | None] = {
@@ -265,22 +266,39 @@ def measure(cell: tuple[float, str] | None, seconds: float, rate: float, seed: i
         result: dict[str, float] = {}
         with _helper("model", candidate) as asked:
             instructions = Instructions(
-                1, "bench", f"http://127.0.0.1:{asked}", share, mirror=MirrorLimits(maxPairsPerSecond=1e9)
+                1,
+                "bench",
+                f"http://127.0.0.1:{asked}",
+                share,
+                model=ModelReading(classes=[f"c{number}" for number in range(10)]),
+                mirror=MirrorLimits(maxPairsPerSecond=1e9),
             )
             with _helper("ledger", msgspec.json.encode(instructions).decode()) as ledger:
-                with _sidecar(fast, ledger) as (port, live, scorer):
+                with _sidecar(fast, ledger) as (port, _, live, scorer):
                     closed_loop(port, 0.5)
                     before = _cpu(live), _cpu(scorer)
                     done = closed_loop(port, seconds)
                     result["rps"] = done / seconds
                     result["live_cpu_us"] = (_cpu(live) - before[0]) / done * 1e6
                     result["scorer_cpu_us"] = (_cpu(scorer) - before[1]) / done * 1e6
-                with _sidecar(slow, ledger) as (port, live, _):
+                with _sidecar(slow, ledger) as (port, admin, live, _):
                     before_live = _cpu(live)
                     latencies = open_loop(port, rate, seconds, seed)
                     result["live_cpu_us_open"] = (_cpu(live) - before_live) / max(1, len(latencies)) * 1e6
                     result |= _quantiles(latencies)
+                    result["pairs"] = _pairs(admin) / rate / seconds
+                    if share and not result["pairs"]:
+                        raise SystemExit("nothing was mirrored: what was measured is not what is meant")
         return result
+
+
+def _pairs(admin: int) -> float:
+    """How many the scorer has made."""
+    time.sleep(1.5)  # it says so each second
+    with socket.create_connection(("127.0.0.1", admin)) as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        text = b"".join(iter(lambda: client.recv(65536), b"")).decode()
+    return sum(float(found) for found in re.findall(r'figure="candidate_pairs_total".*} (\S+)', text))
 
 
 def _quantiles(latencies: list[float]) -> dict[str, float]:
@@ -312,13 +330,14 @@ def main() -> None:
         rounds.append(measured)
         print(f"round {number + 1} of {given.rounds}", file=sys.stderr, flush=True)
     medians = {
-        name: {key: round(statistics.median(measured[name][key] for measured in rounds), 1) for key in rounds[0][name]}
+        name: {key: round(statistics.median(measured[name][key] for measured in rounds), 2) for key in rounds[0][name]}
         for name in CELLS
     }
-    keys = ("rps", "live_cpu_us", "scorer_cpu_us", "added_p50_us", "added_p90_us", "added_p99_us")
-    print(f"{'':28}" + "".join(f"{key:>15}" for key in keys))
+    keys = ("rps", "live_cpu_us", "live_cpu_us_open", "scorer_cpu_us", "pairs")
+    keys += ("added_p50_us", "added_p90_us", "added_p99_us")
+    print(f"{'':28}" + "".join(f"{key:>17}" for key in keys))
     for name, values in medians.items():
-        print(f"{name:28}" + "".join(f"{values.get(key, float('nan')):15.1f}" for key in keys))
+        print(f"{name:28}" + "".join(f"{values.get(key, float('nan')):17.2f}" for key in keys))
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(
         json.dumps(

@@ -25,15 +25,13 @@ from modelcanary_sidecar.errors import FrameError
 LARGE: Final = 48 << 10
 #: Bytes in memory files that the scorer has not taken yet; beyond them large messages are dropped.
 LARGE_WAITING: Final = 16 << 20
-#: For which a captured request waits for others, in seconds.
-PAUSE: Final = 0.005
 _BUFFER: Final = 4 << 20
 _SO_SNDBUFFORCE: Final = 32
 
 _CAPTURED, _IN_FILE, _DROPPED, _NEWS, _TAKEN, _HELLO = b"C", b"F", b"D", b"N", b"T", b"H"
 
 
-Later = Callable[[float, Callable[[], None]], object]  # call it once, after so many seconds
+Soon = Callable[[Callable[[], None]], object]  # call it once, when the event loop has done what is due
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +74,17 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
 class LiveEnd:
     """The live process's end. `offer` and `report_dropped` say whether the message was taken.
 
-    With a `later`, captured requests wait for others for a few milliseconds, because a message for each costs
-    the live process more than all else about mirroring; `lost` is told how many of those that were taken found
-    no room in the socket after all.
+    With a `soon`, what is captured in one turn of the event loop goes as one message: under load a message for
+    each would cost the live process more than all else about mirroring. It waits no longer than that, because
+    the candidate must not be asked in bursts that the baseline did not see: its latency would be another.
+    `lost` is told how many of those that were taken found no room in the socket after all.
     """
 
     def __init__(
-        self, end: socket.socket, later: Later | None = None, lost: Callable[[int], None] = lambda count: None
+        self, end: socket.socket, soon: Soon | None = None, lost: Callable[[int], None] = lambda count: None
     ) -> None:
         self._socket = end
-        self._later = later
+        self._soon = soon
         self._lost = lost
         self._due = False  # `flush` will be called
         self._parts: list[bytes] = [_CAPTURED]
@@ -105,11 +104,11 @@ class LiveEnd:
         self._parts += parts
         self._size += size
         self._waiting += 1
-        if self._later is None:
+        if self._soon is None:
             return self.flush()
         if not self._due:
             self._due = True
-            self._later(PAUSE, self._flush_when_due)
+            self._soon(self._flush_when_due)
         return True
 
     def _flush_when_due(self) -> None:

@@ -59,7 +59,7 @@ class LiveProcess:
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
             limits = settings.limits
-            self._scorer = LiveEnd(self._sockets.scorer, loop.call_later, self._lost)
+            self._scorer = LiveEnd(self._sockets.scorer, loop.call_soon, self._lost)
             self._splices = Splices(tasks, settings.upstream, limits.connect_time)
             self._state = state = LiveState(
                 connect=lambda address: Connector(tasks, address, limits.connect_time),

@@ -15,7 +15,7 @@ from modelcanary_gate.protocol import Instructions
 from modelcanary_gate.sampling import position
 from modelcanary_sidecar.canary import Canary
 from modelcanary_sidecar.capture import Captured, LiveAnswer
-from modelcanary_sidecar.channel import Later, News
+from modelcanary_sidecar.channel import News
 from modelcanary_sidecar.errors import SettingsError
 from modelcanary_sidecar.exchange import Exchange, Port, UserExchange
 from modelcanary_sidecar.figures import Drop, Figures
@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 Connect = Callable[[Pool, Exchange | None], None]
 #: Without news from the scorer for so long there is none: nothing is captured, and that is counted.
 SILENCE = 5.0
+#: After the way to the scorer was full, nothing is captured for so long: it would be packed to be thrown away.
+_FULL = 0.02
 _COMPLAINT_EVERY = 60.0  # seconds between two logged faults of ours
 
 
@@ -44,7 +46,7 @@ class LiveState:
         wall_clock: Callable[[], float],
         offer: Callable[[Captured], bool],
         pass_through: Callable[[Port, bytes], None],
-        later: Later,
+        later: Callable[[float, Callable[[], None]], object],
         model: Address,
         limits: Limits,
         workers: int = 1,
@@ -78,6 +80,7 @@ class LiveState:
         self._paths: frozenset[bytes] = frozenset()
         self._last_news = self.tick
         self._silent = False
+        self._full_until = float("-inf")
         self._complained = float("-inf")
         self._unique = os.urandom(4).hex()
         self._minted = 0
@@ -136,6 +139,8 @@ class LiveState:
             self.figures.drop(Drop.SILENCE)
         elif admitted and self.shedding:
             self.figures.drop(Drop.SHED)
+        elif admitted and exchange.started < self._full_until:
+            self.figures.drop(Drop.QUEUE)
         elif admitted:
             record = True
         moved = (
@@ -181,6 +186,7 @@ class LiveState:
     def lost(self, count: int) -> None:
         """So many that the way to the scorer had taken found no room on it."""
         self.figures.drop(Drop.QUEUE, count)
+        self._full_until = self.clock() + _FULL
 
     def _fault(self) -> None:
         """Something in us is wrong that concerns mirroring only."""

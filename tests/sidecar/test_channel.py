@@ -134,26 +134,26 @@ def test_what_the_live_process_could_not_be_told_is_told_with_the_next(
     assert live.large_waiting == 0
 
 
-def test_captured_requests_wait_for_others_and_go_as_one_message(ends: tuple[LiveEnd, ScorerEnd]) -> None:
+def test_what_is_captured_in_one_turn_goes_as_one_message(ends: tuple[LiveEnd, ScorerEnd]) -> None:
     _, scorer = ends
-    timers: list[Callable[[], None]] = []
-    live = LiveEnd(ends[0]._socket, lambda seconds, call: timers.append(call))
+    due: list[Callable[[], None]] = []
+    live = LiveEnd(ends[0]._socket, due.append)
     several = [replace(SMALL, id=str(number)) for number in range(5)]
     assert all(live.offer(captured) for captured in several)
     assert scorer.receive() is None
-    assert len(timers) == 1
-    timers.pop()()
+    assert len(due) == 1
+    due.pop()()
     assert scorer.receive() == several[0]
     assert scorer.unread == 4
     assert [scorer.receive() for _ in range(5)] == [*several[1:], None]
     assert live.offer(SMALL)
-    assert len(timers) == 1  # for those that come after
+    assert len(due) == 1  # for those that come after
 
 
 def test_what_waits_is_bounded_and_what_finds_no_room_is_told(ends: tuple[LiveEnd, ScorerEnd]) -> None:
     _, scorer = ends
     lost: list[int] = []
-    live = LiveEnd(ends[0]._socket, lambda seconds, call: None, lost.append)
+    live = LiveEnd(ends[0]._socket, lambda call: None, lost.append)
     offered = 0
     while not lost:
         assert live.offer(replace(SMALL, body=bytes(5000)))

@@ -19,7 +19,6 @@ class Cause(StrEnum):
     STATUS = "status"
     ENCODING = "encoding"  # a Content-Encoding that is not known, or that does not inflate
     SIZE = "size"
-    NOT_HTTP = "notHttp"
     HTML = "html"
     NOT_JSON = "notJson"
     SHAPE = "shape"  # JSON, but not what the protocol answers

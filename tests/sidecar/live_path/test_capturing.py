@@ -299,3 +299,14 @@ def test_a_fault_of_ours_costs_a_pair_and_no_user_an_answer(stage, request_of, c
     assert stage.state.figures.dropped == {Drop.FAULT: 2}
     assert [record.message for record in caplog.records] == ["a request is not mirrored"]
     assert "a fault" in caplog.text
+
+
+def test_nothing_is_captured_for_a_moment_after_the_way_to_the_scorer_was_full(stage, request_of) -> None:
+    stage.mirror()
+    stage.state.lost(7)
+    client = ask(stage, request_of(), OK)  # a quarter of a second passes in it
+    assert client.gets().endswith(b"{}")
+    assert stage.captured == []
+    assert stage.state.figures.dropped == {Drop.QUEUE: 8}
+    ask(stage, request_of())
+    assert len(stage.captured) == 1
