@@ -90,6 +90,8 @@ class Instructions:
     idHeader: str = "X-Request-Id"
     model: ModelReading = field(default_factory=ModelReading)
     mirror: MirrorLimits = field(default_factory=MirrorLimits)
+    #: The candidate was promoted and serves, what is mirrored to is the baseline of before; pairs keep these roles.
+    observing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

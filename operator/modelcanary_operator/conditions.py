@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelcanary_gate.plan.observed import Observed
-from modelcanary_gate.plan.phases import ADOPTED, RUNNING, Phase
+from modelcanary_gate.plan.phases import ADOPTED, JUDGED, RUNNING, Phase
 from modelcanary_gate.plan.reasons import Why
 from modelcanary_gate.plan.status import Status
 from modelcanary_gate.spec import LabelMode, Spec
@@ -77,7 +77,7 @@ def _rolled_back(status: Status) -> Condition:
 
 def _candidate(status: Status, observed: Observed) -> Condition:
     candidate = observed.candidate
-    if status.phase not in RUNNING:
+    if status.phase not in JUDGED:
         return Condition("CandidateAvailable", None, Why.NO_RUN, "no run is on")
     if candidate is not None and candidate.ready > 0:
         words = f"{candidate.ready} of {candidate.replicas} pods are ready"
@@ -90,7 +90,7 @@ def _candidate(status: Status, observed: Observed) -> Condition:
 
 def _mirror(status: Status, observed: Observed, summary: Summary, now: float) -> Condition:
     run = status.run
-    if run is None or run.shadowing_since is None or status.phase not in RUNNING:
+    if run is None or run.shadowing_since is None or status.phase not in JUDGED:
         return Condition("MirrorHealthy", None, Why.NO_RUN, "nothing is mirrored")
     if observed.standing is None:
         return Condition("MirrorHealthy", None, Why.LEDGER_UNAVAILABLE, "the ledger does not answer")
@@ -102,7 +102,7 @@ def _mirror(status: Status, observed: Observed, summary: Summary, now: float) ->
 
 
 def _labels(spec: Spec, status: Status, summary: Summary) -> Condition:
-    if spec.labels.mode is LabelMode.AGREEMENT or status.phase not in RUNNING:
+    if spec.labels.mode is LabelMode.AGREEMENT or status.phase not in JUDGED:
         return Condition("LabelsAvailable", None, Why.NO_RUN, "no label is waited for")
     if summary.labelled:
         return Condition("LabelsAvailable", True, Why.LABELS_COME, "labels come and match pairs")

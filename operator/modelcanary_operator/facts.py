@@ -132,6 +132,7 @@ def baseline(deployment: Object, uid: str, pods: Sequence[Object], *, drifted: b
         drifted=drifted,
         answering=answering,
         trouble=failures[0].message if failures else "",
+        ending=any(pod["metadata"].get("deletionTimestamp") for pod in pods),
     )
 
 

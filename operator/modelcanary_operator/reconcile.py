@@ -13,7 +13,7 @@ from modelcanary_gate.errors import SpecError
 from modelcanary_gate.parse import parse_spec
 from modelcanary_gate.plan.instructing import weight_of
 from modelcanary_gate.plan.observed import Observed
-from modelcanary_gate.plan.phases import RUNNING, Phase
+from modelcanary_gate.plan.phases import JUDGED, Phase
 from modelcanary_gate.plan.planner import plan
 from modelcanary_gate.plan.reasons import Why
 from modelcanary_gate.plan.status import Status
@@ -111,7 +111,7 @@ class Reconciler:
     async def _decision(self, key: Key, spec: Spec, status: Status, observed: Observed) -> Decision | None:
         """The gate's, of the run that is on. Without a ledger there is none, and nothing is decided."""
         run = status.run
-        if run is None or status.phase not in RUNNING or observed.standing is None or observed.standing.run != run.id:
+        if run is None or status.phase not in JUDGED or observed.standing is None or observed.standing.run != run.id:
             if run is None:
                 self._evidence.pop(key, None)
             return None

@@ -71,6 +71,7 @@ def _read_run(run: Object) -> Run:
         shadowing_since=_optional(run.get("shadowingSince")),
         step=run.get("step", 0),
         step_since=_optional(run.get("stepSince")),
+        observing_since=_optional(run.get("observingSince")),
     )
 
 
@@ -118,4 +119,6 @@ def _write_run(run: Run) -> Object:
         result["shadowingSince"] = moment(run.shadowing_since)
     if run.step_since is not None:
         result["stepSince"] = moment(run.step_since)
+    if run.observing_since is not None:
+        result["observingSince"] = moment(run.observing_since)
     return result

@@ -158,11 +158,12 @@ class Mirror:
         """The ledger's answer; `asked` is when it was asked, so that a lease never outlasts what was meant."""
         before = self._standing.instructions
         if self._standing.hear(instructions, asked):
-            if (before.run, before.model, before.mirror, before.share) != (
+            if (before.run, before.model, before.mirror, before.share, before.observing) != (
                 instructions.run,
                 instructions.model,
                 instructions.mirror,
                 instructions.share,
+                instructions.observing,
             ):
                 self._pairing = self._make_pairing(instructions)
             self._make_shadow(instructions)

@@ -49,6 +49,7 @@ class Pairing:
     def __init__(self, instructions: Instructions, keys: KeyMint, on_unread: OnUnread) -> None:
         cap = instructions.mirror.maxBodyBytes
         self._share = instructions.share
+        self._observing = instructions.observing
         self._keys = keys
         self._on_unread = on_unread
         self._readers = {role: Reader(instructions.model, role, cap) for role in Role}
@@ -71,9 +72,12 @@ class Pairing:
             return captured.id
         return found if self._share >= 1.0 or position(found) < self._share else None
 
-    def pairs(self, captured: Captured, id: str, candidate: LiveAnswer) -> list[Pair]:
+    def pairs(self, captured: Captured, id: str, shadow: LiveAnswer) -> list[Pair]:
         """At least one: where neither answer shows its instances, the request counts as one."""
-        baseline = captured.baseline
+        baseline, candidate = captured.baseline, shadow
+        if self._observing:
+            # The candidate was promoted: it is what answered the user.
+            baseline, candidate = candidate, baseline
         left = self._read(Role.BASELINE, baseline)
         right = self._read(Role.CANDIDATE, candidate)
         if isinstance(left, list) and isinstance(right, list) and len(left) != len(right):

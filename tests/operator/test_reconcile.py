@@ -505,3 +505,33 @@ def test_a_ledger_that_lost_everything_is_told_again() -> None:
         assert ledger.instructions.run == run
 
     play(story)
+
+
+def test_labels_that_come_late_take_a_promotion_back() -> None:
+    async def story(cluster: Cluster, api: FakeApi, ledger: FakeLedger) -> None:
+        await cluster.set_up(spec={"promotion": {"observeFor": "7d"}})
+        await cluster.settle()
+        ledger.delta = -0.1
+        await cluster.push("model:2")
+        await cluster.phase(Phase.OBSERVING)
+        await cluster.until(lambda: _is_told(ledger, observing=True))
+        shadow = api[DEPLOYMENTS, "fraud-candidate"]["spec"]["template"]["spec"]["containers"]
+        assert shadow[-1]["image"] == "model:1"
+        assert (await cluster.condition("Promoted"))["status"] == "True"
+        run = (await cluster.status()).run
+        assert run.id == ledger.instructions.run
+        ledger.delta = 0.2
+        cluster.restart()
+        await cluster.phase(Phase.COOLDOWN)
+        await cluster.settle()
+        baseline = api[DEPLOYMENTS, "fraud-baseline"]
+        assert baseline["spec"]["template"]["spec"]["containers"][0]["image"] == "model:1"
+        assert baseline["status"]["readyReplicas"] == 2
+        assert (await cluster.condition("RolledBack"))["reason"] == "LossRegression"
+        assert api.find(DEPLOYMENTS, "fraud-candidate") is None
+
+    play(story)
+
+
+async def _is_told(ledger: FakeLedger, *, observing: bool) -> bool:
+    return ledger.instructions.observing is observing

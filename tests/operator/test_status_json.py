@@ -21,6 +21,7 @@ RUNS = st.builds(
     shadowing_since=st.none() | MOMENTS,
     step=st.integers(0, 9),
     step_since=st.none() | MOMENTS,
+    observing_since=st.none() | MOMENTS,
 )
 STATUSES = st.builds(
     Status,
@@ -62,6 +63,7 @@ def _coarse(status: Status) -> Status:
             created_at=round(run.created_at, 3),
             shadowing_since=cut(run.shadowing_since),
             step_since=cut(run.step_since),
+            observing_since=cut(run.observing_since),
         ),
         rejected=rejected and replace(rejected, at=round(rejected.at, 3)),
         last=last and replace(last, at=round(last.at, 3)),

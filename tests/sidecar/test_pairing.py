@@ -152,3 +152,15 @@ def test_a_bodys_id_outside_the_share_makes_no_pair() -> None:
         assert found == (id if position(id) < 0.3 else None)
         kept += found is not None
     assert 80 < kept < 160
+
+
+def test_roles_stay_when_the_candidate_serves_and_the_baseline_is_its_shadow() -> None:
+    """What answered the user is the candidate then, and is read in the candidate's order of classes."""
+    live, shadow = said([0.25, 0.75], latency=0.1), said([0.75, 0.25], [0.5, 0.5], latency=0.2)
+    made = Made(replace(INSTRUCTIONS, observing=True))
+    (pair,) = made.pairs(live, said([0.5, 0.5], latency=0.2))
+    assert probabilities(pair.candidate.log_probabilities) == pytest.approx([0.75, 0.25])
+    assert probabilities(pair.baseline.log_probabilities) == pytest.approx([0.5, 0.5])
+    assert (pair.baseline.latency, pair.candidate.latency) == (0.2, 0.1)
+    made.pairs(live, shadow)
+    assert [role for role, _ in made.unread] == [Role.CANDIDATE], "it is what was promoted that fails"

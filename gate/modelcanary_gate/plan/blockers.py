@@ -54,7 +54,6 @@ def _supported(spec: Spec, _: Observed) -> Blocker | None:
         "spec.labels.senders": bool(spec.labels.senders),
         "spec.mirror.scoringCopy": spec.mirror.scoring_copy,
         "spec.candidate.isolate": spec.candidate.isolate,
-        "spec.promotion.observeFor": spec.promotion.observe_for > 0,
         "spec.alerts": bool(spec.alerts),
         "spec.webhooks": bool(spec.webhooks),
     }

@@ -3,6 +3,8 @@
 Each can be begun again after any of its writes. None waits for a ledger that does not answer.
 """
 
+from dataclasses import replace
+
 from modelcanary_gate.plan.adopting import is_up
 from modelcanary_gate.plan.context import Context, Plan
 from modelcanary_gate.plan.instructing import idle
@@ -27,12 +29,16 @@ def promoting(context: Context) -> Plan:
     if baseline is None or not is_up(baseline):
         trouble = baseline.trouble if baseline is not None else ""
         return context.stay(Why.ROLLING_OUT, trouble or "the baseline takes the candidate's template", _SOON)
+    observe = context.spec.promotion.observe_for > 0
+    if observe and baseline.ending:
+        return context.stay(Why.ROLLING_OUT, "the last pods of the template before are ending", _SOON)
     return context.go(
-        Phase.SERVING,
+        Phase.OBSERVING if observe else Phase.SERVING,
         Why.PROMOTED,
         f"{run.candidate} was promoted by run {run.id}: {decided.message}",
         baseline=run.candidate,
-        run=None,
+        # All users have it: it has no canary step any more.
+        run=replace(run, observing_since=context.now, step=0, step_since=None) if observe else None,
         decided=None,
         rejected=None,
         last=_ended(context, run, decided),
@@ -40,11 +46,15 @@ def promoting(context: Context) -> Plan:
 
 
 def rolling_back(context: Context) -> Plan:
-    """The candidate goes; the baseline was never touched."""
+    """The candidate goes; the baseline was never touched, or takes back the template that it had before."""
     run, decided = _decided(context)
     step = clear_candidate(context) or upkeep(context, context.status.baseline)
     if step is not None:
         return step
+    baseline = context.observed.baseline
+    if run.observing_since is not None and (baseline is None or not is_up(baseline)):
+        trouble = baseline.trouble if baseline is not None else ""
+        return context.stay(Why.ROLLING_OUT, trouble or "the baseline takes back the template before", _SOON)
     before = context.status.rejected
     attempts = before.attempts if before is not None and before.template == run.candidate else 0
     return context.go(
@@ -64,9 +74,9 @@ def clearing(context: Context) -> Plan:
     step = clear_candidate(context) or upkeep(context, context.status.baseline)
     if step is not None:
         return step
-    return context.go(
-        Phase.SERVING, decided.reason, decided.message, run=None, decided=None, last=_ended(context, run, decided)
-    )
+    # Of an observed run, what it ended with is its promotion.
+    last = context.status.last if run.observing_since is not None else _ended(context, run, decided)
+    return context.go(Phase.SERVING, decided.reason, decided.message, run=None, decided=None, last=last)
 
 
 def _decided(context: Context) -> tuple[Run, Decided]:

@@ -38,6 +38,7 @@ def mirroring(context: Context, run: Run) -> Instructions:
         idHeader=spec.labels.id_header,
         model=to_reading(spec),
         mirror=spec.mirror.limits,
+        observing=run.observing_since is not None,
     )
 
 

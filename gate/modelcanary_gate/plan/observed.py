@@ -59,6 +59,7 @@ class Baseline:
     #: every ready pod is a ready endpoint of the service with the sidecar's port, and answers there
     answering: bool = False
     trouble: str = ""  # why its pods are not ready
+    ending: bool = False  # a pod of it is ending, and may still answer
 
 
 @dataclass(frozen=True, slots=True)

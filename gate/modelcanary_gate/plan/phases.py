@@ -19,6 +19,7 @@ class Phase(StrEnum):
     SHADOWING = "Shadowing"  # requests are mirrored, evidence grows
     CANARY = "Canary"  # the candidate answers a share of the users
     PROMOTING = "Promoting"  # decided: the baseline takes the candidate's template
+    OBSERVING = "Observing"  # promoted: the model before it shadows it for a while, and may still come back
     ROLLING_BACK = "RollingBack"  # decided: the candidate goes
     CLEARING = "Clearing"  # a run ended without a verdict: its candidate goes
     COOLDOWN = "Cooldown"  # the target's template was rejected and is not tried again yet
@@ -34,7 +35,8 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     Phase.PREPARING: frozenset({Phase.SHADOWING, Phase.ROLLING_BACK, Phase.CLEARING, Phase.DELETING}),
     Phase.SHADOWING: frozenset({Phase.CANARY, Phase.PROMOTING, Phase.ROLLING_BACK, Phase.CLEARING, Phase.DELETING}),
     Phase.CANARY: frozenset({Phase.PROMOTING, Phase.ROLLING_BACK, Phase.CLEARING, Phase.DELETING}),
-    Phase.PROMOTING: frozenset({Phase.SERVING, Phase.DELETING}),
+    Phase.PROMOTING: frozenset({Phase.SERVING, Phase.OBSERVING, Phase.DELETING}),
+    Phase.OBSERVING: frozenset({Phase.ROLLING_BACK, Phase.CLEARING, Phase.DELETING}),
     Phase.ROLLING_BACK: frozenset({Phase.COOLDOWN, Phase.DELETING}),
     Phase.CLEARING: frozenset({Phase.SERVING, Phase.DELETING}),
     Phase.COOLDOWN: frozenset({Phase.SERVING, Phase.DELETING}),
@@ -44,6 +46,8 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
 
 #: Phases in which a run is on.
 RUNNING = frozenset({Phase.PREPARING, Phase.SHADOWING, Phase.CANARY})
+#: Phases in which evidence is judged and may end in a roll-back.
+JUDGED = RUNNING | {Phase.OBSERVING}
 #: Phases in which the baseline serves and the target is held.
 ADOPTED = frozenset(Phase) - {Phase.PENDING, Phase.STALLED, Phase.ADOPTING, Phase.DELETING}
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from modelcanary_gate.decision import Decision
-from modelcanary_gate.plan import adopting, deleting, ending, running, serving
+from modelcanary_gate.plan import adopting, deleting, ending, observing, running, serving
 from modelcanary_gate.plan.actions import AddFinalizer
 from modelcanary_gate.plan.context import Context, Plan
 from modelcanary_gate.plan.observed import Observed
@@ -20,6 +20,7 @@ _PARTS: dict[Phase, Callable[[Context], Plan]] = {
     Phase.SHADOWING: running.shadowing,
     Phase.CANARY: running.canary,
     Phase.PROMOTING: ending.promoting,
+    Phase.OBSERVING: observing.observing,
     Phase.ROLLING_BACK: ending.rolling_back,
     Phase.CLEARING: ending.clearing,
     Phase.COOLDOWN: serving.cooldown,

@@ -57,6 +57,8 @@ class Why(StrEnum):
     SPEC_CHANGED = "SpecChanged"
     ROLLING_OUT = "RollingOut"
     PROMOTED = "Promoted"
+    OBSERVING = "Observing"
+    OBSERVED = "Observed"  # nothing spoke against what was promoted
     RETRIED = "Retried"
     # what ends a candidate without the gate
     IMAGE_PULL_FAILED = "ImagePullFailed"

@@ -24,7 +24,7 @@ CRASHES = 3
 
 
 def preparing(context: Context) -> Plan:
-    run = _run(context)
+    run = run_of(context)
     early = _ends_early(context, run) or upkeep(context, context.status.baseline)
     if early is not None:
         return early
@@ -42,22 +42,22 @@ def preparing(context: Context) -> Plan:
 
 
 def shadowing(context: Context) -> Plan:
-    run = _run(context)
+    run = run_of(context)
     early = _ends_early(context, run) or _asked(context, run) or upkeep(context, context.status.baseline)
     if early is not None:
         return early
-    return _candidate_stays(context, run, 0.0) or _tell(context, run) or _judge(context, run)
+    return _candidate_stays(context, run, 0.0) or tell(context, run) or _judge(context, run)
 
 
 def canary(context: Context) -> Plan:
-    run = _run(context)
+    run = run_of(context)
     early = _ends_early(context, run) or _asked(context, run) or upkeep(context, context.status.baseline)
     if early is not None:
         return early
-    return _candidate_stays(context, run, weight(context, run)) or _tell(context, run) or _judge(context, run)
+    return _candidate_stays(context, run, weight(context, run)) or tell(context, run) or _judge(context, run)
 
 
-def _run(context: Context) -> Run:
+def run_of(context: Context) -> Run:
     run = context.status.run
     if run is None:
         raise ValueError(f"phase {context.status.phase} without a run")
@@ -68,15 +68,15 @@ def _ends_early(context: Context, run: Run) -> Plan | None:
     """What ends a run without a verdict, and without waiting for anything."""
     spec, target = context.spec, context.observed.target
     if target is not None and target.template != run.candidate:
-        return _clear(context, run, Why.SUPERSEDED, f"the target has another template than run {run.id} tries")
+        return clear(context, run, Why.SUPERSEDED, f"the target has another template than run {run.id} tries")
     if spec.suspend:
-        return _clear(context, run, Why.SUSPENDED, f"spec.suspend is set: run {run.id} ends")
+        return clear(context, run, Why.SUSPENDED, f"spec.suspend is set: run {run.id} ends")
     if context.observed.measured != run.digest:
-        return _clear(context, run, Why.SPEC_CHANGED, "what is measured has changed: another run begins")
+        return clear(context, run, Why.SPEC_CHANGED, "what is measured has changed: another run begins")
     if context.observed.verbs.rollback == run.id:
         return _decide(context, run, Verdict.ROLL_BACK, Why.ROLLED_BACK_BY_USER, "the user said so")
     failure = context.observed.candidate.failure if context.observed.candidate is not None else None
-    if failure is not None and _is_final(context, failure):
+    if failure is not None and is_final(context, failure):
         return _decide(context, run, Verdict.ROLL_BACK, failure.reason, failure.message)
     return None
 
@@ -88,7 +88,7 @@ def _asked(context: Context, run: Run) -> Plan | None:
     return None
 
 
-def _is_final(context: Context, failure: Failure) -> bool:
+def is_final(context: Context, failure: Failure) -> bool:
     if failure.reason is Why.CRASH_LOOPING:
         return failure.restarts >= CRASHES
     if failure.reason in (Why.IMAGE_PULL_FAILED, Why.CONFIG_MISSING):
@@ -96,19 +96,19 @@ def _is_final(context: Context, failure: Failure) -> bool:
     return context.since(failure.since) >= context.spec.candidate.ready_deadline
 
 
-def _candidate_exists(context: Context, run: Run, replicas: int) -> Plan | None:
-    """The candidate's objects; None when they are as they should be."""
+def candidate_exists(context: Context, run: Run, template: str, replicas: int) -> Plan | None:
+    """The objects of what is mirrored to; None when they are as they should be."""
     observed = context.observed
     candidate = observed.candidate
-    if candidate is not None and (candidate.run != run.id or candidate.template != run.candidate):
+    if candidate is not None and (candidate.run != run.id or candidate.template != template):
         return context.act(DeleteCandidate(candidate.version))
-    if run.candidate not in observed.revisions:
-        return context.act(SaveRevision(run.candidate))
+    if template not in observed.revisions:
+        return context.act(SaveRevision(template))
     if not observed.candidate_service:
-        return context.act(ApplyCandidateService(run.candidate))
+        return context.act(ApplyCandidateService(template))
     if candidate is None or candidate.replicas != replicas or candidate.drifted:
         version = candidate.version if candidate is not None else None
-        return context.act(ApplyCandidate(run.id, run.candidate, replicas, version))
+        return context.act(ApplyCandidate(run.id, template, replicas, version))
     return None
 
 
@@ -118,7 +118,7 @@ def _is_ready(candidate: Candidate | None) -> bool:
 
 def _candidate_up(context: Context, run: Run, replicas: int) -> Plan | None:
     """The candidate ready, before its deadline; None when it is."""
-    made = _candidate_exists(context, run, replicas)
+    made = candidate_exists(context, run, run.candidate, replicas)
     if made is not None:
         return made
     candidate = context.observed.candidate
@@ -141,10 +141,10 @@ def _candidate_stays(context: Context, run: Run, at_weight: float) -> Plan | Non
     # It may be larger already, for the step that comes next.
     if candidate is not None and candidate.run == run.id and candidate.replicas > wanted:
         wanted = candidate.replicas if context.spec.canary.steps else wanted
-    return _candidate_exists(context, run, wanted)
+    return candidate_exists(context, run, run.candidate, wanted)
 
 
-def _tell(context: Context, run: Run) -> Plan | None:
+def tell(context: Context, run: Run) -> Plan | None:
     told = mirror(context, run)
     return context.act(told) if told is not None else None
 
@@ -223,7 +223,7 @@ def _decide(context: Context, run: Run, verdict: Verdict, reason: str, message: 
     return context.go(phase, reason, message, verdict=str(verdict), decided=decided)
 
 
-def _clear(context: Context, run: Run, reason: str, message: str) -> Plan:
+def clear(context: Context, run: Run, reason: str, message: str) -> Plan:
     """The run ends without a verdict."""
     decided = Decided(f"{run.id}/Clear", str(reason), message)
     return context.go(Phase.CLEARING, reason, message, verdict="", decided=decided)

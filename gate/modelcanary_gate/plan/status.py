@@ -22,6 +22,7 @@ class Run:
     shadowing_since: float | None = None
     step: int = 0  # canary steps begun
     step_since: float | None = None
+    observing_since: float | None = None  # promoted; the baseline of before is the shadow
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelcanary_gate.plan import actions as do
+from modelcanary_gate.plan.observed import Failure
 from modelcanary_gate.plan.phases import Phase
+from modelcanary_gate.plan.reasons import Why
 from modelcanary_gate.spec import Adoption, Analysis, Canary, Candidate, Hysteresis, Promotion
-from modelcanary_gate.vocabulary import Verdict
+from modelcanary_gate.vocabulary import Reason, Verdict
 
 CANARY = Canary(steps=(0.05, 0.5), step_duration=20.0)
 
@@ -69,6 +71,27 @@ def suspend(world: Any) -> list[Callable[[], None]]:
     return [lambda: world.push("B"), lambda: set_to(True), lambda: world.push("C"), lambda: set_to(False)]
 
 
+def observe(world: Any) -> list[Callable[[], None]]:
+    world.spec = replace(world.spec, promotion=Promotion(observe_for=45.0))
+    return promote(world)
+
+
+def observe_and_take_back(world: Any) -> list[Callable[[], None]]:
+    """Labels that come late speak against what was promoted."""
+    world.spec = replace(world.spec, promotion=Promotion(observe_for=7200.0), analysis=Analysis(interval=90.0))
+    return [*promote(world), lambda: world.verdicts.update(B=Verdict.ROLL_BACK)]
+
+
+def observe_and_supersede(world: Any) -> list[Callable[[], None]]:
+    events = observe_and_take_back(world)[:1]
+    world.verdicts["C"] = Verdict.ROLL_BACK
+    return [*events, lambda: world.push("C")]
+
+
+def delete_while_observing(world: Any) -> list[Callable[[], None]]:
+    return [*observe_and_take_back(world)[:1], *delete(world)]
+
+
 def delete(world: Any) -> list[Callable[[], None]]:
     return [lambda: setattr(world, "deleting", True)]
 
@@ -110,6 +133,7 @@ SCENARIOS = [
     *(adopt, promote, roll_back, crash_loop, never_ready, steps_then_promote, supersede, withdraw),
     *(measure_otherwise, suspend, delete, delete_after_roll_back, delete_after_promotion, delete_mid_run),
     *(keep_baseline, upgrade_with_replicas, autoscaled),
+    *(observe, observe_and_take_back, observe_and_supersede, delete_while_observing),
 ]
 SHAPES = {
     "named": {},
@@ -163,13 +187,18 @@ def test_the_user_sees_the_end_that_was_asked_for(play: Any) -> None:
     assert phase("measure_otherwise")[:2] == ("Serving", "B")
     assert phase("suspend")[:2] == ("Serving", "C")
     assert phase("upgrade_with_replicas")[:2] == ("Cooldown", "A")
+    assert phase("observe") == ("Serving", "B", "Serving")
+    assert phase("observe_and_take_back") == ("Cooldown", "A", "LossRegression")
+    assert ends["observe_and_take_back"].baseline.pods == [("A", True)] * 2
+    assert phase("observe_and_supersede") == ("Cooldown", "B", "LossRegression")
     assert ends["upgrade_with_replicas"].baseline.replicas == 3
     assert ends["upgrade_with_replicas"].target.replicas == 0
     for name in ("delete", "delete_after_roll_back", "delete_mid_run"):
         assert not ends[name].exists
         assert ends[name].target.template == "A"
         assert ends[name].target.pods == [("A", True)] * 2
-    assert ends["delete_after_promotion"].target.pods == [("B", True)] * 2
+    for name in ("delete_after_promotion", "delete_while_observing"):
+        assert ends[name].target.pods == [("B", True)] * 2
     assert ends["keep_baseline"].baseline.pods == [("A", True)] * 2
     assert not ends["keep_baseline"].exists
 
@@ -217,9 +246,16 @@ def test_however_the_service_is_written(play: Any, scenario: Any, fault: str, sh
         assert world.summary() == expected, f"{fault} at step {step}"
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+@pytest.mark.parametrize(
+    "scenario",
+    [scenario for scenario in SCENARIOS if scenario not in (observe_and_take_back, observe_and_supersede)],
+    ids=lambda scenario: scenario.__name__,
+)
 def test_a_lost_status_is_found_again_in_the_cluster(play: Any, scenario: Any) -> None:
-    """What a wiped status may lose is which template was rejected: it is tried again, and rejected again."""
+    """What a wiped status may lose is which template was rejected: it is tried again, and rejected again.
+
+    And that a promoted template is observed: it stays.
+    """
     undisturbed, operator = play(scenario)
     expected = undisturbed.summary()
     for step in range(1, operator.steps + 1):
@@ -552,3 +588,69 @@ def test_cooldown_has_the_length_that_the_user_gave(play: Any) -> None:
     world.now += 101.0
     operator.step()
     assert world.status.phase is not Phase.COOLDOWN
+
+
+def observed(new_world: Any, new_operator: Any) -> tuple[Any, Any]:
+    """A world in which B was promoted and is observed."""
+    world = new_world()
+    operator = new_operator(world)
+    events = observe_and_take_back(world)
+    operator.settle()
+    events[0]()
+    operator.settle(operator.steps + 300)
+    assert (world.status.phase, world.status.baseline) == (Phase.OBSERVING, "B")
+    return world, operator
+
+
+def test_the_model_before_is_the_shadow_of_what_was_promoted(new_world: Any, new_operator: Any) -> None:
+    world, operator = observed(new_world, new_operator)
+    assert world.candidate.pods == [("A", True)] * 2
+    assert world.baseline.pods == [("B", True)] * 2
+    run = world.status.run
+    assert (run.baseline, run.candidate) == ("A", "B"), "roles, and so the sign of the evidence, stay as they were"
+    assert (world.ledger.run, world.ledger.observing, world.ledger.weight) == (run.id, True, 0.0)
+    assert world.status.last.decision == f"{run.id}/Promote"
+    world.now += 7200.0
+    operator.settle(operator.steps + 300)
+    assert (world.status.phase, world.status.baseline) == (Phase.SERVING, "B")
+    assert world.status.last.decision == f"{run.id}/Promote"
+    assert world.candidate is None and not world.ledger.run and world.revisions == {"B"}
+
+
+def test_that_time_is_up_takes_no_promotion_back(new_world: Any, new_operator: Any) -> None:
+    world, operator = observed(new_world, new_operator)
+    decision = world.decision
+    world.verdicts["B"] = Verdict.ROLL_BACK
+    world.decision = lambda: replace(decision(), reason=Reason.ANALYSIS_TIMED_OUT)
+    operator.settle(operator.steps + 300)
+    assert world.status.phase is Phase.OBSERVING
+    world.decision = decision
+    world.spec = replace(world.spec, dry_run=True)
+    operator.settle(operator.steps + 300)
+    assert (world.status.phase, world.status.reason) == (Phase.OBSERVING, "DryRun")
+    world.spec = replace(world.spec, dry_run=False)
+    operator.settle(operator.steps + 300)
+    assert (world.status.phase, world.status.baseline) == (Phase.COOLDOWN, "A")
+
+
+def test_the_user_takes_a_promotion_back_while_it_is_observed(new_world: Any, new_operator: Any) -> None:
+    world, operator = observed(new_world, new_operator)
+    world.verbs = replace(world.verbs, rollback=world.status.run.id)
+    operator.settle(operator.steps + 300)
+    assert (world.status.phase, world.status.reason) == (Phase.COOLDOWN, "RolledBackByUser")
+    assert (world.status.baseline, world.status.rejected.template) == ("A", "B")
+    assert world.promotions[-1].endswith("/RollBack A")
+
+
+def test_a_shadow_that_fails_ends_the_observation_and_nothing_else(new_world: Any, new_operator: Any) -> None:
+    world, operator = observed(new_world, new_operator)
+    look = world.observe
+    failing = Failure(Why.CRASH_LOOPING, "exit code 1", world.now, restarts=9)
+
+    def observe() -> Any:
+        found = look()
+        return replace(found, candidate=found.candidate and replace(found.candidate, failure=failing))
+
+    world.observe = observe
+    operator.settle(operator.steps + 300)
+    assert (world.status.phase, world.status.baseline) == (Phase.SERVING, "B")
