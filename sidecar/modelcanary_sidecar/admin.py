@@ -1,10 +1,11 @@
-"""The admin port: /healthz, /readyz, /metrics and /drain. For probes, scrapers and hooks, not for users.
+"""The admin port: /healthz, /readyz, /metrics, and a drain on a path of its own. For probes, scrapers and hooks.
 
 `live` starts it in the first live process. A request at a time per connection, each closed behind its answer.
 It must not know how the live path does what it counts.
 """
 
 import asyncio
+import hmac
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
@@ -16,7 +17,7 @@ from modelcanary_sidecar.figures import Figures, Histogram
 
 _log = logging.getLogger(__name__)
 _TIME_LIMIT = 5.0
-_REASONS = {200: "OK", 202: "Accepted", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
+_REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
@@ -115,19 +116,25 @@ class Admin:
     """Answers on the admin port."""
 
     def __init__(
-        self, metrics: Callable[[], bytes], ready: Callable[[], Awaitable[str | None]], drain: Callable[[], None]
+        self,
+        metrics: Callable[[], bytes],
+        ready: Callable[[], Awaitable[str | None]],
+        drain_path: str,
+        drain: Callable[[], Awaitable[str]],
     ) -> None:
         self._metrics = metrics
         self._ready = ready  # None, or why not
-        self._drain = drain
+        self._drain_path = drain_path.encode("latin-1")
+        self._drain = drain  # ends when the clients have left, or their time is up; says which
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_TIME_LIMIT):
                 head = await reader.readuntil(b"\r\n\r\n")
-                method, _, rest = head.partition(b" ")
-                path = rest.partition(b" ")[0].partition(b"?")[0].decode("latin-1")
-                status, body = await self._route(method.decode("latin-1"), path)
+            method, _, rest = head.partition(b" ")
+            path = rest.partition(b" ")[0].partition(b"?")[0]
+            status, body = await self._route(method.decode("latin-1"), path)
+            async with asyncio.timeout(_TIME_LIMIT):
                 kind = "text/plain; version=0.0.4; charset=utf-8"
                 writer.write(
                     f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: {kind}\r\n"
@@ -140,17 +147,18 @@ class Admin:
         finally:
             writer.close()
 
-    async def _route(self, method: str, path: str) -> tuple[int, bytes]:
-        if path == "/drain" and method in ("GET", "POST"):  # GET: Kubernetes' httpGet hooks can do no other
-            self._drain()
-            return 202, b"draining\n"
-        if path not in ("/healthz", "/readyz", "/metrics"):
-            return 404, b"there are /healthz, /readyz, /metrics and /drain\n"
+    async def _route(self, method: str, path: bytes) -> tuple[int, bytes]:
+        if self._drain_path and hmac.compare_digest(path, self._drain_path):
+            if method not in ("GET", "POST"):  # GET: Kubernetes' httpGet hooks can do no other
+                return 405, b"use GET or POST\n"
+            return 200, (await self._drain()).encode() + b"\n"
+        if path not in (b"/healthz", b"/readyz", b"/metrics"):
+            return 404, b"there are /healthz, /readyz and /metrics\n"
         if method not in ("GET", "HEAD"):
             return 405, b"use GET\n"
-        if path == "/metrics":
+        if path == b"/metrics":
             return 200, self._metrics()
-        if path == "/readyz":
+        if path == b"/readyz":
             reason = await self._ready()
             if reason is not None:
                 return 503, reason.encode() + b"\n"

@@ -44,7 +44,7 @@ class Conversation(RequestReader):
     def opened(self, port: Port) -> None:
         self.port = port
         state = self.state
-        self._began = state.tick
+        self._began = state.arrived = state.tick
         state.conversations.add(self)
         if len(state.conversations) > state.limits.clients:
             self._say(NO_ROOM)
@@ -145,6 +145,7 @@ class Conversation(RequestReader):
     def answered(self, exchange: UserExchange) -> None:
         """The answer that was due has been written."""
         self._current = None
+        self._began = self.state.tick
         if not exchange.complete:
             self._linger()
         elif not exchange.keep_alive:
@@ -156,8 +157,6 @@ class Conversation(RequestReader):
                 self._hold(_CLIENT)  # no further answer before it has read this one
             else:
                 self._next()
-        else:
-            self._began = self.state.tick
 
     def unanswered(self, exchange: UserExchange, refusal: Refusal) -> None:
         """There is no answer, or not all of it."""
@@ -243,10 +242,10 @@ class Conversation(RequestReader):
             if now - self._began > limits.head_time:
                 self._refuse(REQUEST_TIMEOUT)
         elif now - self._began > limits.client_idle:
-            self.close_idle()
+            self.close_idle(now)
 
-    def close_idle(self) -> None:
-        """Close it if no request is under way."""
-        if self._current is None and not self._waiting and not self.closing:
+    def close_idle(self, before: float) -> None:
+        """Close it if no request is under way and none has been since; one that has just come may have one coming."""
+        if self._current is None and not self._waiting and not self.closing and self._began <= before:
             self.closing = True
             self.port.close()

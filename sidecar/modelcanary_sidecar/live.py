@@ -31,6 +31,7 @@ from modelcanary_sidecar.upstream import Connector
 
 _log = logging.getLogger(__name__)
 _SWEEP = 0.1  # seconds between sweeps: how coarse time limits are
+_MODEL_EVERY = 0.1  # seconds between two looks at the model, after a hook
 _EXPORT = 10  # sweeps between reports to the board and to the scorer
 _BACKLOG = 4096
 
@@ -52,12 +53,14 @@ class LiveProcess:
         self._worker = worker
         self._drain = Drain(settings.limits.drain_delay, settings.limits.drain_time)
         self._told: dict[str, int] = {}  # drops that the scorer has been told of
+        self._watch: asyncio.Task[None] | None = None  # on the model, after a hook
 
     async def run(self) -> None:
         """Until a signal has been followed to its end."""
         settings = self._settings
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             limits = settings.limits
             self._scorer = LiveEnd(self._sockets.scorer, loop.call_soon, self._lost)
             self._splices = Splices(tasks, settings.upstream, limits.connect_time)
@@ -81,6 +84,8 @@ class LiveProcess:
                 admin = await asyncio.start_server(self._admin().answer, sock=self._sockets.admin)
             _settle_garbage_collector()
             await self._sweep_until_ended(server)
+            if self._watch is not None:
+                self._watch.cancel()
             self._scorer.flush()
             self._report()
             loop.remove_reader(self._scorer.fileno())
@@ -102,11 +107,14 @@ class LiveProcess:
             figures,
             lambda: self._state.scorer_figures,
         )
-        return Admin(exporter.text, self._why_not_ready, self._board.leave)
+        return Admin(exporter.text, self._why_not_ready, settings.drain_path, self._hold)
 
     async def _why_not_ready(self) -> str | None:
         if self._drain.phase is not Phase.SERVING or self._board.leaving:
             return "draining"
+        return await self._why_no_model()
+
+    async def _why_no_model(self) -> str | None:
         model = self._settings.upstream
         try:
             async with asyncio.timeout(self._settings.limits.connect_time):
@@ -116,10 +124,36 @@ class LiveProcess:
         writer.close()
         return None
 
+    async def _hold(self) -> str:
+        """The hook: until the clients of every live process have left, or their time is up."""
+        _log.info("a hook: draining, answers now close their connections")
+        self._drain.leave(time.monotonic())
+        self._board.leave()
+        if self._watch is None or self._watch.done():
+            self._watch = self._tasks.create_task(self._watch_model())
+        while self._board.leaving and not self._board.all_gone:
+            if self._drain.held_long_enough(time.monotonic()):
+                _log.warning("the time to drain is over, and clients are still connected")
+                return "clients are still connected"
+            await asyncio.sleep(_SWEEP)
+        return "drained" if self._board.leaving else "serving"
+
+    async def _watch_model(self) -> None:
+        """After a hook: if it was the model alone that was ended, serve on when it is there again."""
+        while self._board.leaving:
+            up = await self._why_no_model() is None
+            if not up and not self._drain.model_left:
+                _log.info("the model has left")
+            if self._drain.model_is(up, time.monotonic()):
+                _log.info("the model has been started again: serving")
+                self._board.stay()
+                self._drain.stay()
+            await asyncio.sleep(_MODEL_EVERY)
+
     def _end(self) -> None:
-        _log.info("draining: answers now close their connections")
+        _log.info("SIGTERM: draining, answers now close their connections")
         self._drain.end(time.monotonic())
-        self._state.drain()
+        self._state.drain(True)
 
     def _pass_through(self, port: Port, first: bytes) -> None:
         if self._splices.begin(cast(asyncio.Transport, port), first):
@@ -158,15 +192,19 @@ class LiveProcess:
                 self._report()
             if self._board.leaving:
                 drain.leave(now)
+            else:
+                drain.stay()
             was = drain.phase
-            phase = drain.step(now, state.idle and not self._splices.sides)
-            if phase is not Phase.SERVING and not state.draining:
-                state.drain()
+            connections = len(state.conversations) + len(self._splices.sides) + (not state.idle)
+            phase = drain.step(now, connections)
+            if (phase is not Phase.SERVING) is not state.draining:
+                state.drain(not state.draining)
             if phase is not was and phase is Phase.FINISHING:
                 server.close()
-            if phase in (Phase.FINISHING, Phase.ENDED):
+            if phase in (Phase.EMPTYING, Phase.FINISHING, Phase.ENDED):
                 for conversation in list(state.conversations):
-                    conversation.close_idle()
+                    conversation.close_idle(now - drain.quiet)
+            self._board.tell_gone(self._worker, drain.gone(connections, state.arrived, now))
             if phase is Phase.ENDED:
                 return
 

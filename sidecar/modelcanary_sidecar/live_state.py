@@ -62,6 +62,7 @@ class LiveState:
         self.sampler = Sampler()
         self.names = Names(self.standing.instructions.idHeader)
         self.conversations: set[Conversation] = set()
+        self.arrived = self.tick  # when the last client came, as of a sweep
         self.draining = False
         self.max_body = 0
         self.forward_credentials = False
@@ -282,11 +283,11 @@ class LiveState:
         figures.silence = now - self._last_news
         figures.share = 0.0 if self._silent else self.sampler.adapted
 
-    def drain(self) -> None:
-        """Say `Connection: close` from now on."""
-        self.draining = self.baseline.draining = True
+    def drain(self, draining: bool) -> None:
+        """Say `Connection: close` from now on, or no more."""
+        self.draining = self.baseline.draining = draining
         if self.candidate is not None:
-            self.candidate.draining = True
+            self.candidate.draining = draining
 
     @property
     def idle(self) -> bool:

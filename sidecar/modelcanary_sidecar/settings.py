@@ -56,6 +56,7 @@ class Settings:
     identity: str  # of this sidecar, as the ledger sees it: the pod; the scorer adds its epoch
     workers: int = 1
     token_file: str | None = None  # bearer token for the ledger, read anew for each use
+    drain_path: str = ""  # of the admin port's hook; secret, or anyone could drain the pod; empty: there is none
     limits: Limits = Limits()
 
 
@@ -97,6 +98,12 @@ def http_address(option: str, text: str) -> Address:
     return Address(parts.hostname or "", port)
 
 
+def _path(option: str, text: str) -> str:
+    if text and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text):
+        raise SettingsError(f"--{option}: {text!r} is not a path; use for example /drain/ and a secret of your own")
+    return text
+
+
 def _seconds(option: str, text: str) -> float:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
@@ -128,7 +135,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
 
     option("listen", "0.0.0.0:8080", "HOST:PORT that users call; port 0: any free one, printed at the start")
     option("upstream", None, "URL of the model that answers users, http://HOST:PORT")
-    option("admin", "0.0.0.0:9090", "HOST:PORT of /healthz, /readyz, /metrics and /drain")
+    option("admin", "0.0.0.0:9090", "HOST:PORT of /healthz, /readyz and /metrics")
     option("ledger", None, "URL of the ledger")
     option("namespace", "default", "of the ModelCanary")
     option("name", None, "of the ModelCanary")
@@ -142,7 +149,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     option("answer-time", f"{defaults.answer_time}s", "without a byte from the model; beyond: 504")
     option("upstream-idle", f"{defaults.upstream_idle}s", "for connections to the model; below its own limit")
     option("client-idle", f"{defaults.client_idle}s", "for connections of clients")
-    option("drain-delay", f"{defaults.drain_delay}s", "after SIGTERM, during which new connections are served")
+    option("drain-path", "", "on the admin port: a hook that is answered when all clients have left; keep it secret")
+    option("drain-delay", f"{defaults.drain_delay}s", "after SIGTERM or the hook: new connections are served")
     option("drain-time", f"{defaults.drain_time}s", "for requests in flight after that")
     given = parser.parse_args(arguments)
     return Settings(
@@ -155,6 +163,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         identity=given.identity,
         workers=_count("workers", given.workers),
         token_file=given.token_file or None,
+        drain_path=_path("drain-path", given.drain_path),
         limits=Limits(
             clients=_count("clients", given.clients),
             connections=_count("connections", given.connections),

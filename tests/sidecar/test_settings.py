@@ -37,6 +37,8 @@ def test_our_idle_limit_is_below_those_of_the_model_servers() -> None:
         (["--upstream", "http://[ledger]:80"], "--upstream"),
         (["--workers", "0"], "--workers"),
         (["--drain-time", "soon"], "--drain-time"),
+        (["--drain-path", "drain"], "--drain-path"),
+        (["--drain-path", "/drain?x"], "--drain-path"),
         (["--wokers", "2"], "--wokers"),
     ],
 )

@@ -1,16 +1,18 @@
 """A stage on which the live path is played without sockets: what was said to whom, in order."""
 
 import itertools
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
 import httptools
 import pytest
+from tests.sidecar.live_path.processes import LIVE, Process, RawModel
 
 from modelcanary_gate.protocol import Instructions, MirrorLimits, ModelReading
 from modelcanary_sidecar.capture import Captured
-from modelcanary_sidecar.channel import News
+from modelcanary_sidecar.channel import News, ScorerEnd, socket_pair
 from modelcanary_sidecar.conversation import Conversation
 from modelcanary_sidecar.exchange import Exchange
 from modelcanary_sidecar.live_state import LiveState
@@ -223,3 +225,48 @@ def request_of() -> Callable[..., bytes]:
         return "\r\n".join([*lines, *headers, "", ""]).encode() + (body or b"")
 
     return make
+
+
+@pytest.fixture
+def model() -> Iterator[RawModel]:
+    model = RawModel()
+    yield model
+    model.stop()
+
+
+@pytest.fixture
+def start(model: RawModel) -> Iterator[Callable[..., Process]]:
+    """The whole sidecar; its ledger is not there."""
+    processes: list[Process] = []
+
+    def make(*options: str) -> Process:
+        command = [sys.executable, "-m", "modelcanary_sidecar.main", "--ledger", "http://127.0.0.1:9", "--name", "x"]
+        command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+        command += ["--upstream", f"http://127.0.0.1:{model.port}", "--drain-delay", "0s", *options]
+        processes.append(Process(command))
+        return processes[-1]
+
+    yield make
+    for process in processes:
+        process.stop()
+
+
+@pytest.fixture
+def live(model: RawModel) -> Iterator[Callable[..., tuple[Process, ScorerEnd]]]:
+    """A live process alone, and the scorer's end of its channel."""
+    started: list[tuple[Process, ScorerEnd]] = []
+
+    def make(*options: str) -> tuple[Process, ScorerEnd]:
+        end, scorer = socket_pair()
+        command = [sys.executable, "-c", LIVE, str(end.fileno()), "--ledger", "http://x", "--name", "x"]
+        command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+        command += ["--upstream", f"http://127.0.0.1:{model.port}", "--drain-delay", "0s", *options]
+        process = Process(command, pass_fds=(end.fileno(),))
+        end.close()
+        started.append((process, ScorerEnd(scorer)))
+        return started[-1]
+
+    yield make
+    for process, scorer in started:
+        process.stop()
+        scorer.close()

@@ -57,31 +57,68 @@ def test_a_rate_of_nothing_takes_nothing() -> None:
     assert sampler.admit("a") is False
 
 
-def test_a_process_ends_after_the_delay_when_it_is_idle() -> None:
+def test_a_process_ends_after_the_delay_when_nobody_is_connected() -> None:
     drain = Drain(5.0, 25.0)
-    assert drain.step(0.0, True) is Phase.SERVING
+    assert drain.step(0.0, 0) is Phase.SERVING
     drain.end(10.0)
-    assert drain.step(10.1, True) is Phase.LEAVING
-    assert drain.step(14.9, True) is Phase.LEAVING
-    assert drain.step(15.0, False) is Phase.FINISHING
-    assert drain.step(30.0, False) is Phase.FINISHING
-    assert drain.step(30.1, True) is Phase.ENDED
+    assert drain.step(10.1, 0) is Phase.LEAVING
+    assert drain.step(14.9, 0) is Phase.LEAVING
+    assert drain.step(15.0, 1) is Phase.FINISHING
+    assert drain.step(30.0, 1) is Phase.FINISHING
+    assert drain.step(30.1, 0) is Phase.ENDED
 
 
 def test_requests_in_flight_are_not_waited_for_for_ever() -> None:
     drain = Drain(5.0, 25.0)
     drain.end(0.0)
-    assert drain.step(29.0, False) is Phase.FINISHING
-    assert drain.step(30.0, False) is Phase.ENDED
+    assert drain.step(29.0, 1) is Phase.FINISHING
+    assert drain.step(30.0, 1) is Phase.ENDED
 
 
 def test_a_hook_alone_does_not_end_the_process_and_its_delay_counts() -> None:
     drain = Drain(5.0, 25.0)
     drain.leave(0.0)
-    assert drain.step(100.0, True) is Phase.LEAVING
+    assert drain.step(4.9, 0) is Phase.LEAVING
+    assert drain.step(100.0, 0) is Phase.EMPTYING
     drain.end(100.0)
-    assert drain.step(100.1, True) is Phase.FINISHING
-    assert drain.step(100.2, True) is Phase.ENDED
+    assert drain.step(100.1, 0) is Phase.FINISHING
+    assert drain.step(100.2, 0) is Phase.ENDED
+
+
+def test_a_hook_is_held_while_somebody_is_connected_or_still_comes() -> None:
+    drain = Drain(5.0, 25.0)
+    drain.leave(0.0)
+    drain.step(4.9, 0)
+    assert not drain.gone(0, 0.0, 4.9)  # the delay is not over
+    drain.step(5.0, 1)
+    assert not drain.gone(1, 0.0, 5.0)
+    assert not drain.gone(0, 4.5, 5.0)  # the last one came just now: there may be more who have not heard
+    assert drain.gone(0, 4.5, 5.5)
+    assert not drain.held_long_enough(29.9)
+    assert drain.held_long_enough(30.0)
+    drain.end(30.0)
+    drain.step(30.1, 0)
+    assert not drain.gone(0, 0.0, 30.1)  # the hook is over
+
+
+def test_a_model_that_is_started_again_ends_the_drain_and_no_other_does() -> None:
+    drain = Drain(5.0, 25.0)
+    assert not drain.model_is(True, 0.0)
+    drain.leave(0.0)
+    assert not drain.model_is(True, 0.1)  # it has not been ended yet
+    assert not drain.model_is(False, 6.0)
+    assert drain.model_is(True, 9.0)
+    drain.stay()
+    assert drain.step(9.1, 3) is Phase.SERVING
+    drain.leave(20.0)
+    assert drain.step(20.1, 3) is Phase.LEAVING
+    assert not drain.model_is(True, 20.1)  # what was seen in the drain before does not count
+    assert not drain.model_is(True, 80.0)
+    assert drain.model_is(True, 91.0)  # a pod whose end was meant has ended by now
+    drain.end(92.0)
+    assert not drain.model_is(True, 200.0)
+    drain.stay()
+    assert drain.step(200.0, 0) is Phase.FINISHING
 
 
 def test_what_one_process_counts_another_one_exports() -> None:
@@ -101,9 +138,26 @@ def test_what_one_process_counts_another_one_exports() -> None:
     assert total.requests == 6
     assert total.duration == pytest.approx(0.018)
     assert total.loop_lag == pytest.approx(0.2)
+
+
+def test_all_have_left_when_each_says_so_of_the_same_drain() -> None:
+    board = Board(2)
     assert not board.leaving
-    board.leave()
-    assert board.leaving
+    board.tell_gone(0, True)
+    assert not board.all_gone
+    for _ in range(2):
+        board.leave()
+        board.leave()  # of another container's hook
+        assert board.leaving and not board.all_gone
+        board.tell_gone(0, True)
+        assert not board.all_gone
+        board.tell_gone(1, True)
+        assert board.all_gone
+        board.tell_gone(0, False)
+        assert not board.all_gone
+        board.tell_gone(0, True)
+        board.stay()
+        assert not board.leaving and not board.all_gone
 
 
 def test_metrics_are_what_was_counted() -> None:
@@ -137,7 +191,11 @@ async def _answer(request_line: str, drained: list[bool]) -> bytes:
     async def why() -> str | None:
         return "the model does not accept connections"
 
-    admin = Admin(lambda: b"metrics\n", why, lambda: drained.append(True))
+    async def drain() -> str:
+        drained.append(True)
+        return "drained"
+
+    admin = Admin(lambda: b"metrics\n", why, "/drain/secret", drain)
     server = await asyncio.start_server(admin.answer, "127.0.0.1", 0)
     async with server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -156,8 +214,12 @@ async def _answer(request_line: str, drained: list[bool]) -> bytes:
         ("GET /readyz?verbose", 503),
         ("GET /metrics", 200),
         ("POST /metrics", 405),
-        ("POST /drain", 202),
-        ("GET /drain", 202),
+        ("POST /drain/secret", 200),
+        ("GET /drain/secret", 200),
+        ("HEAD /drain/secret", 405),
+        ("GET /drain", 404),
+        ("POST /drain/secre", 404),
+        ("GET /drain/other", 404),
         ("GET /", 404),
     ],
 )
@@ -165,7 +227,7 @@ def test_the_admin_port_answers(request_line: str, status: int) -> None:
     drained: list[bool] = []
     answer = asyncio.run(_answer(request_line, drained))
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
-    assert bool(drained) == ("drain" in request_line)
+    assert bool(drained) == (status == 200 and "secret" in request_line)
     assert answer.endswith(b"\r\n\r\n") == request_line.startswith("HEAD")
 
 

@@ -1,4 +1,4 @@
-"""Real processes against a real model of raw sockets: connections, signals, backpressure, the way to the end."""
+"""Real processes against a real model of raw sockets: connections, signals, backpressure, what is passed through."""
 
 import os
 import re
@@ -8,264 +8,24 @@ import struct
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
 
 import pytest
-
-from modelcanary_gate.protocol import Instructions, MirrorLimits
-from modelcanary_sidecar.capture import Captured
-from modelcanary_sidecar.channel import News, ScorerEnd, socket_pair
-
-T = TypeVar("T")
-DEADLINE = 20.0
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-POST = b"POST /infer HTTP/1.1\r\nHost: a\r\nX-Request-Id: i\r\nContent-Length: 2\r\n\r\n{}"
-
-#: The live process alone: the test is its scorer.
-LIVE = """
-import socket, sys
-from modelcanary_sidecar.board import Board
-from modelcanary_sidecar.live import Sockets, run
-from modelcanary_sidecar.main import bind, bound
-from modelcanary_sidecar.settings import read_settings
-settings = read_settings(sys.argv[2:], {})
-listener, admin = bind("listen", settings.listen), bind("admin", settings.admin)
-print(f"listening on {bound(listener)}, admin on {bound(admin)}", file=sys.stderr, flush=True)
-run(settings, Sockets(listener, admin, socket.socket(fileno=int(sys.argv[1]))), Board(1), 0)
-"""
-
-
-def until(found: Callable[[], T]) -> T:
-    """Poll for a condition."""
-    deadline = time.monotonic() + DEADLINE
-    while True:
-        if value := found():
-            return value
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.01)
-
-
-class Connection:
-    """The model's end of one connection."""
-
-    def __init__(self, end: socket.socket) -> None:
-        self.socket = end
-        end.settimeout(DEADLINE)
-        self.buffer = b""
-
-    def request(self) -> bytes:
-        """The next request, whole; empty at the end of the connection."""
-        while b"\r\n\r\n" not in self.buffer:
-            if not self._more():
-                return b""
-        head, _, rest = self.buffer.partition(b"\r\n\r\n")
-        match = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-        length = int(match[1]) if match else 0
-        while len(rest) < length:
-            if not self._more():
-                return b""
-            rest = self.buffer.partition(b"\r\n\r\n")[2]
-        self.buffer = rest[length:]
-        return head + b"\r\n\r\n" + rest[:length]
-
-    def _more(self) -> bool:
-        data = self.socket.recv(1 << 16)
-        self.buffer += data
-        return bool(data)
-
-    def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
-
-    def close(self) -> None:
-        self.socket.close()
-
-
-def answer_all(connection: Connection) -> None:
-    while connection.request():
-        connection.send(OK)
-
-
-class RawModel:
-    """A model whose every connection is a script."""
-
-    def __init__(self) -> None:
-        self.script: Callable[[Connection], None] = answer_all
-        self.connections: list[Connection] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._threads: list[threading.Thread] = []
-        self._accepting = threading.Thread(target=self._accept)
-        self._accepting.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                end, _ = self._listener.accept()
-            except OSError:
-                return
-            connection = Connection(end)
-            self.connections.append(connection)
-            thread = threading.Thread(target=self._play, args=(self.script, connection))
-            self._threads.append(thread)
-            thread.start()
-
-    @staticmethod
-    def _play(script: Callable[[Connection], None], connection: Connection) -> None:
-        with suppress(OSError):
-            script(connection)
-
-    def stop(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for connection in self.connections:
-            with suppress(OSError):
-                connection.socket.shutdown(socket.SHUT_RDWR)
-            connection.close()
-        for thread in [self._accepting, *self._threads]:
-            thread.join(DEADLINE)
-            assert not thread.is_alive()
-
-
-class Process:
-    """A sidecar, and the ports that it said."""
-
-    def __init__(self, command: list[str], *, pass_fds: tuple[int, ...] = ()) -> None:
-        self.popen = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, pass_fds=pass_fds)
-        self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-        said = until(lambda: next((line for line in self.lines if "listening on" in line), None))
-        self.port, self.admin = (int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", said)[:2])
-
-    def _read(self) -> None:
-        assert self.popen.stderr is not None
-        self.lines += iter(self.popen.stderr.readline, "")
-
-    def _read_all(self) -> None:
-        self._reader.join(DEADLINE)
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), DEADLINE)
-
-    def ask(self, message: bytes = POST) -> bytes:
-        """On a connection of its own, up to its end or to the end of the answer."""
-        with self.connect() as client:
-            client.sendall(message)
-            return receive_answer(client)
-
-    def admin_says(self, path: str, method: str = "GET") -> str:
-        with socket.create_connection(("127.0.0.1", self.admin), DEADLINE) as client:
-            client.sendall(f"{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-            return receive_all(client).decode()
-
-    def metric(self, name: str) -> float:
-        found = re.search(rf"^modelcanary_sidecar_{name}(?:{{.*}})? (\S+)$", self.admin_says("/metrics"), re.M)
-        return float(found[1]) if found else 0.0
-
-    def children(self) -> list[int]:
-        task = f"/proc/{self.popen.pid}/task/{self.popen.pid}/children"
-        with open(task) as file:
-            return [int(child) for child in file.read().split()]
-
-    def stop(self) -> int:
-        if self.popen.poll() is None:
-            self.popen.send_signal(signal.SIGTERM)
-        code = self.popen.wait(DEADLINE)
-        self._reader.join(DEADLINE)
-        assert self.popen.stderr is not None
-        self.popen.stderr.close()
-        return code
-
-
-def receive_all(client: socket.socket) -> bytes:
-    client.settimeout(DEADLINE)
-    return b"".join(iter(lambda: client.recv(1 << 16), b""))
-
-
-def receive_answer(client: socket.socket) -> bytes:
-    """One answer with a Content-Length, or all there is."""
-    client.settimeout(DEADLINE)
-    data = b""
-    while True:
-        head, end, body = data.partition(b"\r\n\r\n")
-        match = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-        if end and match and len(body) >= int(match[1]):
-            return data
-        piece = client.recv(1 << 16)
-        if not piece:
-            return data
-        data += piece
-
-
-@pytest.fixture
-def model() -> Iterator[RawModel]:
-    model = RawModel()
-    yield model
-    model.stop()
-
-
-@pytest.fixture
-def start(model: RawModel) -> Iterator[Callable[..., Process]]:
-    """The whole sidecar; its ledger is not there."""
-    processes: list[Process] = []
-
-    def make(*options: str) -> Process:
-        command = [sys.executable, "-m", "modelcanary_sidecar.main", "--ledger", "http://127.0.0.1:9", "--name", "x"]
-        command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
-        command += ["--upstream", f"http://127.0.0.1:{model.port}", "--drain-delay", "0s", *options]
-        processes.append(Process(command))
-        return processes[-1]
-
-    yield make
-    for process in processes:
-        process.stop()
-
-
-@pytest.fixture
-def live(model: RawModel) -> Iterator[Callable[..., tuple[Process, ScorerEnd]]]:
-    """A live process alone, and the scorer's end of its channel."""
-    started: list[tuple[Process, ScorerEnd]] = []
-
-    def make(*options: str) -> tuple[Process, ScorerEnd]:
-        end, scorer = socket_pair()
-        command = [sys.executable, "-c", LIVE, str(end.fileno()), "--ledger", "http://x", "--name", "x"]
-        command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
-        command += ["--upstream", f"http://127.0.0.1:{model.port}", "--drain-delay", "0s", *options]
-        process = Process(command, pass_fds=(end.fileno(),))
-        end.close()
-        started.append((process, ScorerEnd(scorer)))
-        return started[-1]
-
-    yield make
-    for process, scorer in started:
-        process.stop()
-        scorer.close()
-
-
-def tell(process: Process, scorer: ScorerEnd, instructions: Instructions) -> None:
-    """Until it has been heard: what is captured shows it."""
-
-    def heard() -> bool:
-        scorer.tell(News(instructions, time.monotonic()))
-        process.ask(POST.replace(b"/infer", b"/probe"))
-        return scorer.receive() is not None
-
-    until(heard)
-
-
-def captured_by(scorer: ScorerEnd) -> Captured:
-    """The next captured request that is not one of `tell`'s."""
-    while True:
-        message = until(scorer.receive)
-        if isinstance(message, Captured) and message.target != b"/probe":
-            return message
-
-
-EVERYTHING = Instructions(1, "r", "http://127.0.0.1:9", 1.0, mirror=MirrorLimits(maxPairsPerSecond=1e6))
+from tests.sidecar.live_path.processes import (
+    DEADLINE,
+    EVERYTHING,
+    OK,
+    POST,
+    Connection,
+    RawModel,
+    answer_all,
+    captured_by,
+    receive_all,
+    receive_answer,
+    tell,
+    until,
+)
 
 
 @pytest.mark.parametrize("size", [2, 100_000, 1 << 20])
@@ -334,54 +94,6 @@ def test_beyond_the_connections_and_the_queue_users_are_told_at_once(model: RawM
         assert receive_answer(first).endswith(b"ok")
         assert receive_answer(second).endswith(b"ok")
     assert len(model.connections) == 1
-
-
-def test_a_sidecar_ends_without_failing_a_request(model: RawModel, start) -> None:
-    release = threading.Event()
-
-    def slow(connection: Connection) -> None:
-        while request := connection.request():
-            if b"/slow" in request:
-                release.wait(DEADLINE)
-            connection.send(OK)
-
-    model.script = slow
-    process = start("--drain-delay", "1s")
-    assert "200 OK" in process.admin_says("/readyz")
-    with process.connect() as in_flight, process.connect() as idle:
-        idle.sendall(POST)
-        receive_answer(idle)
-        in_flight.sendall(POST.replace(b"/infer", b"/slow"))
-        until(lambda: process.metric("in_flight") == 1)
-        process.popen.send_signal(signal.SIGTERM)
-        until(lambda: "503" in process.admin_says("/readyz"))
-        answer = process.ask()  # new connections are served still
-        assert answer.startswith(b"HTTP/1.1 200 ")
-        assert b"connection: close" in answer
-        assert receive_all(idle) == b""  # closed, when the delay is over
-        until(lambda: refused(process))
-        assert process.popen.poll() is None  # one request is still under way
-        release.set()
-        answer = receive_all(in_flight)
-        assert answer.endswith(b"ok")
-        assert b"connection: close" in answer
-    assert process.popen.wait(DEADLINE) == 0
-
-
-def refused(process: Process) -> bool:
-    try:
-        process.connect().close()
-    except OSError:
-        return True
-    return False
-
-
-def test_a_hook_fails_readiness_and_goes_on_serving(start) -> None:
-    process = start()
-    assert process.admin_says("/drain", "POST").startswith("HTTP/1.1 202")
-    assert "503" in process.admin_says("/readyz")
-    until(lambda: b"connection: close" in process.ask())
-    assert process.popen.poll() is None
 
 
 def test_not_ready_while_the_model_is_not(model: RawModel, start) -> None:
@@ -485,8 +197,6 @@ def test_several_processes_serve_on_one_port_and_export_one_sum(start) -> None:
     for _ in range(60):
         assert process.ask().startswith(b"HTTP/1.1 200 ")
     until(lambda: process.metric("requests_total") == 60)
-    process.admin_says("/drain")
-    until(lambda: all(b"connection: close" in process.ask() for _ in range(20)))  # all of them have heard
     assert process.stop() == 0
 
 
@@ -547,14 +257,3 @@ def test_a_model_that_hangs_up_at_once_leaves_nothing_behind(model: RawModel, st
     model.script = answer_all
     until(lambda: process.ask().startswith(b"HTTP/1.1 200 "))
     until(lambda: process.metric("model_connections") <= 1)
-
-
-def test_a_scorer_that_ends_during_the_drain_is_no_error(model: RawModel, start) -> None:
-    """A service manager signals every process of a group at once."""
-    process = start("--drain-delay", "1s")
-    _, scorer = process.children()
-    process.popen.send_signal(signal.SIGTERM)
-    os.kill(scorer, signal.SIGKILL)
-    process.popen.wait(DEADLINE)
-    process._reader.join(DEADLINE)
-    assert not any("Traceback" in line for line in process.lines)

@@ -1,0 +1,218 @@
+"""Sidecars as processes, and a model of raw sockets whose every connection is a script."""
+
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from modelcanary_gate.protocol import Instructions, MirrorLimits
+from modelcanary_sidecar.capture import Captured
+from modelcanary_sidecar.channel import News, ScorerEnd
+
+T = TypeVar("T")
+DEADLINE = 20.0
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+POST = b"POST /infer HTTP/1.1\r\nHost: a\r\nX-Request-Id: i\r\nContent-Length: 2\r\n\r\n{}"
+
+#: The live process alone: the test is its scorer.
+LIVE = """
+import socket, sys
+from modelcanary_sidecar.board import Board
+from modelcanary_sidecar.live import Sockets, run
+from modelcanary_sidecar.main import bind, bound
+from modelcanary_sidecar.settings import read_settings
+settings = read_settings(sys.argv[2:], {})
+listener, admin = bind("listen", settings.listen), bind("admin", settings.admin)
+print(f"listening on {bound(listener)}, admin on {bound(admin)}", file=sys.stderr, flush=True)
+run(settings, Sockets(listener, admin, socket.socket(fileno=int(sys.argv[1]))), Board(1), 0)
+"""
+
+
+def until(found: Callable[[], T]) -> T:
+    """Poll for a condition."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        if value := found():
+            return value
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.01)
+
+
+class Connection:
+    """The model's end of one connection."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.socket = end
+        end.settimeout(DEADLINE)
+        self.buffer = b""
+
+    def request(self) -> bytes:
+        """The next request, whole; empty at the end of the connection."""
+        while b"\r\n\r\n" not in self.buffer:
+            if not self._more():
+                return b""
+        head, _, rest = self.buffer.partition(b"\r\n\r\n")
+        match = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+        length = int(match[1]) if match else 0
+        while len(rest) < length:
+            if not self._more():
+                return b""
+            rest = self.buffer.partition(b"\r\n\r\n")[2]
+        self.buffer = rest[length:]
+        return head + b"\r\n\r\n" + rest[:length]
+
+    def _more(self) -> bool:
+        data = self.socket.recv(1 << 16)
+        self.buffer += data
+        return bool(data)
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def answer_all(connection: Connection) -> None:
+    while connection.request():
+        connection.send(OK)
+
+
+class RawModel:
+    """A model whose every connection is a script."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.script: Callable[[Connection], None] = answer_all
+        self.connections: list[Connection] = []
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self.port = self._listener.getsockname()[1]
+        self._threads: list[threading.Thread] = []
+        self._accepting = threading.Thread(target=self._accept)
+        self._accepting.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                end, _ = self._listener.accept()
+            except OSError:
+                return
+            connection = Connection(end)
+            self.connections.append(connection)
+            thread = threading.Thread(target=self._play, args=(self.script, connection))
+            self._threads.append(thread)
+            thread.start()
+
+    @staticmethod
+    def _play(script: Callable[[Connection], None], connection: Connection) -> None:
+        with suppress(OSError):
+            script(connection)
+
+    def stop(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in self.connections:
+            with suppress(OSError):
+                connection.socket.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        for thread in [self._accepting, *self._threads]:
+            thread.join(DEADLINE)
+            assert not thread.is_alive()
+
+
+class Process:
+    """A sidecar, and the ports that it said."""
+
+    def __init__(self, command: list[str], *, pass_fds: tuple[int, ...] = ()) -> None:
+        self.popen = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, pass_fds=pass_fds)
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        said = until(lambda: next((line for line in self.lines if "listening on" in line), None))
+        self.port, self.admin = (int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", said)[:2])
+
+    def _read(self) -> None:
+        assert self.popen.stderr is not None
+        self.lines += iter(self.popen.stderr.readline, "")
+
+    def _read_all(self) -> None:
+        self._reader.join(DEADLINE)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), DEADLINE)
+
+    def ask(self, message: bytes = POST) -> bytes:
+        """On a connection of its own, up to its end or to the end of the answer."""
+        with self.connect() as client:
+            client.sendall(message)
+            return receive_answer(client)
+
+    def admin_says(self, path: str, method: str = "GET") -> str:
+        with socket.create_connection(("127.0.0.1", self.admin), DEADLINE) as client:
+            client.sendall(f"{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            return receive_all(client).decode()
+
+    def metric(self, name: str) -> float:
+        found = re.search(rf"^modelcanary_sidecar_{name}(?:{{.*}})? (\S+)$", self.admin_says("/metrics"), re.M)
+        return float(found[1]) if found else 0.0
+
+    def children(self) -> list[int]:
+        task = f"/proc/{self.popen.pid}/task/{self.popen.pid}/children"
+        with open(task) as file:
+            return [int(child) for child in file.read().split()]
+
+    def stop(self) -> int:
+        if self.popen.poll() is None:
+            self.popen.send_signal(signal.SIGTERM)
+        code = self.popen.wait(DEADLINE)
+        self._reader.join(DEADLINE)
+        assert self.popen.stderr is not None
+        self.popen.stderr.close()
+        return code
+
+
+def receive_all(client: socket.socket) -> bytes:
+    client.settimeout(DEADLINE)
+    return b"".join(iter(lambda: client.recv(1 << 16), b""))
+
+
+def receive_answer(client: socket.socket) -> bytes:
+    """One answer with a Content-Length, or all there is."""
+    client.settimeout(DEADLINE)
+    data = b""
+    while True:
+        head, end, body = data.partition(b"\r\n\r\n")
+        match = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+        if end and match and len(body) >= int(match[1]):
+            return data
+        piece = client.recv(1 << 16)
+        if not piece:
+            return data
+        data += piece
+
+
+def tell(process: Process, scorer: ScorerEnd, instructions: Instructions) -> None:
+    """Until it has been heard: what is captured shows it."""
+
+    def heard() -> bool:
+        scorer.tell(News(instructions, time.monotonic()))
+        process.ask(POST.replace(b"/infer", b"/probe"))
+        return scorer.receive() is not None
+
+    until(heard)
+
+
+def captured_by(scorer: ScorerEnd) -> Captured:
+    """The next captured request that is not one of `tell`'s."""
+    while True:
+        message = until(scorer.receive)
+        if isinstance(message, Captured) and message.target != b"/probe":
+            return message
+
+
+EVERYTHING = Instructions(1, "r", "http://127.0.0.1:9", 1.0, mirror=MirrorLimits(maxPairsPerSecond=1e6))
