@@ -10,6 +10,7 @@ from modelcanary_gate.plan.reasons import Why
 from modelcanary_gate.spec import ServiceRef
 from modelcanary_operator import names, templates
 from modelcanary_operator.api import Object
+from modelcanary_operator.insertion import clashes
 from modelcanary_operator.manifests import copy_of
 from modelcanary_operator.status_json import seconds
 
@@ -46,8 +47,10 @@ def settled(deployment: Object) -> bool:
     return seen and all(_status(deployment, name) == asked for name in counted)
 
 
-def target(deployment: Object, claims: Mapping[str, Object], *, has_port: bool) -> Target:
+def target(deployment: Object, claims: Mapping[str, Object], aims: str | int | None) -> Target:
+    """`aims`: at what the Service aims in its pods, where there is one."""
     template = deployment["spec"]["template"]
+    port = templates.find_port(template, aims) if aims is not None else None
     owners = deployment["metadata"].get("ownerReferences") or []
     controller = next((f"{owner['kind']} {owner['name']}" for owner in owners if owner.get("controller")), "")
     return Target(
@@ -59,11 +62,12 @@ def target(deployment: Object, claims: Mapping[str, Object], *, has_port: bool) 
         settled=settled(deployment),
         paused=bool(deployment["spec"].get("paused")),
         held=annotation(deployment, names.HELD),
-        has_port=has_port,
+        has_port=aims is None or port is not None,
         controller=controller,
         host_network=bool(templates.spec_of(template).get("hostNetwork")),
         host_ports=templates.host_ports(template),
-        ports=templates.declared_ports(template),
+        ports=(*templates.declared_ports(template), *([port.number] if port is not None else [])),
+        clashes=clashes(template),
         exclusive_volumes=tuple(
             name for name in templates.claims(template) if name in claims and _is_exclusive(claims[name])
         ),

@@ -14,7 +14,7 @@ from typing import Any
 from modelcanary_gate.spec import Spec
 from modelcanary_operator import names
 from modelcanary_operator.api import AUTOSCALERS, DEPLOYMENTS, REVISIONS, SERVICES, Object
-from modelcanary_operator.insertion import Insertion, Sidecar, insert
+from modelcanary_operator.insertion import Insertion, Sidecar, drain_path, insert
 from modelcanary_operator.settings import SidecarSettings
 from modelcanary_operator.templates import ModelPort, labels
 
@@ -44,6 +44,7 @@ class Owner:
             port=settings.port,
             admin_port=settings.admin_port,
             audience=settings.audience,
+            drain_path=drain_path(self.uid),
             workers=_whole(written.get("workers"), 1),
             resources=_resources(written.get("resources")),
         )

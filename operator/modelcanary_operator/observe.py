@@ -37,9 +37,7 @@ async def observe(found: Found, owner: Owner, probe: Probe) -> Observed:
     sidecar = found.sidecar(owner)
     target = None
     if found.target is not None:
-        aims = found.target_port(owner)
-        has_port = aims is None or templates.find_port(found.target["spec"]["template"], aims) is not None
-        target = facts.target(found.target, found.claims, has_port=has_port)
+        target = facts.target(found.target, found.claims, found.target_port(owner))
     pod_labels = templates.labels(found.target["spec"]["template"]) if found.target is not None else None
     service = (
         facts.service(found.service, spec.service, pod_labels, sidecar.port)

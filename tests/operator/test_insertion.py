@@ -8,7 +8,7 @@ from tests.operator.harness import SPEC, settings, template
 
 from modelcanary_gate.parse import parse_spec
 from modelcanary_operator import manifests, names
-from modelcanary_operator.insertion import Sidecar
+from modelcanary_operator.insertion import Sidecar, clashes
 from modelcanary_operator.manifests import Owner, Source
 from modelcanary_operator.templates import contains, find_port, template_hash
 
@@ -53,18 +53,126 @@ def test_a_numeric_port_leaves_the_models_port_as_it_is() -> None:
     assert pod["initContainers"][-1]["ports"][0]["containerPort"] == 18080
 
 
-def test_the_models_end_waits_for_the_drain_and_a_hook_of_the_users_stays() -> None:
+PATH = "/drain/0282c5e8833b70bc920d02251ef9d33d"  # sha256 of modelcanary-drain:uid-1
+DRAIN = {"httpGet": {"path": PATH, "port": 18090, "scheme": "HTTP"}}
+
+
+def option(pod: Any, name: str) -> str:
+    (found,) = (arg for arg in pod["initContainers"][-1]["args"] if arg.startswith(f"--{name}="))
+    return str(found).partition("=")[2]
+
+
+def test_the_models_end_waits_for_the_drain() -> None:
     pod = baseline(template())["spec"]
-    drain = {"httpGet": {"path": "/drain", "port": 18090, "scheme": "HTTP"}}
-    assert pod["containers"][0]["lifecycle"]["preStop"] == drain
-    assert pod["initContainers"][-1]["lifecycle"]["preStop"] == drain
-    assert pod["terminationGracePeriodSeconds"] == 60
-    own = {"preStop": {"exec": {"command": ["/bin/sync"]}}}
-    written = template(lifecycle=own)
-    written["spec"]["terminationGracePeriodSeconds"] = 5
+    assert pod["containers"][0]["lifecycle"]["preStop"] == DRAIN
+    assert pod["initContainers"][-1]["lifecycle"]["preStop"] == DRAIN
+    assert option(pod, "drain-path") == PATH
+
+
+@pytest.mark.parametrize(("users", "ours"), [(None, 30), (5, 5), (3600, 3600), (0, 0)])
+def test_requests_in_flight_have_the_users_grace_and_the_end_ten_seconds_more(users: int | None, ours: int) -> None:
+    written = template()
+    if users is not None:
+        written["spec"]["terminationGracePeriodSeconds"] = users
     pod = baseline(written)["spec"]
+    assert option(pod, "drain-time") == f"{ours}s"
+    assert option(pod, "drain-delay") == "5s"
+    assert pod["terminationGracePeriodSeconds"] == 5 + ours + 10
+
+
+def test_a_hook_of_the_users_stays() -> None:
+    own = {"preStop": {"exec": {"command": ["/bin/sync"]}}, "stopSignal": "SIGINT"}
+    pod = baseline(template(lifecycle=own))["spec"]
     assert pod["containers"][0]["lifecycle"] == own
-    assert pod["terminationGracePeriodSeconds"] == 35
+    assert pod["initContainers"][-1]["lifecycle"]["preStop"] == DRAIN  # the drain begins all the same
+    started = {"postStart": {"exec": {"command": ["/bin/warm"]}}}
+    pod = baseline(template(lifecycle=started))["spec"]
+    assert pod["containers"][0]["lifecycle"] == {**started, "preStop": DRAIN}
+
+
+def test_a_probe_with_a_grace_of_its_own_has_the_time_for_the_drain_too() -> None:
+    probe = {"tcpSocket": {"port": 8080}, "terminationGracePeriodSeconds": 20}
+    (model,) = baseline(template(livenessProbe=probe))["spec"]["containers"]
+    assert model["livenessProbe"]["terminationGracePeriodSeconds"] == 35
+    assert "terminationGracePeriodSeconds" not in model["readinessProbe"]
+
+
+def test_what_the_model_may_need_beside_it_does_not_end_before_it() -> None:
+    written = template()
+    written["spec"]["containers"] += [
+        {"name": "features", "image": "features:1"},
+        {"name": "istio-proxy", "image": "proxy:1", "lifecycle": {"preStop": {"sleep": {"seconds": 9}}}},
+    ]
+    written["spec"]["initContainers"] = [{"name": "proxy", "image": "proxy:1", "restartPolicy": "Always"}]
+    pod = baseline(written)["spec"]
+    hooks = [container.get("lifecycle", {}).get("preStop") for container in pod["containers"]]
+    assert hooks == [DRAIN, DRAIN, {"sleep": {"seconds": 9}}]
+    # A native sidecar that starts before ours ends after it.
+    assert pod["initContainers"][0] == written["spec"]["initContainers"][0]
+
+
+def test_no_other_container_is_found_by_the_ports_name() -> None:
+    """The Service finds the first port of its name, native sidecars' after those of containers."""
+    written = template()
+    health = {"httpGet": {"path": "/", "port": "http"}}
+    written["spec"]["containers"].append(
+        {"name": "metrics", "ports": [{"name": "http", "containerPort": 9000}], "livenessProbe": health}
+    )
+    native = {"name": "proxy", "restartPolicy": "Always", "ports": [{"name": "http", "containerPort": 7000}]}
+    written["spec"]["initContainers"] = [native]
+    pod = baseline(written)["spec"]
+    found = [
+        container["name"]
+        for container in [*pod["containers"], *pod["initContainers"]]
+        for port in container.get("ports", [])
+        if port["name"] == "http"
+    ]
+    assert found == ["modelcanary"]
+    assert option(pod, "upstream") == "http://127.0.0.1:8080"
+    assert pod["containers"][1]["livenessProbe"]["httpGet"]["port"] == 9000
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "new"),
+    [
+        ("http", [], "http-model"),
+        ("http", ["http-model"], "http-model2"),
+        ("ab-cdefg-hi", [], "ab-cdefg-model"),  # two hyphens in a row are no name
+        ("abcdefghijklmno", [], "abcdefghi-model"),
+        ("abcdefghijklmno", ["abcdefghi-model"], "abcdefgh-model2"),
+    ],
+)
+def test_the_models_port_has_a_name_that_it_may_have(name: str, others: list[str], new: str) -> None:
+    written = template()
+    (model,) = written["spec"]["containers"]
+    model["ports"] = [{"name": each, "containerPort": 8080 + n} for n, each in enumerate([name, *others])]
+    ports = baseline(written, name)["spec"]["containers"][0]["ports"]
+    assert [port["name"] for port in ports] == [new, *others]
+
+
+def test_names_that_the_sidecar_needs_are_found() -> None:
+    written = template()
+    assert clashes(written) == ()
+    written["spec"]["initContainers"] = [{"name": "modelcanary"}]
+    written["spec"]["volumes"] = [{"name": "data"}, {"name": "modelcanary-token"}]
+    assert clashes(written) == ("the container modelcanary", "the volume modelcanary-token")
+
+
+def test_the_sidecar_does_not_depend_on_the_model_to_start() -> None:
+    sidecar = baseline(template())["spec"]["initContainers"][-1]
+    assert sidecar["startupProbe"]["httpGet"]["path"] == "/healthz"
+    assert sidecar["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert sidecar["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def test_what_the_pod_says_of_users_and_groups_is_the_models_alone() -> None:
+    written = template()
+    context = {"runAsUser": 0, "runAsGroup": 0, "runAsNonRoot": False, "fsGroup": 2000, "supplementalGroups": [7]}
+    written["spec"]["securityContext"] = context
+    pod = baseline(written)["spec"]
+    assert pod["securityContext"] == context
+    ours = pod["initContainers"][-1]["securityContext"]
+    assert (ours["runAsUser"], ours["runAsGroup"], ours["runAsNonRoot"]) == (65532, 65532, True)
 
 
 def test_the_token_is_in_the_sidecar_only() -> None:

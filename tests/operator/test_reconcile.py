@@ -15,7 +15,7 @@ from tests.operator.harness import KEY, Cluster, canary, settings
 from modelcanary_gate.plan.phases import Phase
 from modelcanary_gate.protocol import Instructions
 from modelcanary_operator import names
-from modelcanary_operator.api import AUTOSCALERS, CANARIES, DEPLOYMENTS, EVENTS, REVISIONS, SERVICES, Kind
+from modelcanary_operator.api import AUTOSCALERS, CANARIES, DEPLOYMENTS, EVENTS, REVISIONS, SERVICES, Kind, Object
 from modelcanary_operator.errors import ApiError, Conflict, OperatorError, Refused, Unavailable
 
 Story = Callable[[Cluster, FakeApi, FakeLedger], Awaitable[None]]
@@ -280,6 +280,15 @@ def test_the_autoscaler_goes_to_the_baseline_and_stays_a_copy() -> None:
     play(story)
 
 
+def _container(api: FakeApi) -> Object:
+    found: Object = api[DEPLOYMENTS, "fraud"]["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+def _container_beside(api: FakeApi) -> None:
+    api[DEPLOYMENTS, "fraud"]["spec"]["template"]["spec"]["containers"].append({"name": "modelcanary", "image": "m"})
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -295,6 +304,9 @@ def test_the_autoscaler_goes_to_the_baseline_and_stays_a_copy() -> None:
             lambda api: api[DEPLOYMENTS, "fraud"]["spec"]["template"]["spec"].update(hostNetwork=True),
             "HostNetwork",
         ),
+        (_container_beside, "NameTaken"),
+        (lambda api: api[SERVICES, "fraud"]["spec"]["ports"][0].update(targetPort=18080), "PortTaken"),
+        (lambda api: _container(api)["ports"].append({"name": "admin", "containerPort": 18090}), "PortTaken"),
         (
             lambda api: api[DEPLOYMENTS, "fraud"]["metadata"].update(
                 ownerReferences=[{"kind": "InferenceService", "name": "fraud", "uid": "x", "controller": True}]
@@ -535,3 +547,19 @@ def test_labels_that_come_late_take_a_promotion_back() -> None:
 
 async def _is_told(ledger: FakeLedger, *, observing: bool) -> bool:
     return ledger.instructions.observing is observing
+
+
+def test_a_template_that_could_not_be_the_baselines_is_not_tried() -> None:
+    async def story(cluster: Cluster, api: FakeApi, _: FakeLedger) -> None:
+        await cluster.set_up()
+        await cluster.settle()
+        (container,) = api[DEPLOYMENTS, "fraud"]["spec"]["template"]["spec"]["containers"]
+        taken = [*container["ports"], {"name": "admin", "containerPort": 18090}]
+        template = {"spec": {"containers": [{**container, "image": "model:2", "ports": taken}]}}
+        await api.merge(DEPLOYMENTS, "team", "fraud", {"spec": {"template": template}})
+        await cluster.settle()
+        stalled = await cluster.condition("Stalled")
+        assert (stalled["status"], stalled["reason"]) == ("True", "PortTaken")
+        assert api.find(DEPLOYMENTS, "fraud-candidate") is None
+
+    play(story)

@@ -25,14 +25,20 @@ def first_blocker(spec: Spec, observed: Observed) -> Blocker | None:
     return next((found for check in _CHECKS if (found := check(spec, observed)) is not None), None)
 
 
-def unfit(observed: Observed) -> Blocker | None:
-    """Why the target's template cannot be tried."""
-    if observed.target is not None and not observed.target.has_port:
+def unfit(spec: Spec, observed: Observed) -> Blocker | None:
+    """Why the target's template cannot be tried, or not be the baseline's after that."""
+    target = observed.target
+    if target is not None and not target.has_port:
         return Blocker(
             Why.PORT_UNRESOLVED,
             "no container of the target's template has the port that the Service targets by name; "
             "give a container port that name",
         )
+    if target is not None and spec.target is not None:
+        for check in _TEMPLATE_CHECKS:
+            found = check(spec.target.name, target, observed)
+            if found is not None:
+                return found
     return _overlap(observed)
 
 
@@ -112,6 +118,12 @@ def _ports(name: str, target: Target, observed: Observed) -> Blocker | None:
     return Blocker(Why.PORT_TAKEN, f"{name} listens on {clash[0]}, which the sidecar needs; use another port")
 
 
+def _reserved(name: str, target: Target, _: Observed) -> Blocker | None:
+    if not target.clashes:
+        return None
+    return Blocker(Why.NAME_TAKEN, f"{target.clashes[0]} of {name} has the name that the sidecar needs; rename it")
+
+
 def _volumes(name: str, target: Target, _: Observed) -> Blocker | None:
     if not target.exclusive_volumes:
         return None
@@ -134,7 +146,8 @@ def _replicas(name: str, target: Target, observed: Observed) -> Blocker | None:
     return None
 
 
-_TARGET_CHECKS = (_controlled, _host, _ports, _volumes, _paused, _replicas)
+_TEMPLATE_CHECKS = (_host, _ports, _reserved)
+_TARGET_CHECKS = (_controlled, *_TEMPLATE_CHECKS, _volumes, _paused, _replicas)
 
 
 def _service(spec: Spec, observed: Observed) -> Blocker | None:
@@ -180,8 +193,4 @@ def _autoscaler(_: Spec, observed: Observed) -> Blocker | None:
     )
 
 
-def _fit(_: Spec, observed: Observed) -> Blocker | None:
-    return unfit(observed)
-
-
-_CHECKS: tuple[Check, ...] = (_supported, _names, _alone, _target, _service, _autoscaler, _fit)
+_CHECKS: tuple[Check, ...] = (_supported, _names, _alone, _target, _service, _autoscaler, unfit)

@@ -27,7 +27,8 @@ class Target:
     controller: str = ""  # who owns it
     host_network: bool = False
     host_ports: tuple[int, ...] = ()
-    ports: tuple[int, ...] = ()  # of its containers
+    ports: tuple[int, ...] = ()  # of its containers, and the one that the Service targets
+    clashes: tuple[str, ...] = ()  # what in its template has a name that the sidecar needs
     exclusive_volumes: tuple[str, ...] = ()  # claims that pods of two Deployments cannot share
 
 

@@ -101,7 +101,7 @@ def serving(context: Context) -> Plan:
         return _tidy(context, {status.baseline}) or _idle_words(context)
     if _cooling(context, target.template):
         return context.go(Phase.COOLDOWN, status.reason, status.message)
-    blocker = unfit(observed)
+    blocker = unfit(spec, observed)
     if blocker is not None:
         return context.stay(blocker.reason, blocker.message, 60.0, stalled=True)
     rejected = status.rejected
