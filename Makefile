@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # What is built once and kept outside of the tree: environments of model servers.
 export MODELCANARY_CACHE ?= $(HOME)/.cache/modelcanary
 
-.PHONY: help install check lint types layers crds apiserver test cluster-test cluster-up cluster-down demo demo-servers bench-gates bench-ledger bench-proxy bench-replay clean
+.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down demo demo-servers bench-gates bench-ledger bench-proxy bench-replay clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -26,7 +26,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 types: $(STAMP)
-	$(BIN)/mypy gate sidecar ledger operator cli demo tests/crds tests/cluster
+	$(BIN)/mypy gate sidecar ledger operator cli demo tests/crds tests/cluster images tests/images
 
 layers: $(STAMP)
 	$(BIN)/pytest -q tests/layers
@@ -45,6 +45,14 @@ demo-servers: $(STAMP) ## the demo's two model servers alone, to try `modelcanar
 
 bench-ledger: $(STAMP) ## how many pairs and labels one ledger takes, over two minutes
 	$(BIN)/python bench/ledger.py
+
+images: $(STAMP) ## container images of operator, ledger and sidecar, as archives in the cache (docker, podman, or buildah as root)
+	@$(BIN)/python -m images build
+
+locks: $(STAMP) ## renews what goes into the images, by version and hash
+	@for part in operator:operator,cli ledger:ledger sidecar:sidecar; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	    --no-annotate $$(echo $${part#*:} | tr , '\n' | sed 's/^/--extra /') pyproject.toml -o images/locks/$${part%%:*}.txt; done
 
 # A real API server, for the tests of the resource: compiled once (4 minutes on two free cores), kept in the cache.
 apiserver: $(STAMP)

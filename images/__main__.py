@@ -1,0 +1,52 @@
+"""The command line of the images: `python -m images build [IMAGE ...]`, `python -m images context FOLDER`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from images.build import Built, build
+from images.errors import ImageError
+from images.places import Places
+from images.recipes import PARTS, parts
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    places = Places.of_environment()
+    try:
+        recipes = parts(places)
+        if arguments.what == "context":
+            recipes[0].write(arguments.folder)
+            return 0
+        wanted = arguments.images or PARTS
+        found = build(places, [recipe for recipe in recipes if recipe.target in wanted])
+    except ImageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for image in found:
+        print(image.archive)
+    if not arguments.images:
+        print(f"helm install … --values {_values(places, found)}", file=sys.stderr)
+    return 0
+
+
+def _values(places: Places, found: list[Built]) -> Path:
+    """The chart's values that name these images."""
+    path = places.cache / "values.yaml"
+    lines = [f"{image.name.removeprefix('modelcanary-')}:\n  image: {image.reference}\n" for image in found]
+    path.write_text("".join(lines))
+    return path
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m images", description=__doc__)
+    commands = parser.add_subparsers(dest="what", required=True)
+    built = commands.add_parser("build", help="make archives of the images, and print where they are")
+    built.add_argument("images", nargs="*", choices=[[], *PARTS], metavar="IMAGE", help="left out: all of them")
+    context = commands.add_parser("context", help="write the folder that the Containerfile is built in")
+    context.add_argument("folder", type=Path)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

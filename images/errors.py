@@ -1,0 +1,2 @@
+class ImageError(Exception):
+    """An image cannot be built; the text says why, and what to do."""
