@@ -6,7 +6,6 @@ Called by `page` with parts of a record; each chart is drawn twice, wide for scr
 import math
 from collections.abc import Callable, Sequence
 
-from modelcanary_cli.record import Calibration, CalibrationBin, Look, Thresholds
 from modelcanary_cli.svg import (
     BOTTOM,
     LEFT,
@@ -26,6 +25,7 @@ from modelcanary_cli.svg import (
     x_axis,
     y_axis,
 )
+from modelcanary_gate.record import Calibration, CalibrationBin, Look, Thresholds
 
 FRAMES = {"wide": Frame(760, 300), "narrow": Frame(360, 260)}
 SQUARES = {"wide": Frame(420, 380), "narrow": Frame(340, 320)}

@@ -6,6 +6,7 @@ between looks. Margins, error rates, minimum samples and guards are those of a l
 
 import json
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -18,8 +19,7 @@ from modelcanary_cli.errors import ExitCode, InputError
 from modelcanary_cli.files import refuse_unwritable
 from modelcanary_cli.options import PATH, chosen_spec, classes_option, record_options, spec_option
 from modelcanary_cli.predictions import Joined, read_predictions
-from modelcanary_cli.record import ClassRow, Record, finite, write_record
-from modelcanary_cli.recording import NEEDS_TRAFFIC, Recorder, guards_left_out
+from modelcanary_cli.record import write_record
 from modelcanary_cli.report import write_report
 from modelcanary_cli.specs import LoadedSpec
 from modelcanary_gate.confidence import mean_interval
@@ -28,6 +28,8 @@ from modelcanary_gate.eprocess import Discount
 from modelcanary_gate.errors import DataError
 from modelcanary_gate.evidence import loss_blocks
 from modelcanary_gate.gate import Gate
+from modelcanary_gate.record import ClassRow, Record, finite
+from modelcanary_gate.recording import NEEDS_TRAFFIC, Recorder, guards_left_out
 from modelcanary_gate.scoring import LabelledPairs, score, score_agreement
 from modelcanary_gate.spec import Hysteresis, Restarts, Spec
 from modelcanary_gate.vocabulary import Reason, Verdict
@@ -124,6 +126,7 @@ def _judged(
         decision,
         run=f"{files[0].name} / {files[1].name}",
         command="evaluate",
+        version=version("modelcanary"),
         pairs=len(joined.ids),
         labelled=len(scored),
         baseline=str(files[0]),

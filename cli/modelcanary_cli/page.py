@@ -11,8 +11,8 @@ from importlib.resources import files
 import yaml
 
 from modelcanary_cli.charts import calibration_chart, delta_chart, evidence_chart
-from modelcanary_cli.record import ClassRow, Record
 from modelcanary_cli.svg import Content, Markup, element, join
+from modelcanary_gate.record import ClassRow, Record
 from modelcanary_gate.vocabulary import Verdict
 
 #: Nothing may be fetched or run, whatever the record holds.

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -19,11 +20,12 @@ from modelcanary_cli.files import refuse_unwritable
 from modelcanary_cli.judge import JudgedLook, look_by_look
 from modelcanary_cli.options import PATH, chosen_spec, classes_option, record_options, spec_option
 from modelcanary_cli.pairs import PairFile, Places, RecordedRun, read_pairs
-from modelcanary_cli.record import Record, write_record
-from modelcanary_cli.recording import Recorder, guards_left_out
+from modelcanary_cli.record import write_record
 from modelcanary_cli.report import write_report
 from modelcanary_cli.specs import LoadedSpec
 from modelcanary_gate.contrasts import EvidencePlan
+from modelcanary_gate.record import Record
+from modelcanary_gate.recording import Recorder, guards_left_out
 from modelcanary_gate.vocabulary import Verdict
 
 
@@ -113,6 +115,7 @@ class _Task:
             last.decision,
             run=run.run,
             command="replay",
+            version=version("modelcanary"),
             pairs=last.pairs,
             labelled=last.labelled,
             baseline=f"{self.pairs.source.name}, column {_column(self.pairs, 0)}",

@@ -8,7 +8,8 @@ from modelcanary_cli.errors import InputError
 from modelcanary_cli.files import write_whole
 from modelcanary_cli.options import PATH
 from modelcanary_cli.page import page
-from modelcanary_cli.record import Record, finite, read_record
+from modelcanary_cli.record import read_record
+from modelcanary_gate.record import Record, finite
 
 
 @click.command()

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from modelcanary_cli import instruct
@@ -15,7 +16,7 @@ from modelcanary_cli.addresses import Address
 from modelcanary_cli.errors import ExitCode, InputError
 from modelcanary_cli.ledger_client import Ledger, LedgerError
 from modelcanary_cli.progress import Progress
-from modelcanary_cli.record import Record, read_record, write_record
+from modelcanary_cli.record import read_record, write_record
 from modelcanary_cli.report import write_report
 from modelcanary_cli.specs import LoadedSpec
 from modelcanary_cli.state import RunFile, StateFolder
@@ -25,6 +26,7 @@ from modelcanary_cli.view import View
 from modelcanary_cli.watch import Watch, finished
 from modelcanary_gate.decision import Decision
 from modelcanary_gate.protocol import Instructions, PutInstructions
+from modelcanary_gate.record import Record
 from modelcanary_gate.vocabulary import Verdict
 
 #: Seconds between two questions for newer counts; looks come at `analysis.interval`.
@@ -248,6 +250,7 @@ class Session:
             decision,
             run=self._run.run,
             command="run",
+            version=version("modelcanary"),
             pairs=counts.pairs,
             labelled=counts.labelled,
             baseline=self._options.baseline,

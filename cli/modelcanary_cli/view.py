@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelcanary_cli.ledger_client import Counts
-from modelcanary_cli.record import finite
-from modelcanary_cli.recording import factor
 from modelcanary_gate.decision import Decision, Measures
 from modelcanary_gate.explain import duration
+from modelcanary_gate.record import finite
+from modelcanary_gate.recording import factor
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Mapping
 
 from modelcanary_cli.ledger_client import Counts, Evidence
-from modelcanary_cli.recording import Recorder
 from modelcanary_gate.decision import Decision, Facts
 from modelcanary_gate.gate import Gate
+from modelcanary_gate.recording import Recorder
 from modelcanary_gate.spec import Spec
 from modelcanary_gate.vocabulary import Outcome, Reason, Role, Verdict
 

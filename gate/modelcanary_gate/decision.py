@@ -62,6 +62,8 @@ class Measures:
     seconds_to_verdict: float | None
     reachable_margin: float | None  # relative; what an equal candidate could prove within maxDuration
     guards: tuple[GuardState, ...]
+    rollback_streak: int = 0  # blocks in a row whose evidence said so, at most as many as a verdict asks for
+    promotion_streak: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,6 +239,8 @@ class Gate:
             guards=tuple(
                 guard_state(guard, self.plan, loss, self._traffic, self._totals) for guard in self._spec.guards
             ),
+            rollback_streak=min(loss.triggers[_ROLLBACK].streak, loss.triggers[_ROLLBACK].confirm_after),
+            promotion_streak=min(loss.triggers[_PROMOTE].streak, loss.triggers[_PROMOTE].confirm_after),
         )
 
     def _reachable_margin(self, facts: Facts, variance: float, phi: float, baseline: float | None) -> float | None:

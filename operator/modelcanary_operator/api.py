@@ -37,6 +37,7 @@ EVENTS = Kind("/api/v1", "events", "Event")
 CLAIMS = Kind("/api/v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 ENDPOINT_SLICES = Kind("/apis/discovery.k8s.io/v1", "endpointslices", "EndpointSlice")
 AUTOSCALERS = Kind("/apis/autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
+CONFIG_MAPS = Kind("/api/v1", "configmaps", "ConfigMap")
 LEASES = Kind("/apis/coordination.k8s.io/v1", "leases", "Lease")
 
 
@@ -47,6 +48,10 @@ class Api(Protocol):
 
     async def list(self, kind: Kind, namespace: str, labels: Mapping[str, str] | None = None) -> list[Object]:
         """All that have these labels."""
+        ...
+
+    async def list_metadata(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> list[Object]:
+        """As `list`, without what is in them."""
         ...
 
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:

@@ -64,6 +64,7 @@ def target(deployment: Object, claims: Mapping[str, Object], aims: str | int | N
         held=annotation(deployment, names.HELD),
         has_port=aims is None or port is not None,
         controller=controller,
+        generation=int(deployment["metadata"].get("generation") or 0),
         host_network=bool(templates.spec_of(template).get("hostNetwork")),
         host_ports=templates.host_ports(template),
         ports=(*templates.declared_ports(template), *([port.number] if port is not None else [])),
@@ -221,10 +222,10 @@ def autoscaler(of_target: Sequence[Object], copied: Object | None) -> Autoscaler
 
 
 def verbs(resource: Object) -> Verbs:
-    return Verbs(
-        promote=annotation(resource, names.PROMOTE),
-        rollback=annotation(resource, names.ROLL_BACK),
-        pause=annotation(resource, names.PAUSE),
-        resume=annotation(resource, names.RESUME),
-        retry=annotation(resource, names.RETRY),
-    )
+    return Verbs(**{verb: annotation(resource, name) for verb, name in names.VERBS.items()})
+
+
+def reports(config_maps: Sequence[Object]) -> tuple[str, ...]:
+    """The runs that they are about, the oldest first."""
+    ordered = sorted(config_maps, key=lambda item: (item["metadata"]["creationTimestamp"], item["metadata"]["name"]))
+    return tuple(annotation(item, names.RUN) for item in ordered)

@@ -15,6 +15,7 @@ from modelcanary_operator.api import (
     AUTOSCALERS,
     CANARIES,
     CLAIMS,
+    CONFIG_MAPS,
     DEPLOYMENTS,
     ENDPOINT_SLICES,
     PODS,
@@ -50,6 +51,7 @@ class Found:
     canaries: list[Object] = field(default_factory=list)
     claims: dict[str, Object] = field(default_factory=dict)
     taken: list[str] = field(default_factory=list)
+    reports: list[Object] = field(default_factory=list)  # their metadata
     standing: Instructions | None = None
 
     def template(self, template_hash: str) -> Object | None:
@@ -116,8 +118,13 @@ async def together(*reads: Coroutine[Any, Any, T]) -> list[T]:
     return [task.result() for task in started]
 
 
-async def find(api: Api, ledger: Ledger, owner: Owner, resource: Object, *, rivals: bool) -> Found:
-    """Raises ApiError when the API server does not say what is there. `rivals`: look at other ModelCanaries too."""
+async def find(
+    api: Api, ledger: Ledger, owner: Owner, resource: Object, *, rivals: bool, reports: bool = False
+) -> Found:
+    """Raises ApiError when the API server does not say what is there.
+
+    `rivals`: look at other ModelCanaries too; `reports`: at the decision reports.
+    """
     namespace, name, spec = owner.namespace, owner.name, owner.spec
     found = Found(resource)
     reference = spec.target.name if spec.target is not None else ""
@@ -140,9 +147,10 @@ async def find(api: Api, ledger: Ledger, owner: Owner, resource: Object, *, riva
         api.list(ENDPOINT_SLICES, namespace, {"kubernetes.io/service-name": service}),
         api.list(AUTOSCALERS, namespace),
         api.list(CANARIES, namespace) if rivals else _none(),
+        api.list_metadata(CONFIG_MAPS, namespace, {**ours, names.ROLE: names.REPORT}) if reports else _none(),
     )
     target, baseline, candidate, found.services, revisions, found.pods, found.slices, *rest = lists
-    found.autoscalers, found.canaries = rest
+    found.autoscalers, found.canaries, found.reports = rest
     found.target = target[0] if target else None
     found.baseline = _ours(found, baseline, name)
     found.candidate = _ours(found, candidate, name)

@@ -22,6 +22,7 @@ from modelcanary_operator.names import MANAGER
 _TIME_LIMIT = 10.0
 _JSON = "application/json"
 _MERGE = "application/merge-patch+json"
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 async def configuration(kubeconfig: Path | None) -> Configuration:
@@ -59,8 +60,14 @@ class Kube:
         return await self._call("GET", kind.path(namespace, name))
 
     async def list(self, kind: Kind, namespace: str, labels: Mapping[str, str] | None = None) -> list[Object]:
-        query = {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())} if labels else {}
-        found: list[Object] = (await self._call("GET", kind.path(namespace), query=query)).get("items") or []
+        found: list[Object] = (await self._call("GET", kind.path(namespace), query=_selected(labels))).get(
+            "items"
+        ) or []
+        return found
+
+    async def list_metadata(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> list[Object]:
+        answer = await self._call("GET", kind.path(namespace), query=_selected(labels), accept=_METADATA)
+        found: list[Object] = answer.get("items") or []
         return found
 
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
@@ -88,9 +95,10 @@ class Kube:
         body: Object | None = None,
         query: Mapping[str, str] | None = None,
         content: str = _JSON,
+        accept: str = _JSON,
     ) -> Object:
         await self._bucket.take()
-        headers = {"Accept": _JSON, "Content-Type": content}
+        headers = {"Accept": accept, "Content-Type": content}
         what = f"{method} {path}"
         try:
             request = await self._client.param_serialize(
@@ -110,6 +118,10 @@ class Kube:
         if answer.status >= 400:
             raise _api_error(what, answer.status, text.decode(errors="replace"))
         return _decoded(what, answer.status, text)
+
+
+def _selected(labels: Mapping[str, str] | None) -> dict[str, str]:
+    return {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())} if labels else {}
 
 
 def _decoded(what: str, status: int, text: bytes) -> Object:

@@ -27,6 +27,10 @@ class Counts:
     pairs: int = 0
     scored: int = 0
     labelled: int = 0
+    missing: int = 0
+    duplicate: int = 0
+    conflict: int = 0
+    unmatched: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
 
 

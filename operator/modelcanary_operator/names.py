@@ -29,8 +29,14 @@ PAUSE = f"{PREFIX}/pause"
 RESUME = f"{PREFIX}/resume"
 RETRY = f"{PREFIX}/retry"
 
+#: Of a runtime verb, by its field in the plan's `Verbs`.
+VERBS = {"promote": PROMOTE, "rollback": ROLL_BACK, "pause": PAUSE, "resume": RESUME, "retry": RETRY}
+
 BASELINE = "baseline"
 CANDIDATE = "candidate"
+REPORT = "report"
+#: In a report's ConfigMap: the decision record, JSON, compressed.
+RECORD_KEY = "record.json.gz"
 
 
 def baseline(name: str) -> str:
@@ -45,3 +51,8 @@ def candidate(name: str) -> str:
 
 def revision(name: str, template: str) -> str:
     return f"{name}-{template}"
+
+
+def report(name: str, run: str) -> str:
+    """The ConfigMap of a run's decision report; a run's id begins with the name."""
+    return f"{name}-report-{run.removeprefix(f'{name}-')}"

@@ -66,6 +66,7 @@ async def observe(found: Found, owner: Owner, probe: Probe) -> Observed:
         standing=found.standing,
         measured=EvidencePlan.of(spec).digest,
         verbs=facts.verbs(found.resource),
+        reports=facts.reports(found.reports),
         rivals=_rivals(found),
         taken=tuple(found.taken),
         candidate_matches=tuple(

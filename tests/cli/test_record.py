@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from modelcanary_cli.errors import InputError
-from modelcanary_cli.record import (
+from modelcanary_cli.record import read_record, write_record
+from modelcanary_gate.record import (
     SCHEMA_VERSION,
     Calibration,
     CalibrationBin,
@@ -18,8 +19,6 @@ from modelcanary_cli.record import (
     Record,
     Thresholds,
     finite,
-    read_record,
-    write_record,
 )
 from modelcanary_gate.vocabulary import Reason, Verdict
 

@@ -11,7 +11,8 @@ from tests.cli.made import Cli, models, parquet
 from tests.cli.test_record import FULL
 
 from modelcanary_cli.page import page
-from modelcanary_cli.record import CalibrationBin, ClassRow, Event, GuardRow, Look, Record, write_record
+from modelcanary_cli.record import write_record
+from modelcanary_gate.record import CalibrationBin, ClassRow, Event, GuardRow, Look, Record
 from modelcanary_gate.vocabulary import Reason, Verdict
 
 VOID = {"meta"}

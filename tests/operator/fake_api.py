@@ -46,6 +46,9 @@ class FakeApi:
             and all((found["metadata"].get("labels") or {}).get(key) == value for key, value in wanted)
         ]
 
+    async def list_metadata(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> list[Object]:
+        return [{"metadata": item["metadata"]} for item in await self.list(kind, namespace, labels)]
+
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
         name = body["metadata"]["name"]
         self.saboteur("before", "POST", kind.plural, name)

@@ -145,6 +145,29 @@ class DeleteAutoscaler:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepReport:
+    """What the run's decision was taken from, for people to read later."""
+
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteReport:
+    """An older run's."""
+
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseVerb:
+    """Take an annotation off that names a run which cannot be meant, and say so."""
+
+    verb: str  # a field of Verbs
+    run: str  # that it names
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Instruct:
     """Tell the sidecars, by the ledger."""
 
@@ -174,5 +197,8 @@ Action = (
     | RestorePort
     | CopyAutoscaler
     | DeleteAutoscaler
+    | KeepReport
+    | DeleteReport
+    | RefuseVerb
     | Instruct
 )

@@ -5,6 +5,7 @@ Each can be begun again after any of its writes. None waits for a ledger that do
 
 from dataclasses import replace
 
+from modelcanary_gate.plan.actions import DeleteReport, KeepReport
 from modelcanary_gate.plan.adopting import is_up
 from modelcanary_gate.plan.context import Context, Plan
 from modelcanary_gate.plan.instructing import idle
@@ -13,16 +14,15 @@ from modelcanary_gate.plan.reasons import Why
 from modelcanary_gate.plan.serving import clear_candidate, upkeep
 from modelcanary_gate.plan.status import Decided, Ended, Rejected, Run
 
+#: Decision reports of one ModelCanary.
+KEPT_REPORTS = 10
 _SOON = 2.0
 
 
 def promoting(context: Context) -> Plan:
     """The baseline takes the candidate's template by a rolling update; the candidate goes."""
     run, decided = _decided(context)
-    told = idle(context)
-    if told is not None:
-        return context.act(told)
-    step = upkeep(context, run.candidate) or clear_candidate(context)
+    step = _report(context, run) or upkeep(context, run.candidate) or clear_candidate(context)
     if step is not None:
         return step
     baseline = context.observed.baseline
@@ -48,7 +48,7 @@ def promoting(context: Context) -> Plan:
 def rolling_back(context: Context) -> Plan:
     """The candidate goes; the baseline was never touched, or takes back the template that it had before."""
     run, decided = _decided(context)
-    step = clear_candidate(context) or upkeep(context, context.status.baseline)
+    step = _report(context, run) or clear_candidate(context) or upkeep(context, context.status.baseline)
     if step is not None:
         return step
     baseline = context.observed.baseline
@@ -77,6 +77,21 @@ def clearing(context: Context) -> Plan:
     # Of an observed run, what it ended with is its promotion.
     last = context.status.last if run.observing_since is not None else _ended(context, run, decided)
     return context.go(Phase.SERVING, decided.reason, decided.message, run=None, decided=None, last=last)
+
+
+def _report(context: Context, run: Run) -> Plan | None:
+    """Users are off the candidate first; then what was decided is kept, before the candidate goes.
+
+    One report per run, by its id: a run is decided once.
+    """
+    told = idle(context)
+    if told is not None:
+        return context.act(told)
+    kept = context.observed.reports
+    if run.id not in kept:
+        return context.act(KeepReport(run.id))
+    older = [report for report in kept if report != run.id]
+    return context.act(DeleteReport(older[0])) if len(older) >= KEPT_REPORTS else None
 
 
 def _decided(context: Context) -> tuple[Run, Decided]:

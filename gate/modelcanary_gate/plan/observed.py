@@ -30,6 +30,7 @@ class Target:
     ports: tuple[int, ...] = ()  # of its containers, and the one that the Service targets
     clashes: tuple[str, ...] = ()  # what in its template has a name that the sidecar needs
     exclusive_volumes: tuple[str, ...] = ()  # claims that pods of two Deployments cannot share
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,7 @@ class Observed:
     standing: Instructions | None = None
     measured: str = ""  # the digest of what the specification measures
     verbs: Verbs = field(default_factory=Verbs)
+    reports: tuple[str, ...] = ()  # runs whose reports are kept, the oldest first; looked for while a run ends
     rivals: tuple[str, ...] = ()  # older ModelCanaries of the same target
     taken: tuple[str, ...] = ()  # objects of our names that are not ours
     candidate_matches: tuple[str, ...] = ()  # Services that would find the candidate's pods

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from modelcanary_gate.decision import Decision
-from modelcanary_gate.plan import adopting, deleting, ending, observing, running, serving
+from modelcanary_gate.plan import adopting, deleting, ending, observing, running, serving, verbs
 from modelcanary_gate.plan.actions import AddFinalizer
 from modelcanary_gate.plan.context import Context, Plan
 from modelcanary_gate.plan.observed import Observed
@@ -41,4 +41,4 @@ def plan(spec: Spec, status: Status, observed: Observed, decision: Decision | No
         return deleting.begin(context)
     if status.phase in _KEPT and not observed.finalizer:
         return context.act(AddFinalizer())
-    return _PARTS[status.phase](context)
+    return verbs.refuse(context) or _PARTS[status.phase](context)

@@ -60,6 +60,8 @@ class Why(StrEnum):
     OBSERVING = "Observing"
     OBSERVED = "Observed"  # nothing spoke against what was promoted
     RETRIED = "Retried"
+    VERB_REFUSED = "VerbRefused"  # an annotation names a run that cannot be meant
+    REPORT_NOT_KEPT = "ReportNotKept"
     # what ends a candidate without the gate
     IMAGE_PULL_FAILED = "ImagePullFailed"
     CONFIG_MISSING = "ConfigMissing"

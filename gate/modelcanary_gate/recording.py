@@ -1,13 +1,17 @@
 """Fills a decision record while a run goes on: looks, changes of the verdict, and sums of the blocks.
 
-Called by `run`, `evaluate` and `replay` after each decision of the gate. Must not decide anything.
+Called by `modelcanary run`, `evaluate` and `replay` and by the operator after each decision of the gate. Must not
+decide anything.
 """
 
 import math
-from importlib.metadata import version
 
-from modelcanary_cli import text
-from modelcanary_cli.record import (
+from modelcanary_gate import explain
+from modelcanary_gate.calibration import Reliability
+from modelcanary_gate.contrasts import EvidencePlan
+from modelcanary_gate.decision import Decision, GuardState
+from modelcanary_gate.evidence import OUTCOME_CODES, LossBlock, TrafficBlock
+from modelcanary_gate.record import (
     Calibration,
     CalibrationBin,
     ClassRow,
@@ -17,15 +21,13 @@ from modelcanary_cli.record import (
     Record,
     Thresholds,
 )
-from modelcanary_gate.calibration import Reliability
-from modelcanary_gate.contrasts import EvidencePlan
-from modelcanary_gate.decision import Decision, GuardState
-from modelcanary_gate.evidence import OUTCOME_CODES, LossBlock, TrafficBlock
 from modelcanary_gate.spec import GuardType, Spec
 from modelcanary_gate.vocabulary import Role, Verdict
 
 #: Looks kept in a record: more than a chart has pixels for.
-_MOST_LOOKS = 2000
+MOST_LOOKS = 2000
+#: Events kept: the first, which say how it began, and the latest.
+_MOST_EVENTS = 400
 #: Guards on how the models answer live requests; recorded answers do not tell.
 NEEDS_TRAFFIC = frozenset({GuardType.ERROR_RATE, GuardType.LATENCY, GuardType.NON_FINITE, GuardType.PROMETHEUS})
 #: exp of more does not fit into a float.
@@ -40,8 +42,9 @@ def factor(log_evidence: float) -> float:
 class Recorder:
     """Collects one run. Give it each block that the gate is given, and each decision."""
 
-    def __init__(self, plan: EvidencePlan) -> None:
+    def __init__(self, plan: EvidencePlan, most_looks: int = MOST_LOOKS) -> None:
         self._plan = plan
+        self._most_looks = most_looks
         self._looks: list[Look] = []
         self._events: list[Event] = []
         self._count = 0
@@ -59,6 +62,8 @@ class Recorder:
 
     def event(self, kind: str, message: str, time: float | None = None) -> None:
         self._events.append(Event(kind, message, time, self._count or None))
+        if len(self._events) > _MOST_EVENTS:
+            del self._events[_MOST_EVENTS // 2]
 
     def look(self, decision: Decision, *, pairs: int, labelled: int, time: float | None = None) -> Look:
         """Keeps the look, thinned once there are many; the last one stays, and every change is an event."""
@@ -77,6 +82,7 @@ class Recorder:
             margin=measures.margin,
             rollbackEvidence=factor(measures.rollback_evidence),
             promotionEvidence=factor(measures.promotion_evidence),
+            judged=measures.judged,
         )
         changed = self._last is None or (self._last.verdict, self._last.reason) != (
             decision.verdict,
@@ -87,7 +93,7 @@ class Recorder:
         self._last, self._last_look = decision, look
         if (self._count - 1) % self._stride == 0 or decision.verdict is not Verdict.CONTINUE:
             self._looks.append(look)
-        if len(self._looks) > _MOST_LOOKS:
+        if len(self._looks) > self._most_looks:
             self._looks = self._looks[::2]
             self._stride *= 2
         return look
@@ -100,6 +106,7 @@ class Recorder:
         command: str,
         pairs: int,
         labelled: int,
+        version: str,
         baseline: str = "",
         candidate: str = "",
         name: str = "",
@@ -142,7 +149,7 @@ class Recorder:
             outcomes=self._outcomes(),
             notes=notes or [],
             spec=spec or {},
-            version=version("modelcanary"),
+            version=version,
         )
 
     def _classes(self) -> list[ClassRow]:
@@ -182,7 +189,7 @@ def guard_row(guard: GuardState) -> GuardRow:
     """One guard as a record holds it; its evidence is said where it has any."""
     parts = [guard.detail] if guard.detail else []
     if guard.log_evidence is not None and guard.log_threshold is not None:
-        parts.append(f"evidence {text.evidence(guard.log_evidence)} of {text.evidence(guard.log_threshold)}")
+        parts.append(f"evidence {explain.factor(guard.log_evidence)} of {explain.factor(guard.log_threshold)}")
     return GuardRow(
         name=guard.name,
         type=str(guard.type),
