@@ -46,12 +46,12 @@ class Api(Protocol):
         """Raises NotFound."""
         ...
 
-    async def list(self, kind: Kind, namespace: str, labels: Mapping[str, str] | None = None) -> list[Object]:
-        """All that have these labels."""
+    async def list_metadata(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> list[Object]:
+        """Of all that have these labels; not what is in them."""
         ...
 
-    async def list_metadata(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> list[Object]:
-        """As `list`, without what is in them."""
+    async def list(self, kind: Kind, namespace: str, labels: Mapping[str, str] | None = None) -> list[Object]:
+        """All that have these labels."""
         ...
 
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:

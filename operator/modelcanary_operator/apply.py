@@ -6,12 +6,24 @@ the server's field managers, whose creations would overwrite.
 """
 
 import copy
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from modelcanary_gate.plan import actions as do
 from modelcanary_gate.protocol import PutInstructions
-from modelcanary_operator import facts, manifests, names
-from modelcanary_operator.api import AUTOSCALERS, CANARIES, DEPLOYMENTS, REVISIONS, SERVICES, Api, Kind, Object
+from modelcanary_gate.record import Record
+from modelcanary_operator import facts, manifests, names, reports
+from modelcanary_operator.api import (
+    AUTOSCALERS,
+    CANARIES,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    REVISIONS,
+    SERVICES,
+    Api,
+    Kind,
+    Object,
+)
 from modelcanary_operator.errors import Conflict, NotFound, Refused
 from modelcanary_operator.find import Found
 from modelcanary_operator.ledger_client import Ledger
@@ -28,6 +40,7 @@ class Applier:
     owner: Owner
     found: Found
     epoch: int
+    record: Callable[[], Awaitable[Record]]  # of the run that is decided
 
     async def apply(self, action: do.Action) -> None:
         """Raises ApiError, LedgerUnavailable or LedgerRefused. What is gone already counts as deleted."""
@@ -61,6 +74,13 @@ class Applier:
                 await self._aim(version, self.found.sidecar(owner).port)
             case do.RestorePort(version):
                 await self._aim(version, self._model_port())
+            case do.RefuseVerb(verb, _, _):
+                await self._forget_verb(names.VERBS[verb])
+            case do.KeepReport(_):
+                built = reports.config_map(owner, await self.record())
+                await self.api.create(CONFIG_MAPS, owner.namespace, built)
+            case do.DeleteReport(run):
+                await self._delete(CONFIG_MAPS, names.report(owner.name, run), None)
             case do.Instruct(instructions):
                 request = PutInstructions(self.epoch, instructions, self.found.resource["spec"])
                 await self.ledger.put(owner.namespace, owner.name, request)
@@ -102,6 +122,11 @@ class Applier:
     async def _finalizers(self, finalizers: list[str]) -> None:
         version = facts.version(self.found.resource)
         patch: Object = {"metadata": {"finalizers": finalizers, "resourceVersion": version}}
+        await self.api.merge(CANARIES, self.owner.namespace, self.owner.name, patch)
+
+    async def _forget_verb(self, annotation: str) -> None:
+        version = facts.version(self.found.resource)
+        patch: Object = {"metadata": {"annotations": {annotation: None}, "resourceVersion": version}}
         await self.api.merge(CANARIES, self.owner.namespace, self.owner.name, patch)
 
     # --- templates

@@ -3,33 +3,37 @@
 Called by `reconcile`. Memory is a cache: after a restart all blocks are folded again, to the same verdict.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass, replace
 
 from modelcanary_gate.blocks_json import loss_block_from_json, traffic_block_from_json
-from modelcanary_gate.decision import Decision, Facts
+from modelcanary_gate.decision import Decision, Facts, Measures
 from modelcanary_gate.errors import DataError
+from modelcanary_gate.evidence import LossBlock, TrafficBlock
 from modelcanary_gate.gate import Gate
 from modelcanary_gate.plan.status import Run
+from modelcanary_gate.recording import Recorder
 from modelcanary_gate.spec import Spec
 from modelcanary_operator.errors import LedgerUnavailable
 from modelcanary_operator.ledger_client import Counts, EvidenceAnswer, Ledger
 
 _RATE_WINDOW = 60.0
+#: Looks kept for a report: what its charts can show, in little memory.
+_MOST_LOOKS = 300
+#: So many blocks may come between two looks; of more it is shown how they came, by at most so many looks.
+_AT_ONCE, _PAST_LOOKS = 8, 100
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The numbers that `.status.evidence` shows."""
+    """What `.status.evidence` is written from."""
 
     pairs: int = 0
     labelled: int = 0
     dropped: int = 0
     scored: int = 0
-    delta: float | None = None
-    lower: float | None = None
-    upper: float | None = None
-    baseline_loss: float | None = None
+    measures: Measures | None = None
 
 
 class Evidence:
@@ -40,10 +44,15 @@ class Evidence:
         spec = replace(spec, analysis=replace(spec.analysis, attempt=run.attempt))
         self._spec = spec
         self._gate = Gate(spec)
+        self.recorder = Recorder(self._gate.plan, _MOST_LOOKS)
+        self.started = 0.0  # by the ledger's clock
         self._rates: deque[tuple[float, int]] = deque()
         self._looked: float | None = None
-        self._counts = Counts()
+        self.counts = Counts()
         self.decision: Decision | None = None
+
+    def is_about(self, run: Run) -> bool:
+        return self._run == run.id
 
     def is_of(self, run: Run, spec: Spec) -> bool:
         """Whether it can go on: another limit or waiting time is another gate over the same blocks."""
@@ -64,13 +73,15 @@ class Evidence:
         if answer.specDigest != self._gate.plan.digest:
             raise LedgerUnavailable("the ledger measures this run by another specification still")
         try:
-            for loss in answer.loss:
-                self._gate.add_loss(loss_block_from_json(self._gate.plan, loss))
-            for traffic in answer.traffic:
-                self._gate.add_traffic(traffic_block_from_json(self._gate.plan, traffic))
+            self._add(
+                [loss_block_from_json(self._gate.plan, loss) for loss in answer.loss],
+                [traffic_block_from_json(self._gate.plan, traffic) for traffic in answer.traffic],
+                answer.startedAt,
+            )
         except DataError as error:
             raise LedgerUnavailable(f"the ledger's blocks cannot be read: {error}") from error
-        self._counts = counts = answer.counts
+        self.started = answer.startedAt
+        self.counts = counts = answer.counts
         self._rates.append((answer.now, counts.labelled))
         while answer.now - self._rates[0][0] > max(_RATE_WINDOW, 3 * self._spec.analysis.interval):
             self._rates.popleft()
@@ -83,17 +94,30 @@ class Evidence:
                 labels_per_second=(after - before) / (now - then) if now > then else 0.0,
             )
         )
+        self.recorder.look(self.decision, pairs=counts.pairs, labelled=counts.labelled, time=answer.now)
+
+    def _add(self, losses: list[LossBlock], traffics: list[TrafficBlock], started: float) -> None:
+        """In the order in which they were closed. After a restart they are many: the report shows how they came."""
+        blocks: list[LossBlock | TrafficBlock] = sorted([*losses, *traffics], key=lambda block: block.closed)
+        stride = math.ceil(len(blocks) / _PAST_LOOKS)
+        for index, block in enumerate(blocks, 1):
+            if isinstance(block, LossBlock):
+                if block.seq >= self._gate.next_loss:
+                    self._gate.add_loss(block)
+                    self.recorder.add_loss(block)
+            elif block.seq >= self._gate.next_traffic:
+                self._gate.add_traffic(block)
+                self.recorder.add_traffic(block)
+            # The last of them are looked at with the counts of now.
+            if len(blocks) > _AT_ONCE and index % stride == 0 and index < len(blocks):
+                self._look_back(block.closed, started)
+
+    def _look_back(self, then: float, started: float) -> None:
+        decision = self._gate.decide(Facts(elapsed=max(0.0, then - started)))
+        judged = decision.measures.judged
+        self.recorder.look(decision, pairs=judged, labelled=judged, time=then)
 
     def summary(self) -> Summary:
-        counts, decision = self._counts, self.decision
-        shown = Summary(counts.pairs, counts.labelled, sum(counts.dropped.values()), counts.scored)
-        if decision is None:
-            return shown
-        measures = decision.measures
-        return replace(
-            shown,
-            delta=measures.delta,
-            lower=measures.lower,
-            upper=measures.upper,
-            baseline_loss=measures.baseline_loss,
-        )
+        counts = self.counts
+        measures = self.decision.measures if self.decision is not None else None
+        return Summary(counts.pairs, counts.labelled, sum(counts.dropped.values()), counts.scored, measures)

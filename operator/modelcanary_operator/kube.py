@@ -59,15 +59,15 @@ class Kube:
     async def get(self, kind: Kind, namespace: str, name: str) -> Object:
         return await self._call("GET", kind.path(namespace, name))
 
+    async def list_metadata(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> list[Object]:
+        answer = await self._call("GET", kind.path(namespace), query=_selected(labels), accept=_METADATA)
+        found: list[Object] = answer.get("items") or []
+        return found
+
     async def list(self, kind: Kind, namespace: str, labels: Mapping[str, str] | None = None) -> list[Object]:
         found: list[Object] = (await self._call("GET", kind.path(namespace), query=_selected(labels))).get(
             "items"
         ) or []
-        return found
-
-    async def list_metadata(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> list[Object]:
-        answer = await self._call("GET", kind.path(namespace), query=_selected(labels), accept=_METADATA)
-        found: list[Object] = answer.get("items") or []
         return found
 
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:

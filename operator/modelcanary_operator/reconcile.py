@@ -11,20 +11,23 @@ from importlib.metadata import PackageNotFoundError, version
 from modelcanary_gate.decision import Decision
 from modelcanary_gate.errors import SpecError
 from modelcanary_gate.parse import parse_spec
+from modelcanary_gate.plan.actions import KeepReport
 from modelcanary_gate.plan.instructing import weight_of
 from modelcanary_gate.plan.observed import Observed
 from modelcanary_gate.plan.phases import JUDGED, Phase
 from modelcanary_gate.plan.planner import plan
 from modelcanary_gate.plan.reasons import Why
 from modelcanary_gate.plan.status import Status
+from modelcanary_gate.record import Record
 from modelcanary_gate.spec import Spec
-from modelcanary_operator import names, status_json
+from modelcanary_gate.vocabulary import Verdict
+from modelcanary_operator import evidence_json, names, reports, status_json
 from modelcanary_operator.api import CANARIES, Api, Object
 from modelcanary_operator.apply import Applier
 from modelcanary_operator.conditions import conditions, merge
-from modelcanary_operator.errors import LedgerRefused, LedgerUnavailable, NotFound, OperatorError
+from modelcanary_operator.errors import LedgerRefused, LedgerUnavailable, NotFound, OperatorError, Refused
 from modelcanary_operator.evidence import Evidence, Summary
-from modelcanary_operator.find import find
+from modelcanary_operator.find import Found, find
 from modelcanary_operator.ledger_client import Ledger
 from modelcanary_operator.manifests import Owner
 from modelcanary_operator.metrics import Metrics
@@ -34,6 +37,7 @@ from modelcanary_operator.settings import Settings
 from modelcanary_operator.workqueue import Key
 
 _log = logging.getLogger(__name__)
+_REPORTED = frozenset({Phase.PROMOTING, Phase.ROLLING_BACK})
 _DECIDED = frozenset({Phase.PROMOTING, Phase.ROLLING_BACK, Phase.CLEARING})
 
 
@@ -63,6 +67,7 @@ class Reconciler:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._evidence: dict[Key, Evidence] = {}
+        self._unkept: dict[Key, str] = {}  # the run whose report the API server refuses
         self._version = _own_version()
 
     async def reconcile(self, key: Key) -> float | None:
@@ -84,12 +89,15 @@ class Reconciler:
         owner = Owner(key.namespace, key.name, resource["metadata"]["uid"], spec, tools.settings.sidecar)
         # Who has the target is settled once it is adopted.
         rivals = status.phase in (Phase.PENDING, Phase.STALLED)
-        found = await find(tools.api, tools.ledger, owner, resource, rivals=rivals)
+        reported = status.phase in _REPORTED
+        found = await find(tools.api, tools.ledger, owner, resource, rivals=rivals, reports=reported)
         observed = await observe(found, owner, tools.probe)
+        if status.run is not None and self._unkept.get(key) == status.run.id:
+            observed = replace(observed, reports=(*observed.reports, status.run.id))
         decision = await self._decision(key, spec, status, observed)
         now = tools.wall()
         result = plan(spec, status, observed, decision, now)
-        summary = self._evidence[key].summary() if key in self._evidence else Summary()
+        summary = self._summary(key, result.status)
         document = self._document(resource, spec, result.status, observed, summary, now)
         if document != (resource.get("status") or {}):
             await self._write_status(key, resource, document, status, result.status, now)
@@ -98,14 +106,47 @@ class Reconciler:
         if not result.actions:
             return tools.settings.resync if result.after is None else min(result.after, tools.settings.resync)
         action = result.actions[0]
-        await Applier(tools.api, tools.ledger, owner, found, tools.epoch).apply(action)
+
+        async def record() -> Record:
+            return await self._record(key, spec, status, found, now)
+
+        try:
+            await Applier(tools.api, tools.ledger, owner, found, tools.epoch, record).apply(action)
+        except Refused as error:
+            if not isinstance(action, KeepReport):
+                raise
+            # A quota, or a permission that is missing, keeps no candidate alive.
+            self._unkept[key] = action.run
+            await tools.recorder.say(resource, Why.REPORT_NOT_KEPT, str(error), now, warning=True)
+            return 0.0
         tools.metrics.writes.labels(type(action).__name__).inc()
         _log.info("%s/%s: %s", key.namespace, key.name, action)
         await tools.recorder.action(resource, action, now)
         return 0.0
 
+    def _summary(self, key: Key, status: Status) -> Summary | None:
+        """Of the run that is on; None where it was not looked at since this process began."""
+        evidence = self._evidence.get(key)
+        return evidence.summary() if evidence is not None and status.run and evidence.is_about(status.run) else None
+
+    async def _record(self, key: Key, spec: Spec, status: Status, found: Found, now: float) -> Record:
+        """Of the run that is decided. After a restart its evidence is asked for again."""
+        run, decided = status.run, status.decided
+        if run is None or decided is None:
+            raise OperatorError(f"phase {status.phase} without a run that was decided")
+        evidence = self._evidence.get(key)
+        if evidence is None and run.shadowing_since is not None:
+            evidence = Evidence(key.namespace, key.name, run, spec)
+            try:
+                await evidence.look(self._tools.ledger, self._tools.monotonic())
+            except (LedgerUnavailable, LedgerRefused) as error:
+                _log.warning("%s/%s: the report of run %s has no evidence: %s", key.namespace, key.name, run.id, error)
+        verdict = Verdict.PROMOTE if status.phase is Phase.PROMOTING else Verdict.ROLL_BACK
+        return reports.record(run, decided, verdict, found, evidence, now)
+
     def _forget(self, key: Key) -> None:
         self._evidence.pop(key, None)
+        self._unkept.pop(key, None)
         self._tools.metrics.in_phase(key, None)
 
     async def _decision(self, key: Key, spec: Spec, status: Status, observed: Observed) -> Decision | None:
@@ -126,21 +167,35 @@ class Reconciler:
             return evidence.decision
 
     def _document(
-        self, resource: Object, spec: Spec | None, status: Status, observed: Observed, summary: Summary, now: float
+        self,
+        resource: Object,
+        spec: Spec | None,
+        status: Status,
+        observed: Observed,
+        summary: Summary | None,
+        now: float,
     ) -> Object:
         """All of `.status`."""
         before = resource.get("status") or {}
         generation = int(resource["metadata"].get("generation") or 0)
-        found = conditions(spec, status, observed, summary, now)
+        found = conditions(spec, status, observed, summary or Summary(), now)
         document: Object = {
             "observedGeneration": generation,
             "operatorVersion": self._version,
             **status_json.write(status),
             "conditions": merge(found, before.get("conditions") or (), generation, now),
         }
+        if observed.target is not None:
+            # Which of the target's generations this is about: who has changed it can wait for what becomes of that.
+            document["target"] = {"observedGeneration": observed.target.generation}
         if status.run is not None and spec is not None:
-            document["evidence"] = _shown(summary)
             document["weight"] = f"{100 * weight_of(spec, status.run):.4g}"
+        shown = before.get("evidence") or {}
+        if status.run is not None and (summary is not None or shown.get("run") != status.run.id):
+            document["evidence"] = evidence_json.write(status.run.id, summary or Summary())
+        elif shown:
+            # Of the last run, until there is another; and of this one, until the ledger answers.
+            document["evidence"] = shown
         return document
 
     async def _write_status(
@@ -167,21 +222,7 @@ class Reconciler:
             await self._tools.api.merge(CANARIES, key.namespace, key.name, patch)
             return 0.0
         held = replace(status, reason=str(Why.INVALID_SPEC), message=str(error), stalled=True)
-        document = self._document(resource, None, held, Observed(name=key.name), Summary(), now)
+        document = self._document(resource, None, held, Observed(name=key.name), None, now)
         if document != (resource.get("status") or {}):
             await self._write_status(key, resource, document, status, held, now)
         return self._tools.settings.resync
-
-
-def _shown(summary: Summary) -> Object:
-    """Numbers as text: the resource has no floats."""
-    shown: Object = {"pairs": summary.pairs, "labelled": summary.labelled, "dropped": summary.dropped}
-    if summary.scored:
-        shown["coverage"] = f"{summary.labelled / summary.scored:.2f}"
-    numbers = {
-        "delta": summary.delta,
-        "lower": summary.lower,
-        "upper": summary.upper,
-        "baselineLoss": summary.baseline_loss,
-    }
-    return shown | {name: f"{value:.4f}" for name, value in numbers.items() if value is not None}

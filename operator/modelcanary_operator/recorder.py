@@ -8,6 +8,7 @@ import uuid
 
 from modelcanary_gate.plan import actions as do
 from modelcanary_gate.plan.phases import Phase
+from modelcanary_gate.plan.reasons import Why
 from modelcanary_gate.plan.status import Status
 from modelcanary_operator import names
 from modelcanary_operator.api import EVENTS, Api, Object
@@ -45,6 +46,8 @@ class Recorder:
         await self.say(resource, after.reason or str(after.phase), f"{after.phase}: {after.message}", now, warning)
 
     async def action(self, resource: Object, action: do.Action, now: float) -> None:
+        if isinstance(action, do.RefuseVerb):
+            await self.say(resource, Why.VERB_REFUSED, action.message, now, warning=True)
         told = TOLD.get(type(action))
         if told is not None:
             await self.say(resource, *told, now)

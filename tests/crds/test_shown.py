@@ -49,9 +49,17 @@ STATUS: dict[str, Any] = {
     "target": {"observedGeneration": 7},
     "evidence": {
         **{"pairs": 50110, "labelled": 30066, "dropped": 90, "coverage": "0.60", "delta": "0.0031"},
-        **{"lower": "-0.0008", "upper": "0.0070", "baselineLoss": "0.2140"},
+        **{"lower": "-0.0008", "upper": "0.0070", "margin": "0.0043", "baselineLoss": "0.2140"},
+        **{"run": "fraud-7c9d-1", "judged": 29000, "candidateLoss": "0.2171", "secondsToVerdict": 7200},
+        "rollback": {"evidence": "0.1", "threshold": "2000", "blocksInARow": 0},
+        "promotion": {"evidence": "12", "threshold": "200", "blocksInARow": 1, "pairsToGo": 90000},
+        "guards": [
+            {
+                **{"name": "errors", "type": "errorRate", "state": "veto", "limit": "max +0.5%", "baseline": "0.01"},
+                **{"candidate": "0.02", "evidence": "3", "threshold": "8000", "detail": "legit"},
+            }
+        ],
     },
-    "hysteresis": {"rollback": 0, "promote": 0},
     "weight": "5",
     "conditions": [CONDITION],
 }

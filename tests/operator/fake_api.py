@@ -35,6 +35,9 @@ class FakeApi:
         self.saboteur("before", "GET", kind.plural, name)
         return copy.deepcopy(self._known(kind, namespace, name))
 
+    async def list_metadata(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> list[Object]:
+        return [{"metadata": item["metadata"]} for item in await self.list(kind, namespace, labels)]
+
     async def list(self, kind: Kind, namespace: str, labels: Mapping[str, str] | None = None) -> list[Object]:
         self.saboteur("before", "LIST", kind.plural, "")
         wanted = (labels or {}).items()
@@ -45,9 +48,6 @@ class FakeApi:
             and where == namespace
             and all((found["metadata"].get("labels") or {}).get(key) == value for key, value in wanted)
         ]
-
-    async def list_metadata(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> list[Object]:
-        return [{"metadata": item["metadata"]} for item in await self.list(kind, namespace, labels)]
 
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
         name = body["metadata"]["name"]

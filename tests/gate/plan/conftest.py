@@ -133,6 +133,7 @@ class World:
         self.autoscaler = ""
         self.autoscaler_copy = ""
         self.verdicts: dict[str, Verdict] = {}
+        self.reports: list[str] = []
         # for the oracle
         self.promoted = ["A"]
         self.narrowed_at = 0.0
@@ -210,6 +211,7 @@ class World:
             standing=self.ledger if self.ledger_up else None,
             measured=_digest(self.spec.model.classes),
             verbs=self.verbs,
+            reports=tuple(self.reports),
         )
 
     def decision(self) -> Decision | None:
@@ -302,6 +304,16 @@ class World:
                 self.autoscaler_copy = name
             case do.DeleteAutoscaler():
                 self.autoscaler_copy = ""
+            case do.KeepReport(run):
+                if run in self.reports:
+                    raise Refused("it is there")
+                assert self.candidate is None or not self.ledger_up or not self.ledger.run, "users may still be on it"
+                self.reports.append(run)
+            case do.DeleteReport(run):
+                self.reports = [report for report in self.reports if report != run]
+            case do.RefuseVerb(verb, run, _):
+                assert getattr(self.verbs, verb) == run
+                self.verbs = replace(self.verbs, **{verb: ""})
             case do.Instruct(instructions):
                 if not self.ledger_up:
                     raise Refused("the ledger does not answer")
