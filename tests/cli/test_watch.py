@@ -51,7 +51,7 @@ def test_a_worse_candidate_is_rolled_back_and_every_change_is_an_event() -> None
     decision = watch.decide()
     assert (decision.verdict, decision.reason) == (Verdict.ROLL_BACK, Reason.LOSS_REGRESSION)
     assert finished(decision)
-    record = watch.recorder.record(decision, run="r", command="run", pairs=2000, labelled=2000)
+    record = watch.recorder.record(decision, run="r", command="run", pairs=2000, labelled=2000, version="0")
     assert [event.kind for event in record.events] == ["WaitingForLabels", "LossRegression"]
 
 
