@@ -76,11 +76,11 @@ class Applier:
                 await self._aim(version, self._model_port())
             case do.RefuseVerb(verb, _, _):
                 await self._forget_verb(names.VERBS[verb])
-            case do.KeepReport(_):
-                built = reports.config_map(owner, await self.record())
+            case do.KeepReport(decision):
+                built = reports.config_map(owner, decision, await self.record())
                 await self.api.create(CONFIG_MAPS, owner.namespace, built)
-            case do.DeleteReport(run):
-                await self._delete(CONFIG_MAPS, names.report(owner.name, run), None)
+            case do.DeleteReport(decision):
+                await self._delete(CONFIG_MAPS, names.report(owner.name, decision), None)
             case do.Instruct(instructions):
                 request = PutInstructions(self.epoch, instructions, self.found.resource["spec"])
                 await self.ledger.put(owner.namespace, owner.name, request)

@@ -226,6 +226,6 @@ def verbs(resource: Object) -> Verbs:
 
 
 def reports(config_maps: Sequence[Object]) -> tuple[str, ...]:
-    """The runs that they are about, the oldest first."""
+    """The decisions that they are about, the oldest first."""
     ordered = sorted(config_maps, key=lambda item: (item["metadata"]["creationTimestamp"], item["metadata"]["name"]))
-    return tuple(annotation(item, names.RUN) for item in ordered)
+    return tuple(annotation(item, names.DECISION) for item in ordered)

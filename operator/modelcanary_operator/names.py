@@ -17,6 +17,7 @@ UID = f"{PREFIX}/uid"
 # Annotations
 TEMPLATE = f"{PREFIX}/template"  # of a Deployment of ours: the hash of the user's pod template
 RUN = f"{PREFIX}/run"
+DECISION = f"{PREFIX}/decision"  # of a report: the decision's id
 SIDECAR = f"{PREFIX}/sidecar"  # how the sidecar was put in: it stays so until the next promotion
 MODEL_PORT = f"{PREFIX}/model-port"
 HELD = f"{PREFIX}/held"  # on the target: the template that serves, when we paused it
@@ -53,6 +54,6 @@ def revision(name: str, template: str) -> str:
     return f"{name}-{template}"
 
 
-def report(name: str, run: str) -> str:
-    """The ConfigMap of a run's decision report; a run's id begins with the name."""
-    return f"{name}-report-{run.removeprefix(f'{name}-')}"
+def report(name: str, decision: str) -> str:
+    """The ConfigMap of a decision's report. Its id is RUN/VERDICT, and a run's begins with the name."""
+    return f"{name}-report-{decision.removeprefix(f'{name}-')}".replace("/", "-").lower()

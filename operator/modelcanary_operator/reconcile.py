@@ -67,7 +67,7 @@ class Reconciler:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._evidence: dict[Key, Evidence] = {}
-        self._unkept: dict[Key, str] = {}  # the run whose report the API server refuses
+        self._unkept: dict[Key, str] = {}  # the decision whose report the API server refuses
         self._version = _own_version()
 
     async def reconcile(self, key: Key) -> float | None:
@@ -92,8 +92,8 @@ class Reconciler:
         reported = status.phase in _REPORTED
         found = await find(tools.api, tools.ledger, owner, resource, rivals=rivals, reports=reported)
         observed = await observe(found, owner, tools.probe)
-        if status.run is not None and self._unkept.get(key) == status.run.id:
-            observed = replace(observed, reports=(*observed.reports, status.run.id))
+        if status.decided is not None and self._unkept.get(key) == status.decided.id:
+            observed = replace(observed, reports=(*observed.reports, status.decided.id))
         decision = await self._decision(key, spec, status, observed)
         now = tools.wall()
         result = plan(spec, status, observed, decision, now)
@@ -116,7 +116,7 @@ class Reconciler:
             if not isinstance(action, KeepReport):
                 raise
             # A quota, or a permission that is missing, keeps no candidate alive.
-            self._unkept[key] = action.run
+            self._unkept[key] = action.decision
             await tools.recorder.say(resource, Why.REPORT_NOT_KEPT, str(error), now, warning=True)
             return 0.0
         tools.metrics.writes.labels(type(action).__name__).inc()

@@ -66,16 +66,16 @@ def record(run: Run, decided: Decided, verdict: Verdict, found: Found, evidence:
     return replace(made, verdict=verdict, reason=decided.reason, message=decided.message)
 
 
-def config_map(owner: Owner, kept: Record) -> Object:
+def config_map(owner: Owner, decision: str, kept: Record) -> Object:
     """Belongs to the ModelCanary, and goes with it."""
     return {
         "apiVersion": CONFIG_MAPS.api_version,
         "kind": CONFIG_MAPS.kind,
         "metadata": {
-            "name": names.report(owner.name, kept.run),
+            "name": names.report(owner.name, decision),
             "namespace": owner.namespace,
             "labels": {**owner.labels(names.REPORT), names.UID: owner.uid},
-            "annotations": {names.RUN: kept.run},
+            "annotations": {names.DECISION: decision},
             "ownerReferences": [owner.reference()],
         },
         # What `kubectl get -o yaml` shows.

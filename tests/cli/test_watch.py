@@ -66,7 +66,7 @@ def test_blocks_that_come_again_count_once() -> None:
     ends = [watch.decide() for watch in (once, twice)]
     assert ends[0].measures == ends[1].measures
     rows = [
-        watch.recorder.record(end, run="r", command="run", pairs=800, labelled=800).classes
+        watch.recorder.record(end, run="r", command="run", pairs=800, labelled=800, version="0").classes
         for watch, end in zip((once, twice), ends, strict=True)
     ]
     assert rows[0] == rows[1]

@@ -19,7 +19,7 @@ from modelcanary_gate.plan.phases import Phase
 from modelcanary_gate.record import ClassRow, Event, Look, Record
 from modelcanary_gate.vocabulary import Reason, Verdict
 from modelcanary_operator import names, reports
-from modelcanary_operator.api import CONFIG_MAPS, DEPLOYMENTS, EVENTS, Object
+from modelcanary_operator.api import CANARIES, CONFIG_MAPS, DEPLOYMENTS, EVENTS, Object
 from modelcanary_operator.errors import Refused, Unavailable
 from modelcanary_operator.manifests import Owner
 
@@ -54,7 +54,7 @@ def test_a_verdict_is_kept_with_what_it_was_taken_from() -> None:
         status = await cluster.status()
         await cluster.settle()
         [found] = await kept(api)
-        assert found["metadata"]["name"] == names.report("fraud", status.run.id)
+        assert found["metadata"]["name"] == names.report("fraud", f"{status.run.id}/RollBack")
         assert found["metadata"]["ownerReferences"][0]["name"] == "fraud"
         assert found["data"]["verdict"] == "RollBack" and found["data"]["reason"] == "LossRegression"
         record = read(found)
@@ -200,11 +200,11 @@ def test_what_does_not_fit_is_left_out_and_said() -> None:
     from tests.operator.harness import settings
 
     owner = Owner("team", "fraud", "uid", parse_spec(SPEC), settings().sidecar)
-    made = reports.config_map(owner, large)
+    made = reports.config_map(owner, "fraud-1/Promote", large)
     assert len(base64.b64decode(made["binaryData"][names.RECORD_KEY])) <= 900_000
     record = read(made)
     assert record.message == "better" and 2 <= len(record.looks) <= 16 and "left out" in record.notes[0]
-    small = reports.config_map(owner, replace(large, classes=[], events=[]))
+    small = reports.config_map(owner, "fraud-1/Promote", replace(large, classes=[], events=[]))
     assert read(small).looks == looks
 
 
@@ -224,5 +224,25 @@ def test_the_resource_says_what_the_evidence_is_and_keeps_it() -> None:
         assert {guard["name"]: guard["state"] for guard in shown["guards"]}["errors"] == "ok"
         target = api[DEPLOYMENTS, "fraud"]
         assert resource["status"]["target"] == {"observedGeneration": target["metadata"]["generation"]}
+
+    play(story)
+
+
+def test_a_promotion_that_is_taken_back_has_a_report_of_each() -> None:
+    async def story(cluster: Cluster, api: FakeApi, ledger: FakeLedger) -> None:
+        await cluster.set_up(spec={"promotion": {"observeFor": "1h"}})
+        await cluster.settle()
+        ledger.delta = -0.1
+        await cluster.push("model:2")
+        await cluster.phase(Phase.OBSERVING)
+        run = (await cluster.status()).run.id
+        resource = await api.get(CANARIES, "team", "fraud")
+        resource["metadata"]["annotations"] = {names.ROLL_BACK: run}
+        await api.replace(CANARIES, "team", "fraud", resource)
+        await cluster.phase(Phase.COOLDOWN)
+        assert [(read(item).run, read(item).verdict) for item in await kept(api)] == [
+            (run, Verdict.PROMOTE),
+            (run, Verdict.ROLL_BACK),
+        ]
 
     play(story)

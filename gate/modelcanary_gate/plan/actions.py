@@ -146,16 +146,16 @@ class DeleteAutoscaler:
 
 @dataclass(frozen=True, slots=True)
 class KeepReport:
-    """What the run's decision was taken from, for people to read later."""
+    """What a decision was taken from, for people to read later."""
 
-    run: str
+    decision: str  # its id
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteReport:
-    """An older run's."""
+    """An older one."""
 
-    run: str
+    decision: str
 
 
 @dataclass(frozen=True, slots=True)

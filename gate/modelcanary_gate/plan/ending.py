@@ -22,7 +22,7 @@ _SOON = 2.0
 def promoting(context: Context) -> Plan:
     """The baseline takes the candidate's template by a rolling update; the candidate goes."""
     run, decided = _decided(context)
-    step = _report(context, run) or upkeep(context, run.candidate) or clear_candidate(context)
+    step = _report(context, decided) or upkeep(context, run.candidate) or clear_candidate(context)
     if step is not None:
         return step
     baseline = context.observed.baseline
@@ -48,7 +48,7 @@ def promoting(context: Context) -> Plan:
 def rolling_back(context: Context) -> Plan:
     """The candidate goes; the baseline was never touched, or takes back the template that it had before."""
     run, decided = _decided(context)
-    step = _report(context, run) or clear_candidate(context) or upkeep(context, context.status.baseline)
+    step = _report(context, decided) or clear_candidate(context) or upkeep(context, context.status.baseline)
     if step is not None:
         return step
     baseline = context.observed.baseline
@@ -79,18 +79,15 @@ def clearing(context: Context) -> Plan:
     return context.go(Phase.SERVING, decided.reason, decided.message, run=None, decided=None, last=last)
 
 
-def _report(context: Context, run: Run) -> Plan | None:
-    """Users are off the candidate first; then what was decided is kept, before the candidate goes.
-
-    One report per run, by its id: a run is decided once.
-    """
+def _report(context: Context, decided: Decided) -> Plan | None:
+    """Users are off the candidate first; then what was decided is kept, before the candidate goes."""
     told = idle(context)
     if told is not None:
         return context.act(told)
     kept = context.observed.reports
-    if run.id not in kept:
-        return context.act(KeepReport(run.id))
-    older = [report for report in kept if report != run.id]
+    if decided.id not in kept:
+        return context.act(KeepReport(decided.id))
+    older = [report for report in kept if report != decided.id]
     return context.act(DeleteReport(older[0])) if len(older) >= KEPT_REPORTS else None
 
 

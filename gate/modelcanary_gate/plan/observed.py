@@ -127,7 +127,7 @@ class Observed:
     standing: Instructions | None = None
     measured: str = ""  # the digest of what the specification measures
     verbs: Verbs = field(default_factory=Verbs)
-    reports: tuple[str, ...] = ()  # runs whose reports are kept, the oldest first; looked for while a run ends
+    reports: tuple[str, ...] = ()  # decisions whose reports are kept, the oldest first; looked for while a run ends
     rivals: tuple[str, ...] = ()  # older ModelCanaries of the same target
     taken: tuple[str, ...] = ()  # objects of our names that are not ours
     candidate_matches: tuple[str, ...] = ()  # Services that would find the candidate's pods

@@ -9,10 +9,12 @@ from dataclasses import fields
 from modelcanary_gate.plan.actions import RefuseVerb
 from modelcanary_gate.plan.context import Context, Plan
 from modelcanary_gate.plan.observed import Verbs
-from modelcanary_gate.plan.phases import Phase
+from modelcanary_gate.plan.phases import JUDGED, Phase
 
 #: Where it is known which run is on and which was the last. A status that was lost is found again first.
-_KNOWN = frozenset({Phase.SERVING, Phase.SUSPENDED, Phase.COOLDOWN, Phase.PREPARING, Phase.SHADOWING, Phase.CANARY})
+_KNOWN = JUDGED | {Phase.SERVING, Phase.SUSPENDED, Phase.COOLDOWN}
+    {Phase.SERVING, Phase.SUSPENDED, Phase.COOLDOWN, Phase.PREPARING, Phase.SHADOWING, Phase.CANARY, Phase.OBSERVING}
+)
 
 
 def refuse(context: Context) -> Plan | None:

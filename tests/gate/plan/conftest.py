@@ -304,13 +304,13 @@ class World:
                 self.autoscaler_copy = name
             case do.DeleteAutoscaler():
                 self.autoscaler_copy = ""
-            case do.KeepReport(run):
-                if run in self.reports:
+            case do.KeepReport(decision):
+                if decision in self.reports:
                     raise Refused("it is there")
                 assert self.candidate is None or not self.ledger_up or not self.ledger.run, "users may still be on it"
-                self.reports.append(run)
-            case do.DeleteReport(run):
-                self.reports = [report for report in self.reports if report != run]
+                self.reports.append(decision)
+            case do.DeleteReport(decision):
+                self.reports = [report for report in self.reports if report != decision]
             case do.RefuseVerb(verb, run, _):
                 assert getattr(self.verbs, verb) == run
                 self.verbs = replace(self.verbs, **{verb: ""})
