@@ -13,8 +13,6 @@ from modelcanary_gate.plan.phases import JUDGED, Phase
 
 #: Where it is known which run is on and which was the last. A status that was lost is found again first.
 _KNOWN = JUDGED | {Phase.SERVING, Phase.SUSPENDED, Phase.COOLDOWN}
-    {Phase.SERVING, Phase.SUSPENDED, Phase.COOLDOWN, Phase.PREPARING, Phase.SHADOWING, Phase.CANARY, Phase.OBSERVING}
-)
 
 
 def refuse(context: Context) -> Plan | None:
