@@ -1,6 +1,6 @@
 """The cgroup that the node's pods live in, for machines with cgroup v1, hybrid or v2.
 
-Called by `node`.
+Called by `node`. `name`: the kubelet's `cgroupRoot`.
 """
 
 from pathlib import Path
@@ -10,43 +10,41 @@ from tests.cluster.errors import ClusterError
 _ROOT = Path("/sys/fs/cgroup")
 _V1 = ("cpu", "cpuacct", "cpuset", "memory", "pids", "devices", "freezer", "blkio", "systemd")
 _MADE_BY_RUNC = ("unified",)  # of a hybrid machine
-#: The kubelet's `cgroupRoot`.
-NAME = "modelcanary-test"
 
 
-def make() -> None:
+def make(name: str) -> None:
     try:
         if (_ROOT / "cgroup.controllers").is_file():
-            _make_v2()
+            _make_v2(name)
         else:
-            _make_v1()
+            _make_v1(name)
     except OSError as error:
         raise ClusterError(f"the node's cgroup cannot be made: {error}; use a cluster of yours or kind") from error
 
 
-def remove() -> None:
+def remove(name: str) -> None:
     """What pods leave when they end: empty cgroups, innermost first."""
-    for top in {_ROOT / NAME, *(_ROOT / controller / NAME for controller in (*_V1, *_MADE_BY_RUNC))}:
+    for top in {_ROOT / name, *(_ROOT / controller / name for controller in (*_V1, *_MADE_BY_RUNC))}:
         if top.is_dir():
             for folder in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
                 _remove_one(folder)
             _remove_one(top)
 
 
-def _make_v1() -> None:
+def _make_v1(name: str) -> None:
     for controller in _V1:
         if (_ROOT / controller).is_dir():
-            (_ROOT / controller / NAME).mkdir(exist_ok=True)
-    own = _ROOT / "cpuset" / NAME
-    for name in ("cpuset.cpus", "cpuset.mems"):  # a new cpuset has none, and nothing can run in it
+            (_ROOT / controller / name).mkdir(exist_ok=True)
+    own = _ROOT / "cpuset" / name
+    for file in ("cpuset.cpus", "cpuset.mems"):  # a new cpuset has none, and nothing can run in it
         if own.is_dir():
-            (own / name).write_text((own.parent / name).read_text())
+            (own / file).write_text((own.parent / file).read_text())
 
 
-def _make_v2() -> None:
-    wanted = [f"+{name}" for name in (_ROOT / "cgroup.controllers").read_text().split()]
+def _make_v2(name: str) -> None:
+    wanted = [f"+{controller}" for controller in (_ROOT / "cgroup.controllers").read_text().split()]
     (_ROOT / "cgroup.subtree_control").write_text(" ".join(wanted))
-    (_ROOT / NAME).mkdir(exist_ok=True)
+    (_ROOT / name).mkdir(exist_ok=True)
 
 
 def _remove_one(folder: Path) -> None:

@@ -81,9 +81,9 @@ class Node:
         )
         self._run(plane, "kube-scheduler", f"--kubeconfig={configs['scheduler']}", "--leader-elect=false")
         self._start_containerd(inside)
-        cgroups.make()
+        cgroups.make(self.places.cgroup)
         self._run(
-            *(plane, "kubelet", f"--config={settings.kubelet(plane, self._socket)}"),
+            *(plane, "kubelet", f"--config={settings.kubelet(plane, self.places, self._socket)}"),
             f"--kubeconfig={configs['kubelet']}",
             *(f"--hostname-override={NAME}", f"--node-ip={ADDRESS}", f"--root-dir={self.places.state / 'kubelet'}"),
         )
@@ -115,7 +115,7 @@ class Node:
             self._end_pods()
         for name in ("containerd", "kube-apiserver", "etcd", "network"):
             processes.end(name)
-        cgroups.remove()
+        cgroups.remove(self.places.cgroup)
         shutil.rmtree(self.places.state, ignore_errors=True)
 
     def _run(self, plane: ControlPlane, name: str, *arguments: str) -> None:

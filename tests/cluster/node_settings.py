@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.cluster import cgroups
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.places import Places
 
@@ -17,7 +16,7 @@ CNI = Path("/usr/lib/cni")
 _PODS = "10.244.0.0/24"
 
 
-def kubelet(plane: ControlPlane, socket: Path) -> Path:
+def kubelet(plane: ControlPlane, places: Places, socket: Path) -> Path:
     state, pki = plane.processes.folder, plane.authority.folder
     (state / "resolv.conf").write_text(f"nameserver {ADDRESS}\n")
     authentication = {
@@ -31,7 +30,7 @@ def kubelet(plane: ControlPlane, socket: Path) -> Path:
         "KubeletConfiguration",
         {
             "cgroupDriver": "cgroupfs",
-            "cgroupRoot": f"/{cgroups.NAME}",
+            "cgroupRoot": f"/{places.cgroup}",
             "containerRuntimeEndpoint": f"unix://{socket}",
             "authentication": authentication,
             "authorization": {"mode": "Webhook"},
@@ -79,7 +78,7 @@ def containerd(places: Places, socket: Path) -> Path:
     path = places.state / "containerd.toml"
     path.write_text(
         f"""version = 2
-root = "{places.cache / "containerd"}"
+root = "{places.images}"
 state = "{places.state / "containerd"}"
 [grpc]
   address = "{socket}"

@@ -21,6 +21,16 @@ class Places:
     def binaries(self) -> Path:
         return self.cache / KUBERNETES
 
+    @property
+    def images(self) -> Path:
+        """Kept from node to node; one containerd at a time has a folder, so nodes side by side have one each."""
+        return self.cache / f"containerd-{self.state.name}"
+
+    @property
+    def cgroup(self) -> str:
+        """The node's own: a kubelet ends what it does not know below its root."""
+        return self.state.name
+
     @staticmethod
     def of_environment() -> "Places":
         base = os.environ.get("MODELCANARY_CACHE") or Path.home() / ".cache" / "modelcanary"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster import cgroups
 from tests.cluster.network import Namespace
 from tests.cluster.node import Node, environment
 from tests.cluster.node_settings import ADDRESS, PAUSE
@@ -47,7 +46,7 @@ DEPLOYMENT: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    state = tmp_path_factory.mktemp("node") / "state"
+    state = tmp_path_factory.mktemp("node") / "modelcanary-node-test"
     made = Node(Places(cache=Places.of_environment().cache, state=state))
     made.up()
     yield made
@@ -55,7 +54,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     made.down()
     assert [pid for pid in pids if pid is not None and _runs(pid)] == []
     assert not state.exists()
-    assert list(Path("/sys/fs/cgroup").glob(f"*/{cgroups.NAME}")) == []
+    assert list(Path("/sys/fs/cgroup").glob(f"*/{made.places.cgroup}")) == []
     assert not any(str(state) in line for line in Path("/proc/mounts").read_text().splitlines())
 
 
