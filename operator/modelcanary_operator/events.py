@@ -67,6 +67,8 @@ class Watcher:
         await kopf.operator(
             registry=self._registry(),
             settings=_kopf_settings(),
+            # Else kopf asks the system for the user's name, and an image's user has none.
+            identity=self._settings.identity,  # type: ignore[arg-type] # its type is a str that kopf does not export
             standalone=True,
             clusterwide=not namespaces,
             namespaces=namespaces,

@@ -1,0 +1,56 @@
+"""The chart, installed as its users install it. Called by `__main__`, and by the scenarios of upgrade and uninstallation."""
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.cluster.target import Target
+from tests.e2e.errors import E2EError
+from tests.e2e.kube import Cluster
+from tests.e2e.team import CONFIG_MAPS, Release
+
+NAME = NAMESPACE = "modelcanary"
+CHART = Path(__file__).parents[2] / "charts" / "modelcanary"
+_SECONDS = 180.0
+
+
+async def helm(target: Target, *arguments: str) -> str:
+    return await command(target, ["helm", *arguments])
+
+
+async def command(target: Target, arguments: Sequence[str], *, seconds: float = _SECONDS) -> str:
+    """What a program of the cluster's users says. Raises E2EError with it where it fails."""
+    process = await asyncio.create_subprocess_exec(
+        *target.command(arguments),
+        env={**os.environ, **target.environment()},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(seconds):
+            text, _ = await process.communicate()
+    except TimeoutError as error:
+        process.kill()
+        await process.wait()
+        raise E2EError(f"{' '.join(arguments[:4])} … took more than {seconds:.0f} s") from error
+    if process.returncode:
+        raise E2EError(f"{' '.join(arguments)} failed:\n{text.decode(errors='replace').strip()[-3000:]}")
+    return text.decode(errors="replace")
+
+
+async def install(target: Target, values: Path, more: Mapping[str, str] | None = None) -> None:
+    """`helm upgrade --install … --wait`: returns when operator and ledger are ready."""
+    settings = [f"--set={name}={value}" for name, value in (more or {}).items()]
+    await helm(
+        *(target, "upgrade", "--install", NAME, str(CHART), "--namespace", NAMESPACE, "--create-namespace"),
+        *("--values", str(values), "--wait", "--timeout", f"{_SECONDS:.0f}s", *settings),
+    )
+
+
+async def release(cluster: Cluster, image: str) -> Release:
+    """What is installed. `image` is that of the sidecar: it has a Python."""
+    bundle = await cluster.find(CONFIG_MAPS, NAMESPACE, "modelcanary-ca")
+    authority = (bundle or {}).get("data", {}).get("ca.crt", "")
+    scheme = "https" if authority else "http"
+    return Release(NAMESPACE, image, f"{scheme}://modelcanary-ledger.{NAMESPACE}.svc:8071", authority)

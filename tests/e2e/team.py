@@ -1,0 +1,281 @@
+"""A team of a scenario, with a namespace of its own: deploys models, has users, waits for what becomes of it.
+
+Made by `runner`, used by the scenarios. Every wait has a limit, and says what there was instead.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from tests.e2e import manifests
+from tests.e2e.errors import Broken, E2EError, Missed
+from tests.e2e.history import History, Seen, dig
+from tests.e2e.invariants import broken, moments
+from tests.e2e.kube import Cluster, Refused
+from tests.e2e.manifests import GOOD, NAME, Users, Version
+
+from modelcanary_operator import names
+from modelcanary_operator.api import (
+    AUTOSCALERS,
+    CANARIES,
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    PODS,
+    REVISIONS,
+    SERVICES,
+    Kind,
+    Object,
+)
+
+T = TypeVar("T")
+NAMESPACES = Kind("/api/v1", "namespaces", "Namespace")
+CONFIG_MAPS = Kind("/api/v1", "configmaps", "ConfigMap")
+POLICIES = Kind("/apis/networking.k8s.io/v1", "networkpolicies", "NetworkPolicy")
+_OURS = (DEPLOYMENTS, SERVICES, REVISIONS, AUTOSCALERS, PODS, CONFIG_MAPS, POLICIES)
+ADOPTED, ROLLED, JUDGED = 90.0, 90.0, 150.0  # seconds, on a machine that has much else to do
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What is installed, as teams need to know it."""
+
+    namespace: str
+    image: str  # with a Python, for models and users
+    ledger: str  # its URL
+    authority: str  # the ledger's, in PEM; empty: it speaks plainly
+
+
+@dataclass(slots=True)
+class Team:
+    cluster: Cluster
+    history: History
+    release: Release
+    namespace: str
+    seed: int
+    measured: dict[str, float] = field(default_factory=dict)
+    report: Object = field(default_factory=dict)
+    ended: int | None = None  # the revision from which on nothing is promised to the users any more
+
+    # --- what the team does
+
+    async def found(self) -> None:
+        await self.cluster.create(NAMESPACES, "", manifests.namespace(self.namespace))
+        await self.create(CONFIG_MAPS, manifests.scripts(self.release.authority))
+        account = Kind("/api/v1", "serviceaccounts", "ServiceAccount")
+        await _patiently(lambda: self.cluster.get(account, self.namespace, "default"), "the namespace's account")
+
+    async def create(self, kind: Kind, body: Object) -> Object:
+        return await self.cluster.create(kind, self.namespace, body)
+
+    async def serve(
+        self, version: Version = GOOD, *, replicas: int = 1, port: str | int = "http", users: Users | None = None
+    ) -> None:
+        """The model without us: a Deployment, its Service, and users who get answers."""
+        await self.create(SERVICES, manifests.service(port))
+        template = manifests.template(version, self.release.image)
+        await self.create(DEPLOYMENTS, manifests.deployment(template, replicas))
+        await self.start_users(users or Users())
+
+    async def start_users(self, users: Users) -> None:
+        """Returns when the first of them was answered."""
+        image, ledger = self.release.image, self.release.ledger
+        await self.create(PODS, manifests.load(users, self.namespace, image, ledger, self.seed))
+        await self.answers(1)
+
+    async def adopt(self, more: Mapping[str, Any] | None = None) -> None:
+        began = time.monotonic()
+        await self.create(CANARIES, manifests.canary(more))
+        await self.phase("Serving", ADOPTED)
+        self.measured["adopted"] = time.monotonic() - began
+
+    async def deploy(self, version: Version, **spec: Any) -> None:
+        """As `kubectl set image`, or with `spec` as `helm upgrade`, does it."""
+        template = manifests.template(version, self.release.image)
+        await self.patch(DEPLOYMENTS, {"spec": {"template": template, **spec}})
+
+    async def patch(self, kind: Kind, body: Object, name: str = NAME, subresource: str = "") -> Object:
+        return await self.cluster.patch(kind, self.namespace, name, body, subresource)
+
+    async def annotate(self, verb: str, run: str) -> None:
+        await self.patch(CANARIES, {"metadata": {"annotations": {verb: run}}})
+
+    async def edit(self, **spec: Any) -> None:
+        await self.patch(CANARIES, {"spec": spec})
+
+    # --- what the team sees
+
+    @property
+    def canary(self) -> Object:
+        return self.history.get(CANARIES, NAME) or {}
+
+    def status(self, *path: str) -> object:
+        return dig(self.canary, "status", *path)
+
+    @property
+    def run(self) -> str:
+        return str(self.status("run", "id") or "")
+
+    def baseline(self) -> str:
+        """The version that the baseline's Deployment has."""
+        return manifests.version_of(
+            dig(self.history.get(DEPLOYMENTS, names.baseline(NAME)), "spec", "template", "spec")
+        )
+
+    def target(self) -> str:
+        return manifests.version_of(dig(self.history.get(DEPLOYMENTS, NAME), "spec", "template", "spec"))
+
+    async def until(self, found: Callable[[], T | None], what: str, seconds: float) -> T:
+        return await self.history.until(found, what, seconds, self._there)
+
+    async def phase(self, wanted: str, seconds: float, *, reason: str | None = None) -> None:
+        def reached() -> bool:
+            return self.status("phase") == wanted and reason in (None, self.status("reason"))
+
+        await self.until(reached, f"phase {wanted}" + (f" ({reason})" if reason else ""), seconds)
+
+    async def judged(self, wanted: str, seconds: float = JUDGED) -> Seen:
+        """The moment of the next decision, which must be `wanted`: Promoting, RollingBack or Clearing."""
+        after = max((each.revision for each in self.history.of(CANARIES)), default=0)
+
+        def decided() -> Seen | None:
+            later = [each for each in self.history.of(CANARIES) if each.revision > after]
+            return next((each for each in later if each.status("decided")), None)
+
+        found = await self.until(decided, f"a decision, to be {wanted}", seconds)
+        if found.status("phase") != wanted:
+            raise Broken(f"{found.status('phase')} and not {wanted}: {found.status('decided')}")
+        return found
+
+    async def promoted(self, version: Version) -> None:
+        """The next decision promotes, and then the baseline's pods are of that version."""
+        moment = await self.judged("Promoting")
+        await self.phase("Serving", ROLLED)
+        if self.baseline() != version.name:
+            raise Broken(f"the baseline has version {self.baseline()!r}, and {version.name!r} was promoted")
+        await self.only(version)
+        self._acted(moment, DEPLOYMENTS, names.baseline(NAME))
+
+    async def rolled_back(self, reason: str | None = None) -> None:
+        moment = await self.judged("RollingBack")
+        if reason not in (None, dig(moment.body, "status", "decided", "reason")):
+            raise Broken(f"rolled back, and not for {reason}: {moment.status('decided')}")
+        await self.phase("Cooldown", ROLLED)
+        self._acted(moment, DEPLOYMENTS, names.candidate(NAME))
+
+    def _acted(self, decided: Seen, kind: Kind, name: str) -> None:
+        """How long a decision took to be acted on."""
+        later = [each for each in self.history.of(kind, name) if each.revision > decided.revision]
+        if later:
+            self.measured["decided to acted"] = later[0].at - decided.at
+
+    async def only(self, version: Version, seconds: float = ROLLED) -> None:
+        """All ready endpoints of the Service are pods of the version."""
+
+        def serving() -> bool:
+            found = self.endpoints()
+            return bool(found) and set(found.values()) == {version.name}
+
+        await self.until(serving, f"only version {version.name} serves", seconds)
+
+    def endpoints(self) -> dict[str, str]:
+        """The Service's ready endpoints: the pod and its version."""
+        found = {}
+        for piece in self.history.all(ENDPOINT_SLICES):
+            if dig(piece, "metadata", "labels", "kubernetes.io/service-name") != NAME:
+                continue
+            for endpoint in piece.get("endpoints") or []:
+                if dig(endpoint, "conditions", "ready"):
+                    pod = str(dig(endpoint, "targetRef", "name"))
+                    found[pod] = manifests.version_of(dig(self.history.get(PODS, pod), "spec"))
+        return found
+
+    async def ask_users(self, path: str = "/report") -> Object:
+        """The users' report; `/set?rate=50` changes their habits."""
+        self.report = await self.cluster.ask(self.namespace, "load", manifests.LOAD_PORT, path)
+        return self.report
+
+    async def answers(self, count: int, seconds: float = 60.0) -> None:
+        """So many more answers, of whatever version."""
+        before: int | None = None
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                now = int((await self.ask_users())["answered"])
+            except (Refused, E2EError):
+                now = 0
+            before = now if before is None else before
+            if now >= before + count or (before and count == 1):
+                return
+            await asyncio.sleep(0.3)
+        raise Missed(f"not within {seconds:g} s: {count} more answers; the users say {self.report}")
+
+    # --- what must hold
+
+    async def idle(self, seconds: float) -> None:
+        """Nothing of the scenario's objects is written for so long."""
+        await asyncio.sleep(1.0)
+        before = len(self.history.seen)
+        await asyncio.sleep(seconds)
+        written = [each for each in self.history.seen[before:] if each.kind in (CANARIES, DEPLOYMENTS, SERVICES)]
+        if written:
+            raise Broken(f"an idle operator wrote: {[(each.kind.plural, each.name) for each in written]}")
+
+    async def delete(self, seconds: float = ADOPTED) -> None:
+        """The ModelCanary, and nothing of ours is left afterwards."""
+        await self.cluster.delete(CANARIES, self.namespace, NAME)
+        await self.until(lambda: not self.canary, "the ModelCanary is gone", seconds)
+        await self.nothing_left()
+
+    async def nothing_left(self, seconds: float = 60.0) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            left = []
+            for kind in _OURS:
+                left += [
+                    f"{kind.plural}/{item['metadata']['name']}"
+                    for item in await self.cluster.list(kind, self.namespace, names.CANARY)
+                ]
+            for kind in (DEPLOYMENTS, SERVICES):
+                found = await self.cluster.find(kind, self.namespace, NAME)
+                if found is not None and names.PREFIX in str(
+                    {**found, "metadata": {**found["metadata"], "managedFields": 0}}
+                ):
+                    left.append(f"{kind.plural}/{NAME} names us still")
+            if not left:
+                return
+            if time.monotonic() > deadline:
+                raise Broken(f"{seconds:g} s after the deletion this is left: {', '.join(left)}")
+            await asyncio.sleep(0.5)
+
+    async def finish(self) -> None:
+        """Zero failed requests, and all that must hold at every moment."""
+        report = await self.ask_users()
+        problems = broken(self.history, NAME, until=self.ended)
+        if report["failed"]:
+            problems.insert(0, f"{report['failed']} of {report['sent']} requests failed: {report['failures'][:5]}")
+        if not report["answered"]:
+            problems.insert(0, "no user was answered")
+        if problems:
+            raise Broken("; ".join(problems[:8]))
+
+    def _there(self) -> str:
+        status = dict(self.canary.get("status") or {})
+        status.pop("conditions", None)
+        return f"status {status}; endpoints {self.endpoints()}"
+
+    def stays(self, phase: str) -> list[Seen]:
+        return moments(self.history, phase)
+
+
+async def _patiently(read: Callable[[], Any], what: str, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            await read()
+            return
+        except Refused as error:
+            if time.monotonic() > deadline:
+                raise Missed(f"not within {seconds:g} s: {what}; {error}") from error
+            await asyncio.sleep(0.2)
