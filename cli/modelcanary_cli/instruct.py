@@ -31,8 +31,6 @@ def unsupported(spec: Spec) -> str | None:
         return "spec.labels.sources"
     if spec.labels.senders:
         return "spec.labels.senders"
-    if spec.mirror.scoring_copy:
-        return "spec.mirror.scoringCopy"
     return None
 
 

@@ -63,6 +63,7 @@ def parse_spec(specification: object, *, require_target: bool = True, require_cl
         suspend=fields.read("suspend", flag, default.suspend),
         dry_run=fields.read("dryRun", flag, default.dry_run),
     )
+    _check_scoring_copy_asks_for_more(spec)
     _check_guards_have_labels(spec)
     _check_agreement_has_plain_loss(spec)
     return spec
@@ -82,6 +83,15 @@ def to_reading(spec: Spec) -> ModelReading:
         paths=list(reads.paths),
         requestPatch=None if reads.request_patch is None else dict(reads.request_patch),
     )
+
+
+def _check_scoring_copy_asks_for_more(spec: Spec) -> None:
+    if spec.mirror.limits.scoringCopy and spec.model.request_patch is None:
+        raise SpecError(
+            "spec.mirror.scoringCopy",
+            "asks the baseline the same again, which answers the same",
+            "set model.requestPatch to what asks for probabilities, such as {outputs: [{name: predict_proba}]}",
+        )
 
 
 def _check_guards_have_labels(spec: Spec) -> None:

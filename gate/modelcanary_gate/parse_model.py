@@ -150,7 +150,6 @@ def mirror(fields: Fields) -> Mirror:
     limits = default.limits
     return Mirror(
         share=fields.read("percent", percent, default.share),
-        scoring_copy=fields.read("scoringCopy", flag, default.scoring_copy),
         limits=MirrorLimits(
             timeout=fields.read("timeout", positive(duration, 'write a time such as "2s"'), limits.timeout),
             maxInFlight=fields.read("maxInFlight", count, limits.maxInFlight),
@@ -161,6 +160,7 @@ def mirror(fields: Fields) -> Mirror:
                 limits.maxPairsPerSecond,
             ),
             forwardCredentials=fields.read("forwardCredentials", flag, limits.forwardCredentials),
+            scoringCopy=fields.read("scoringCopy", flag, limits.scoringCopy),
         ),
     )
 

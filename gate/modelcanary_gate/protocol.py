@@ -74,6 +74,7 @@ class MirrorLimits:
     maxBodyBytes: int = 1 << 20
     maxPairsPerSecond: float = 200.0
     forwardCredentials: bool = False
+    scoringCopy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,6 @@ class Model:
 class Mirror:
     share: float = 1.0  # `percent` over 100
     limits: MirrorLimits = field(default_factory=MirrorLimits)
-    scoring_copy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

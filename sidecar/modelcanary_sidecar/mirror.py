@@ -1,6 +1,6 @@
 """From captured requests to pairs: what the scorer process does, but for being a process.
 
-It takes what the live processes captured, has the candidate asked, decodes both answers, hands the pairs to
+It takes what the live processes captured, has the candidate asked (`asking`), decodes both answers, hands the pairs to
 the sender, and follows the instructions that the sender brings back, of which the live processes hear here.
 """
 
@@ -9,19 +9,17 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from modelcanary_gate.protocol import Instructions
-from modelcanary_sidecar.breaker import BreakerState
+from modelcanary_sidecar.asking import Asking, Item
 from modelcanary_sidecar.capture import Captured, LiveAnswer
 from modelcanary_sidecar.channel import Dropped, News, ScorerEnd
 from modelcanary_sidecar.decoding import ReadingError
 from modelcanary_sidecar.errors import FrameError
 from modelcanary_sidecar.instructions import Standing
-from modelcanary_sidecar.mirrored import copy_of
 from modelcanary_sidecar.pairing import KeyMint, Pairing
 from modelcanary_sidecar.sender import Sender
-from modelcanary_sidecar.shadow import Shadow, ShadowLimits, Shed
+from modelcanary_sidecar.settings import Address
 from modelcanary_sidecar.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -33,23 +31,20 @@ _AT_A_TIME = 64
 #: At the end: for the candidate to answer, and again for the ledger to take what is left.
 _FLUSH_TIME = 5.0
 
-#: A captured request, and the id that its labels will come with.
-Item = tuple[Captured, str]
-
 
 class Mirror:
     """One for all live processes of a sidecar. `run` ends after `stop`, when what was captured is answered."""
 
-    def __init__(self, sender: Sender, ends: Sequence[ScorerEnd], standing: Standing, tally: Tally) -> None:
+    def __init__(
+        self, sender: Sender, ends: Sequence[ScorerEnd], standing: Standing, tally: Tally, baseline: Address
+    ) -> None:
         self._sender = sender
         self._ends = ends
         self._standing = standing
         self._tally = tally
         self._keys = KeyMint()
         self._pairing: Pairing | None = None
-        self._shadow: Shadow[Item] | None = None
-        self._prefix = b""
-        self._shadow_for: object = None  # what the shadow was made from
+        self._asking = Asking(baseline, self._answered, self._compare, self._lost)
         self._tasks: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
         self._shedding = False
@@ -75,18 +70,17 @@ class Mirror:
                 self._readable(end, at_a_time=100_000)  # what was captured before the live path ended
             await self._let_finish()
             sending.cancel()
-            if self._shadow is not None:
-                self._shadow.stop()
+            self._asking.stop()
         self._tasks = None
         if not await self._sender.flush(_FLUSH_TIME):
             logger.warning("%d pairs are lost: the ledger did not take them in time", len(self._sender.buffer))
 
     async def _let_finish(self) -> None:
-        """Until the candidate has answered what it was asked, or its time is up."""
+        """Until the models have answered what they were asked, or their time is up."""
         limit = min(self._standing.instructions.mirror.timeout, _FLUSH_TIME)
         try:
             async with asyncio.timeout(limit + _TICK):
-                while self._shadow is not None and self._shadow.queued + self._shadow.in_flight:
+                while self._asking.pending:
                     await asyncio.sleep(_TICK / 4)
         except TimeoutError:
             return
@@ -122,16 +116,22 @@ class Mirror:
         id = self._pairing.id_of(captured)
         if id is None:
             self._drop(run, "bodyId")
-        elif captured.candidate is not None:
-            self._answered((captured, id), captured.candidate)
-        elif self._shadow is None:
-            self._drop(run, "noCandidate")
+        elif self._asking.scores and self._pairing.lacks_probabilities(captured):
+            self._lost((captured, id), self._asking.score((captured, id)))
         else:
-            instructions = self._standing.instructions
-            request = copy_of(captured, self._prefix, instructions.model.requestPatch, instructions.mirror.maxBodyBytes)
-            shed = self._shadow.offer((captured, id), request)
-            if shed is not None:
-                self._drop(run, shed)
+            self._compare((captured, id))
+
+    def _compare(self, item: Item) -> None:
+        """Both answers are needed: the candidate's may be there already."""
+        captured, _ = item
+        if captured.candidate is not None:
+            self._answered(item, captured.candidate)
+        else:
+            self._lost(item, self._asking.ask(item))
+
+    def _lost(self, item: Item, reason: str | None) -> None:
+        if reason is not None:
+            self._drop(item[0].run, reason)
 
     def _drop(self, run: str, reason: str) -> None:
         self._tally.dropped(reason)
@@ -149,9 +149,6 @@ class Mirror:
         for pair in pairs:
             self._sender.add(captured.run, pair)
 
-    def _shed(self, item: Item, reason: Shed) -> None:
-        self._drop(item[0].run, reason)
-
     # what the ledger says
 
     def hear(self, instructions: Instructions, asked: float) -> None:
@@ -166,7 +163,8 @@ class Mirror:
                 instructions.observing,
             ):
                 self._pairing = self._make_pairing(instructions)
-            self._make_shadow(instructions)
+            if self._tasks is not None:
+                self._asking.follow(instructions, self._tasks)
             self._tell()
 
     def _make_pairing(self, instructions: Instructions) -> Pairing | None:
@@ -178,38 +176,6 @@ class Mirror:
             logger.error("run %s is not mirrored: %s", instructions.run, error)
             return None
 
-    def _make_shadow(self, instructions: Instructions) -> None:
-        mirror = instructions.mirror
-        made_from = (
-            instructions.run,
-            instructions.candidate,
-            mirror.timeout,
-            mirror.maxInFlight,
-            mirror.maxBodyBytes,
-        )
-        if made_from == self._shadow_for:
-            return
-        self._shadow_for = made_from
-        if self._shadow is not None:
-            self._shadow.stop()
-            self._shadow = None
-        if not instructions.run or not instructions.candidate or self._tasks is None:
-            return
-        try:
-            parts = urlsplit(instructions.candidate)
-            host, port = parts.hostname, parts.port or 80
-        except ValueError:
-            parts, host, port = urlsplit(""), None, 0
-        if parts.scheme != "http" or not host:
-            logger.error(
-                "run %s is not mirrored: the candidate %r is not http", instructions.run, instructions.candidate
-            )
-            return
-        self._prefix = parts.path.rstrip("/").encode()
-        limits = ShadowLimits(timeout=mirror.timeout, connections=mirror.maxInFlight, body_bytes=mirror.maxBodyBytes)
-        self._shadow = Shadow(host, port, limits, self._answered, self._shed)
-        self._tasks.create_task(self._shadow.run())
-
     # what the live processes hear
 
     def _tick(self) -> None:
@@ -220,27 +186,20 @@ class Mirror:
 
     def _is_shedding(self) -> bool:
         """No use in capturing more: with some room between yes and no, so that it does not flutter."""
-        shadow = self._shadow
-        if shadow is None:
-            return False
-        limit = ShadowLimits().queue * (1 if self._shedding else 3) // 4
-        return shadow.queued > limit or shadow.breaker() is BreakerState.OPEN
+        return self._asking.full(0.25 if self._shedding else 0.75)
 
     def _tell(self) -> None:
         self._told = time.monotonic()
-        shadow, sender = self._shadow, self._sender
+        sender = self._sender
         gauges = {
-            "queue": float(shadow.queued if shadow else 0),
-            "queue_bytes": float(shadow.queued_bytes if shadow else 0),
-            "in_flight": float(shadow.in_flight if shadow else 0),
-            "connections": float(shadow.connections if shadow else 0),
+            **self._asking.gauges(),
             "unsent_pairs": float(len(sender.buffer)),
             "unsent_bytes": float(sender.buffer.bytes),
             "batches_total": float(sender.batches),
             "batch_retries_total": float(sender.retries),
             "heartbeats_total": float(sender.heartbeats),
         }
-        figures = self._tally.figures(gauges, shadow.breaker() if shadow else None)
+        figures = self._tally.figures(gauges, self._asking.breaker())
         news = News(self._standing.instructions, self._standing.heard, self._shedding, figures)
         told = [end.tell(news) for end in self._ends]
         if not all(told) and self._heard:

@@ -1,16 +1,16 @@
-"""The mirrored copy of a request, as bytes to send to the candidate. Pure; the scorer calls it.
+"""The mirrored copy of a request, as bytes to send to a model. Pure; the scorer calls it.
 
 The live process has already taken out what must not be forwarded; here come the candidate's own path prefix,
-the patch that asks a model for probabilities, and the framing.
+the patch that asks a model for probabilities, and the framing. Of a binary request the JSON head is patched.
 """
 
 from collections.abc import Mapping
 
 import msgspec
 
-from modelcanary_sidecar.capture import Captured, header
-from modelcanary_sidecar.decoding import Unreadable
-from modelcanary_sidecar.decoding.body import inflate
+from modelcanary_sidecar.asked import NOT_READ, asked
+from modelcanary_sidecar.capture import Captured
+from modelcanary_sidecar.decoding.binary import LENGTH_HEADER
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -34,17 +34,19 @@ def copy_of(captured: Captured, prefix: bytes, patch: Patch | None, cap: int) ->
 
 
 def _patched(headers: bytes, body: bytes, patch: Patch, cap: int) -> tuple[bytes, bytes] | None:
-    coding = header(headers, b"content-encoding")
     try:
-        if coding:
-            body = inflate(body, coding, cap)
-            headers = _without(headers, b"content-encoding")
-        value = _decode(body)
+        found = asked(headers, body, cap)
+        value = _decode(found.json)
         if not isinstance(value, dict):
             return None
-        return headers, _encode(merge_patch(value, patch))
-    except (Unreadable, msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError):
+        patched = _encode(merge_patch(value, patch))
+    except (*NOT_READ, OverflowError):
         return None
+    if found.coded:
+        headers = _without(headers, b"content-encoding")
+    if found.binary:
+        headers = _without(headers, LENGTH_HEADER) + b"%b: %d\r\n" % (LENGTH_HEADER, len(patched))
+    return headers, patched + found.tensors
 
 
 def _without(headers: bytes, name: bytes) -> bytes:

@@ -7,25 +7,17 @@ the ledger.
 import os
 from collections.abc import Callable
 
-import msgspec
-
 from modelcanary_gate.protocol import Answer, Instructions, Pair
 from modelcanary_gate.sampling import position
 from modelcanary_gate.vocabulary import Outcome, Role
-from modelcanary_sidecar.capture import Captured, LiveAnswer, header
+from modelcanary_sidecar.asked import id_in, instances
+from modelcanary_sidecar.capture import Captured, LiveAnswer
 from modelcanary_sidecar.decoding import Cause, Reader, Unread
 from modelcanary_sidecar.decoding.rows import Row
 
-#: Longer ids in a body, or what is no text, are not taken for ids.
-_ID_CAP = 256
 _NO_ANSWER = "no answer"
-
-
-class _WithId(msgspec.Struct):
-    id: str | None = None
-
-
-_decode_id = msgspec.json.Decoder(_WithId).decode
+#: What a model may answer that knows its probabilities and was not asked for them.
+_WITHOUT_PROBABILITIES = (Outcome.LABELS_ONLY, Outcome.TOP_K_ONLY)
 
 #: Called for each answer, or row of one, without log-probabilities.
 OnUnread = Callable[[Role, Unread], None]
@@ -50,6 +42,7 @@ class Pairing:
         cap = instructions.mirror.maxBodyBytes
         self._share = instructions.share
         self._observing = instructions.observing
+        self._cap = cap
         self._keys = keys
         self._on_unread = on_unread
         self._readers = {role: Reader(instructions.model, role, cap) for role in Role}
@@ -62,18 +55,23 @@ class Pairing:
         ledger discards labels by the id they come with. So only body ids that are themselves in the share
         make pairs: with a share below 1, such clients are mirrored at less than the share, and never wrongly.
         """
-        if not captured.minted or b'"id"' not in captured.body:
+        if not captured.minted:
             return captured.id
-        try:
-            found = _decode_id(captured.body).id
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return captured.id
-        if not found or len(found) > _ID_CAP or not found.isprintable():
+        found = id_in(captured.headers, captured.body, self._cap)
+        if found is None:
             return captured.id
         return found if self._share >= 1.0 or position(found) < self._share else None
 
+    def lacks_probabilities(self, captured: Captured) -> bool:
+        """Whether users are answered, and no instance can be scored because the model said less than it knows."""
+        if captured.baseline.failure is not None:
+            return False
+        read = self._read(Role.CANDIDATE if self._observing else Role.BASELINE, captured.baseline)
+        rows = read if isinstance(read, list) else [read]
+        return all(isinstance(row, Unread) and row.outcome in _WITHOUT_PROBABILITIES for row in rows)
+
     def pairs(self, captured: Captured, id: str, shadow: LiveAnswer) -> list[Pair]:
-        """At least one: where neither answer shows its instances, the request counts as one."""
+        """At least one: where neither answer shows its instances, as many as the request has."""
         baseline, candidate = captured.baseline, shadow
         if self._observing:
             # The candidate was promoted: it is what answered the user.
@@ -81,20 +79,33 @@ class Pairing:
         left = self._read(Role.BASELINE, baseline)
         right = self._read(Role.CANDIDATE, candidate)
         if isinstance(left, list) and isinstance(right, list) and len(left) != len(right):
-            right = Unread(
-                Outcome.UNDECODABLE, Cause.ROW_COUNT, f"{len(right)} instances, the baseline answered {len(left)}"
-            )
-        count = len(left) if isinstance(left, list) else len(right) if isinstance(right, list) else 1
+            left, right = self._differently_many(captured, left, right)
+        if isinstance(left, list):
+            count = len(left)
+        else:
+            count = len(right) if isinstance(right, list) else self._instances(captured) or 1
         lefts = self._answers(Role.BASELINE, left, count, baseline.latency)
         rights = self._answers(Role.CANDIDATE, right, count, candidate.latency)
         mint, time = self._keys.mint, captured.time
         return [Pair(mint(time), id, index, time, lefts[index], rights[index]) for index in range(count)]
 
+    def _differently_many(
+        self, captured: Captured, left: list[Row], right: list[Row]
+    ) -> tuple[list[Row] | Unread, list[Row] | Unread]:
+        """Nothing says which row belongs to which: the one that answered as many as were asked is believed."""
+        if self._instances(captured) == len(right):
+            words = f"{len(left)} instances, {len(right)} were asked"
+            return Unread(Outcome.UNDECODABLE, Cause.ROW_COUNT, words), right
+        words = f"{len(right)} instances, the baseline answered {len(left)}"
+        return left, Unread(Outcome.UNDECODABLE, Cause.ROW_COUNT, words)
+
+    def _instances(self, captured: Captured) -> int | None:
+        return instances(captured.headers, captured.body, self._cap)
+
     def _read(self, role: Role, answer: LiveAnswer) -> list[Row] | Unread:
         if answer.failure is not None:
             return Unread(answer.failure, Cause.NO_ANSWER, _NO_ANSWER)
-        coding = header(answer.headers, b"content-encoding") or b""
-        return self._readers[role].read(answer.status, coding, answer.body)
+        return self._readers[role].read(answer.status, answer.headers, answer.body)
 
     def _answers(self, role: Role, read: list[Row] | Unread, count: int, latency: float) -> list[Answer]:
         if isinstance(read, Unread):

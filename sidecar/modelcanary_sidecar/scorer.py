@@ -49,7 +49,7 @@ async def _serve(settings: Settings, ends: Sequence[ScorerEnd]) -> None:
         def hear(instructions: Instructions, asked: float) -> None:
             mirror.hear(instructions, asked)
 
-        mirror = Mirror(Sender(client, identity, hear), ends, standing, tally)
+        mirror = Mirror(Sender(client, identity, hear), ends, standing, tally, settings.upstream)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, mirror.stop)
         loop.add_signal_handler(signal.SIGINT, lambda: None)

@@ -43,7 +43,6 @@ def test_serving_mirrors_nothing() -> None:
             {"guards": [{"name": "sales", "type": "prometheus", "endpoint": "main", "query": "up", "min": "x0.95"}]},
             "prometheus",
         ),
-        ({"mirror": {"scoringCopy": True}}, "scoringCopy"),
         ({"labels": {"sources": [{"kafka": {"endpoint": "main", "topic": "t"}}]}}, "sources"),
         ({"labels": {"senders": [{"name": "billing", "tokenSHA256": "0" * 64}]}}, "senders"),
     ],

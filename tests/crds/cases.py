@@ -101,4 +101,6 @@ def needs(place: str, value: object) -> Mapping[str, object]:
         return AGREEMENT
     if (place, value) == ("model.protocol", "custom"):
         return {"model.pointer": "/a"}
+    if (place, value) == ("mirror.scoringCopy", True):
+        return {"model.requestPatch": {"a": 1}}
     return {}

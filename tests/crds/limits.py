@@ -280,6 +280,8 @@ BETWEEN: tuple[tuple[Mapping[str, object], str], ...] = (
     ({"model.values": "binaryScore", "model.task": "multilabel"}, "model.values"),
     ({"model.protocol": "custom"}, "model.pointer"),
     ({"model.pointer": "/a"}, "model.pointer"),
+    ({"mirror.scoringCopy": True}, "mirror.scoringCopy"),
+    ({"mirror.scoringCopy": True, "model.requestPatch": {"a": 1}}, ""),
     ({"labels.mode": "Agreement"}, "labels.agreement"),
     ({"labels.agreement.rollbackAbove": "0.5"}, "labels.agreement"),
     (AGREEMENT, ""),

@@ -97,7 +97,7 @@ def test_the_whole_example() -> None:
         service=SERVICE,
         adoption=Adoption(scale_target=True, service="Managed"),
         candidate=Candidate(replicas=None, ready_deadline=600.0),
-        mirror=Mirror(share=1.0, limits=MirrorLimits(2.0, 64, 1 << 20, 200.0, False), scoring_copy=False),
+        mirror=Mirror(share=1.0, limits=MirrorLimits(2.0, 64, 1 << 20, 200.0, False, False)),
         labels=Labels(
             mode=LabelMode.FEEDBACK,
             id_header="X-Request-Id",
@@ -195,7 +195,11 @@ def test_what_the_example_leaves_out() -> None:
     assert spec.model.candidate_classes == ("7", "a")
     assert (spec.target, spec.service, spec.autoscaler) == (None, ServiceRef("fraud", "8080"), "fraud-hpa")
     assert spec.candidate == Candidate(replicas=3, labels={"team": "risk"}, isolate=True)
-    assert (spec.mirror.share, spec.mirror.scoring_copy, spec.mirror.limits.forwardCredentials) == (0.25, True, True)
+    assert (spec.mirror.share, spec.mirror.limits.scoringCopy, spec.mirror.limits.forwardCredentials) == (
+        0.25,
+        True,
+        True,
+    )
     assert spec.labels.agreement == AgreementLimits(0.5, 0.02)
     assert spec.labels.senders == (Sender("billing", "ab" * 32),)
     assert [list(source) for source in spec.labels.sources] == [["kafka"], ["files"]]
@@ -433,6 +437,7 @@ SPEC_ERRORS = [
         *({"model.protocol": "custom", "model.pointer": "jmespath:"}, "model.pointer"),
         *("has no expression", 'write one after "jmespath:"'),
     ),
+    ({"mirror.scoringCopy": True}, "mirror.scoringCopy", "the same again", "set model.requestPatch"),
     ({"model.paths": ["v1"]}, "model.paths[0]", '"v1" is no path', 'start it with "/"'),
     ({"model.paths": "/v1"}, "model.paths", '"/v1" is not a list', "list paths such as"),
     ({"model.paths": ["/a", "/a"]}, "model.paths", '"/a" is there twice', "name each once"),

@@ -19,6 +19,7 @@ from modelcanary_sidecar.instructions import Standing
 from modelcanary_sidecar.ledger_client import LedgerClient
 from modelcanary_sidecar.mirror import Mirror
 from modelcanary_sidecar.sender import Pace, Sender
+from modelcanary_sidecar.settings import Address
 from modelcanary_sidecar.tally import Tally
 
 READING = ModelReading(classes=["a", "b"])
@@ -38,6 +39,7 @@ class Model:
     answer: bytes | None = b'{"predictions":[[0.5,0.5]]}'
     pause: float = 0.0
     port: int = 0
+    status: int = 200
     requests: list[tuple[str, bytes]] = field(default_factory=list)
 
     @property
@@ -54,7 +56,8 @@ class Model:
                     await reader.read(-1)
                     return
                 await asyncio.sleep(self.pause)
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(self.answer), self.answer))
+                head = b"HTTP/1.1 %d x\r\nContent-Length: %d\r\n\r\n" % (self.status, len(self.answer))
+                writer.write(head + self.answer)
         except (ConnectionError, asyncio.IncompleteReadError):
             return
         finally:
@@ -91,11 +94,15 @@ async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
 
 
 @asynccontextmanager
-async def mirror(stub_ledger: Any, instructions: Instructions, model: Model | None = None) -> AsyncIterator[Running]:
+async def mirror(
+    stub_ledger: Any, instructions: Instructions, model: Model | None = None, baseline: Model | None = None
+) -> AsyncIterator[Running]:
     """In the given instructions, the candidate `model` stands for the URL of the one that is started."""
-    model = model or Model()
-    server = await asyncio.start_server(model.serve, "127.0.0.1", 0)
-    model.port = server.sockets[0].getsockname()[1]
+    model, baseline = model or Model(), baseline or Model()
+    servers = []
+    for one in (model, baseline):
+        servers.append(await asyncio.start_server(one.serve, "127.0.0.1", 0))
+        one.port = servers[-1].sockets[0].getsockname()[1]
     if instructions.candidate == "model":
         instructions = replace(instructions, candidate=model.url)
     live, scorer = socket_pair()
@@ -106,7 +113,8 @@ async def mirror(stub_ledger: Any, instructions: Instructions, model: Model | No
             running.mirror.hear(instructions, asked)
 
         sender = Sender(client, "pod-1", hear, pace=Pace(0.02, 0.05))
-        running = Running(Mirror(sender, [ScorerEnd(scorer)], standing, tally), LiveEnd(live), model, ledger, tally)
+        mirror = Mirror(sender, [ScorerEnd(scorer)], standing, tally, Address("127.0.0.1", baseline.port))
+        running = Running(mirror, LiveEnd(live), model, ledger, tally)
         task = asyncio.create_task(running.mirror.run())
         try:
             await running.until_told(lambda news: news.instructions.version == instructions.version)
@@ -114,7 +122,8 @@ async def mirror(stub_ledger: Any, instructions: Instructions, model: Model | No
         finally:
             running.mirror.stop()
             await task
-            server.close()
+            for server in servers:
+                server.close()
             live.close()
             scorer.close()
 
@@ -322,7 +331,7 @@ def test_at_the_end_what_lies_in_the_socket_is_read(stub_ledger: Any) -> None:
         live, scorer = socket_pair()
         async with stub_ledger(IN_RUN) as ledger, LedgerClient(ledger.url, "n", "m", None) as client:
             sender = Sender(client, "pod-1", lambda instructions, asked: None)
-            ending = Mirror(sender, [ScorerEnd(scorer)], Standing(), Tally())
+            ending = Mirror(sender, [ScorerEnd(scorer)], Standing(), Tally(), Address("127.0.0.1", 9))
             ending.hear(replace(IN_RUN, candidate=None), time.monotonic())
             for number in range(200):
                 request = captured(f"req-{number}", candidate=LiveAnswer(None, 200, 0.1, b"", GOOD))
@@ -366,5 +375,66 @@ def test_instructions_that_do_not_fit_are_missed_aloud(stub_ledger: Any, caplog:
         async with mirror(stub_ledger, IN_RUN) as at:
             at.ledger.instructions = huge
             await until(lambda: "cannot be told the instructions" in caplog.text)
+
+    asyncio.run(main())
+
+
+LABELS = LiveAnswer(None, 200, 0.01, b"", b'{"predictions":[1]}')
+SCORING = replace(
+    IN_RUN,
+    model=replace(READING, requestPatch={"return_proba": True}),
+    mirror=MirrorLimits(scoringCopy=True),
+)
+
+
+def test_a_baseline_that_answers_labels_is_asked_once_more(stub_ledger: Any) -> None:
+    async def main() -> None:
+        baseline = Model(answer=GOOD)
+        async with mirror(stub_ledger, SCORING, baseline=baseline) as at:
+            at.offer(captured(baseline=LABELS))
+            await until(lambda: bool(at.ledger.pairs))
+            (pair,) = at.ledger.pairs
+            assert (pair.baseline.outcome, pair.candidate.outcome) == (Outcome.OK, Outcome.OK)
+            assert pair.baseline.latency == 0.01  # what the user waited, and not how long the copy took
+            for model in (baseline, at.model):
+                assert [json.loads(body) for _, body in model.requests] == [{"instances": [1], "return_proba": True}]
+
+    asyncio.run(main())
+
+
+def test_a_baseline_that_answers_probabilities_is_not_asked_again(stub_ledger: Any) -> None:
+    async def main() -> None:
+        baseline = Model(answer=GOOD)
+        async with mirror(stub_ledger, SCORING, baseline=baseline) as at:
+            at.offer(captured())
+            await until(lambda: bool(at.ledger.pairs))
+            assert baseline.requests == []
+
+    asyncio.run(main())
+
+
+def test_nor_where_nobody_asked_for_it(stub_ledger: Any) -> None:
+    async def main() -> None:
+        baseline = Model(answer=GOOD)
+        async with mirror(stub_ledger, replace(SCORING, mirror=MirrorLimits()), baseline=baseline) as at:
+            at.offer(captured(baseline=LABELS))
+            await until(lambda: bool(at.ledger.pairs))
+            assert at.ledger.pairs[0].baseline.outcome is Outcome.LABELS_ONLY
+            assert baseline.requests == []
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_scoring_copy_that_fails_is_no_failure_of_the_baselines(stub_ledger: Any, status: int) -> None:
+    async def main() -> None:
+        baseline = Model(answer=None if status == 200 else GOOD, status=status)
+        brief = replace(SCORING, mirror=MirrorLimits(scoringCopy=True, timeout=0.2))
+        async with mirror(stub_ledger, brief, baseline=baseline) as at:
+            at.offer(captured(baseline=LABELS))
+            await until(lambda: any(batch.dropped for batch in at.ledger.batches))
+            assert at.ledger.batches[-1].dropped == {"scoringCopy": 1}
+            assert at.ledger.pairs == []
+            assert at.model.requests == []
 
     asyncio.run(main())

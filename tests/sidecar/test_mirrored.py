@@ -49,6 +49,18 @@ def test_a_compressed_body_is_patched_and_sent_plain() -> None:
     assert copy.endswith(b'{"id":"c","inputs":[]}')
 
 
+def test_of_a_binary_request_the_head_is_patched() -> None:
+    head = b'{"inputs":[{"name":"x","shape":[1,1],"datatype":"FP32","parameters":{"binary_data_size":4}}]}'
+    headers = b"host: a\r\nInference-Header-Content-Length: %d\r\nx-a: 1\r\n" % len(head)
+    captured = replace(CAPTURED, headers=headers, body=head + b"\xff\0\0{")
+    copy, _, body = copy_of(captured, b"", {"outputs": [{"name": "p"}]}, 1000).partition(b"\r\n\r\n")
+    said = [int(line.split(b": ")[1]) for line in copy.split(b"\r\n") if line.lower().startswith(b"inference-")]
+    assert said == [len(body) - 4]
+    assert json.loads(body[: said[0]]) == {**json.loads(head), "outputs": [{"name": "p"}]}
+    assert body[said[0] :] == b"\xff\0\0{"
+    assert copy.endswith(b"Content-Length: %d" % len(body))
+
+
 @pytest.mark.parametrize(
     ("body", "encoding"),
     [

@@ -85,6 +85,43 @@ def test_a_failure_of_the_baseline_too() -> None:
     ] * 2
 
 
+def test_where_neither_answer_is_read_there_are_as_many_pairs_as_the_request_has_instances() -> None:
+    request = captured(LiveAnswer(None, 503, 0.1, b"", b""), body=b'{"instances":[[1],[2],[3]]}')
+    pairs = Made().pairing.pairs(request, "req-1", LiveAnswer(Outcome.TIMEOUT, 0, 2.0, b"", b""))
+    assert [pair.index for pair in pairs] == [0, 1, 2]
+    assert {(pair.baseline.outcome, pair.candidate.outcome) for pair in pairs} == {
+        (Outcome.ERROR_STATUS, Outcome.TIMEOUT)
+    }
+
+
+def test_the_model_that_answers_as_many_as_were_asked_is_believed() -> None:
+    made = Made()
+    request = captured(said([0.5, 0.5]), body=b'{"instances":[[1],[2]]}')
+    pairs = made.pairing.pairs(request, "req-1", said([0.5, 0.5], [0.5, 0.5]))
+    assert [(pair.baseline.outcome, pair.candidate.outcome) for pair in pairs] == [
+        (Outcome.UNDECODABLE, Outcome.OK)
+    ] * 2
+    assert "1 instances, 2 were asked" in made.unread[0][1].message
+
+
+@pytest.mark.parametrize(
+    ("body", "lacks"),
+    [
+        (b'{"predictions":[1]}', True),
+        (b'{"outputs":[{"name":"p","shape":[1,1],"datatype":"INT64","data":[1]}]}', True),
+        (b'{"predictions":[{"a":0.9}]}', True),  # the top classes only
+        (b'{"predictions":[[0.5,0.5]]}', False),
+        (b'{"predictions":[[0.5,0.5],[1,0]]}', False),
+        (b"<html>", False),
+    ],
+)
+def test_whether_the_baseline_said_less_than_it_knows(body: bytes, lacks: bool) -> None:
+    made = Made()
+    assert made.pairing.lacks_probabilities(captured(LiveAnswer(None, 200, 0.1, b"", body))) is lacks
+    assert made.unread == []
+    assert made.pairing.lacks_probabilities(captured(LiveAnswer(Outcome.REFUSED, 0, 0.1, b"", b""))) is False
+
+
 def test_where_no_instance_is_seen_the_request_is_one_pair() -> None:
     pairs = Made().pairs(LiveAnswer(None, 503, 0.1, b"", b""), LiveAnswer(None, 200, 0.1, b"", b"<html>"))
     assert [(pair.baseline.outcome, pair.candidate.outcome, pair.index) for pair in pairs] == [

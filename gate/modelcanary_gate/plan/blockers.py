@@ -58,7 +58,6 @@ def _supported(spec: Spec, _: Observed) -> Blocker | None:
         "spec.guards: a guard of type prometheus": any(guard.type is GuardType.PROMETHEUS for guard in spec.guards),
         "spec.labels.sources": bool(spec.labels.sources),
         "spec.labels.senders": bool(spec.labels.senders),
-        "spec.mirror.scoringCopy": spec.mirror.scoring_copy,
         "spec.candidate.isolate": spec.candidate.isolate,
         "spec.alerts": bool(spec.alerts),
         "spec.webhooks": bool(spec.webhooks),

@@ -10,7 +10,8 @@ from math import prod
 from modelcanary_gate.protocol import ModelReading
 from modelcanary_gate.spec import ProtocolName, Task, Values
 from modelcanary_gate.vocabulary import Outcome
-from modelcanary_sidecar.decoding.pointer import follow, parse_pointer
+from modelcanary_sidecar.decoding.binary import floats, texts
+from modelcanary_sidecar.decoding.pointer import finder
 from modelcanary_sidecar.decoding.table import Table, from_value, ranked, some_names
 from modelcanary_sidecar.decoding.unreadable import Cause, ReadingError, Unreadable
 
@@ -24,10 +25,10 @@ def preset_for(reading: ModelReading) -> Preset:
     classes = frozenset(reading.classes)
     if protocol is ProtocolName.CUSTOM:
         if reading.pointer is None:
-            raise ReadingError("model.pointer: missing; protocol custom needs a JSON Pointer to the numbers")
-        tokens = parse_pointer(reading.pointer)
+            raise ReadingError("model.pointer: missing; protocol custom needs a pointer to the numbers")
+        find = finder(reading.pointer)
         flat = 1 not in widths_of(reading)
-        return lambda value: from_value(follow(value, tokens), reading.output, classes, flat_row=flat)
+        return lambda value: from_value(find(value), reading.output, classes, flat_row=flat)
     if protocol is ProtocolName.OPENAI:
         raise ReadingError("model.protocol: openai is not decoded; use a protocol that answers probabilities")
     widths = widths_of(reading)
@@ -49,6 +50,8 @@ def preset_for(reading: ModelReading) -> Preset:
         return presets[protocol]
 
     def auto(value: object) -> Table:
+        if isinstance(value, list):  # what BentoML makes of an array that a service returns
+            return from_value(value, reading.output, classes, flat_row=not single)
         return presets[_recognise(value)](value)
 
     return auto
@@ -79,7 +82,12 @@ def _recognise(value: object) -> ProtocolName:
             return ProtocolName.KSERVE_V1
         if isinstance(value.get("data"), dict):
             return ProtocolName.SELDON
-    raise _shape("neither `outputs` (V2), `predictions` (V1, MLflow) nor `data` (Seldon); a custom protocol?")
+        if "choices" in value:
+            raise _shape("`choices`, as a language model answers: not decoded")
+    raise _shape(
+        "neither `outputs` (V2), `predictions` (V1, MLflow) nor `data` (Seldon), nor a list; "
+        "protocol: custom with a pointer reads others"
+    )
 
 
 def _predictions(value: object, output: str | None, classes: frozenset[str]) -> Table:
@@ -121,15 +129,15 @@ def _tensors(value: object, wanted: str | None, widths: frozenset[int], single: 
 
 def _tensor(output: dict[str, object], single: bool) -> Table:
     data, shape, datatype = output.get("data"), output.get("shape"), output.get("datatype")
-    if not isinstance(data, list) or not data:
-        raise _shape("an output without `data` (binary tensors are not decoded)")
+    if not isinstance(data, (list, bytes)) or not data:
+        raise _shape("an output without `data`")
     if not isinstance(datatype, str) or datatype not in _FLOATS:
-        if ranked(_flat(data)):
+        if ranked(texts(data) if isinstance(data, bytes) else _flat(data)):
             raise Unreadable(Outcome.TOP_K_ONLY, Cause.TOP_K, "ranked classes, not every class's probability")
         raise Unreadable(
             Outcome.LABELS_ONLY, Cause.LABELS, f"an output of datatype {str(datatype)[:20]!r}, not of floats"
         )
-    data = _flat(data)
+    data = floats(data, datatype) if isinstance(data, bytes) else _flat(data)
     if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
         raise _shape("an output without a `shape`")
     if not shape or prod(shape) != len(data):

@@ -1,4 +1,4 @@
-"""Reads the answers of one role: status, coding, JSON, shape, alignment, log-probabilities.
+"""Reads the answers of one role: status, coding, JSON or binary tensors, shape, alignment, log-probabilities.
 
 The scorer makes one per role whenever the instructions change, and calls `read` once per answer.
 """
@@ -6,7 +6,9 @@ The scorer makes one per role whenever the instructions change, and calls `read`
 from modelcanary_gate.protocol import ModelReading
 from modelcanary_gate.spec import Task, Values
 from modelcanary_gate.vocabulary import Outcome, Role
+from modelcanary_sidecar.capture import header
 from modelcanary_sidecar.decoding.align import Alignment
+from modelcanary_sidecar.decoding.binary import LENGTH_HEADER, attach, split
 from modelcanary_sidecar.decoding.body import inflate, parse_json
 from modelcanary_sidecar.decoding.presets import preset_for, widths_of
 from modelcanary_sidecar.decoding.rows import Row, Rows
@@ -22,19 +24,32 @@ class Reader:
         self._preset = preset_for(reading)
         self._rows = Rows(reading, Alignment(reading, role), widths_of(reading))
 
-    def read(self, status: int, content_encoding: bytes, body: bytes) -> list[Row] | Unread:
+    def read(self, status: int, headers: bytes, body: bytes) -> list[Row] | Unread:
         """One entry per instance: little-endian float32 log-probabilities, or why there are none.
 
-        `Unread` in place of the list is an answer in which not even the instances can be told apart.
+        `headers` are lines as `LiveAnswer` has them. `Unread` in place of the list is an answer in which not even
+        the instances can be told apart.
         """
         if status >= 400:
             return Unread(Outcome.ERROR_STATUS, Cause.STATUS, f"status {status}")
         try:
-            if content_encoding or len(body) > self._cap:
-                body = inflate(body, content_encoding, self._cap)
-            return self._rows.read(self._preset(parse_json(body)))
+            return self._rows.read(self._preset(self._value(headers, body)))
         except Unreadable as error:
             return error.unread
+
+    def _value(self, headers: bytes, body: bytes) -> object:
+        """The answer as JSON has it; binary tensors are bytes in it."""
+        lower = headers.lower()  # few answers have either header, and looking for one line by line costs more
+        coding = (header(headers, b"content-encoding") or b"") if b"content-encoding" in lower else b""
+        if coding or len(body) > self._cap:
+            body = inflate(body, coding, self._cap)
+        if LENGTH_HEADER not in lower:
+            return parse_json(body)
+        length = header(headers, LENGTH_HEADER)
+        if length is None:
+            return parse_json(body)
+        head, tensors = split(body, length)
+        return attach(parse_json(head), tensors)
 
 
 def _check(reading: ModelReading) -> None:

@@ -33,7 +33,7 @@ def from_value(value: object, output: str | None, classes: frozenset[str], *, fl
     `flat_row`: a flat list of numbers is one instance's row rather than one number per instance.
     """
     if isinstance(value, dict):
-        return _from_mappings([value], output, classes)
+        return _from_mapping(value, output, classes)
     if not isinstance(value, list):
         if value is None or isinstance(value, (int, float, str)):
             return Table([[value]])
@@ -55,6 +55,21 @@ def _unnested(rows: list[list[object]]) -> list[list[object]]:
     while all(len(row) == 1 and isinstance(row[0], list) for row in rows):
         rows = [row[0] for row in rows if isinstance(row[0], list)]
     return rows
+
+
+def _from_mapping(value: dict[str, object], output: str | None, classes: frozenset[str]) -> Table:
+    """One instance; or several by columns, a list for each name, as MLflow answers where a model returns a mapping."""
+    if output is not None and output not in classes:
+        inner = value.get(output)
+        if isinstance(inner, list) and inner and isinstance(inner[0], (list, dict)):
+            return from_value(inner, None, classes, flat_row=False)
+        return _from_mappings([value], output, classes)
+    columns = [column for column in value.values() if isinstance(column, list)]
+    if not columns or len(columns) != len(value) or classes.isdisjoint(value):
+        return _from_mappings([value], output, classes)
+    if not columns[0] or len({len(column) for column in columns}) != 1:
+        raise Unreadable(Outcome.UNDECODABLE, Cause.SHAPE, "columns of different length")
+    return Table([list(row) for row in zip(*columns, strict=True)], tuple(value))
 
 
 def _from_mappings(rows: list[object], output: str | None, classes: frozenset[str]) -> Table:

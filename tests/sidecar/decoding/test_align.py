@@ -90,7 +90,10 @@ def test_an_incomplete_set_of_names_is_top_k() -> None:
         (ModelReading(classes=["a", "b"], protocol="custom"), "model.pointer"),
         (ModelReading(classes=["a", "b"], protocol="custom", pointer="p"), "model.pointer"),
         (ModelReading(classes=["a", "b"], protocol="custom", pointer="/~2"), "model.pointer"),
-        (ModelReading(classes=["a", "b"], protocol="custom", pointer="jmespath:a[]"), "model.pointer"),
+        (ModelReading(classes=["a", "b"], protocol="custom", pointer="jmespath:a["), "model.pointer"),
+        (ModelReading(classes=["a", "b"], protocol="custom", pointer="jmespath:later(a)"), "model.pointer"),
+        (ModelReading(classes=["a", "b"], protocol="custom", pointer="jmespath:length()"), "model.pointer"),
+        (ModelReading(classes=["a", "b"], protocol="custom", pointer="jmespath:" + "(" * 5000), "model.pointer"),
     ],
 )
 def test_instructions_that_cannot_be_followed_name_their_field(reading: ModelReading, field: str) -> None:

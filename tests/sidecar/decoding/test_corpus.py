@@ -25,7 +25,8 @@ def read(
     status: int = 200,
     encoding: bytes = b"",
 ) -> list[bytes | Unread] | Unread:
-    return Reader(reading, role, CAP).read(status, encoding, body)
+    headers = b"content-encoding: %b\r\n" % encoding if encoding else b""
+    return Reader(reading, role, CAP).read(status, headers, body)
 
 
 def probabilities(row: bytes | Unread) -> list[float]:
@@ -125,6 +126,33 @@ GOOD = [
         replace(ABC, protocol="custom", pointer=""),
     ),
     Good(
+        "a bare list, from BentoML", b"[[0.5,0.25,0.25],[0.125,0.125,0.75]]", [[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]]
+    ),
+    Good("a bare list of mappings", b'[{"b":0.25,"a":0.5,"c":0.25}]', [[0.5, 0.25, 0.25]]),
+    Good(
+        "MLflow: a mapping of columns by class",
+        b'{"predictions":{"c":[0.25,0.75],"a":[0.5,0.125],"b":[0.25,0.125]}}',
+        [[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]],
+    ),
+    Good(
+        "MLflow: a mapping of outputs",
+        b'{"predictions":{"label":["a","c"],"proba":[[0.5,0.25,0.25],[0.125,0.125,0.75]]}}',
+        [[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]],
+        replace(ABC, output="proba"),
+    ),
+    Good(
+        "custom, by JMESPath",
+        b'{"results":[{"scores":{"a":0.5,"b":0.25,"c":0.25},"ok":true},{"scores":{"c":0.75,"b":0.125,"a":0.125}}]}',
+        [[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]],
+        replace(ABC, protocol="custom", pointer="jmespath:results[*].scores"),
+    ),
+    Good(
+        "custom, by JMESPath: sorted by a name of its own",
+        b'{"p":[{"n":"c","v":0.25},{"n":"a","v":0.5},{"n":"b","v":0.25}]}',
+        [[0.5, 0.25, 0.25]],
+        replace(ABC, protocol="custom", pointer="jmespath:sort_by(p, &n)[*].v"),
+    ),
+    Good(
         "binaryScore: one number per instance",
         b'{"predictions":[0.75,0.5]}',
         [[0.25, 0.75], [0.5, 0.5]],
@@ -209,7 +237,7 @@ BAD = [
     Bad("deep JSON", b"[" * 4000, Outcome.UNDECODABLE, Cause.NOT_JSON),
     Bad("a huge whole number", b"9" * 4000, Outcome.UNDECODABLE, Cause.SHAPE),
     Bad("no protocol's shape", b'{"result":[[0.5,0.25,0.25]]}', Outcome.UNDECODABLE, Cause.SHAPE, "custom"),
-    Bad("a bare list", b"[[0.5,0.25,0.25]]", Outcome.UNDECODABLE, Cause.SHAPE),
+    Bad("a language model's answer", b'{"choices":[{"text":"a"}]}', Outcome.UNDECODABLE, Cause.SHAPE, "language model"),
     Bad("no instance", b'{"predictions":[]}', Outcome.UNDECODABLE, Cause.SHAPE),
     Bad("V1 labels", b'{"predictions":[7]}', Outcome.LABELS_ONLY, Cause.LABELS),
     Bad("V1 labels as floats", b'{"predictions":[7.0]}', Outcome.LABELS_ONLY, Cause.LABELS, "binaryScore"),
@@ -292,6 +320,29 @@ BAD = [
         replace(ABC, protocol="custom", pointer="/a/1"),
     ),
     Bad(
+        "an expression that finds nothing",
+        b'{"a":[1]}',
+        Outcome.UNDECODABLE,
+        Cause.OUTPUT,
+        "'b.c'",
+        replace(ABC, protocol="custom", pointer="jmespath:b.c"),
+    ),
+    Bad(
+        "an expression that does not fit",
+        b'{"a":["x"]}',
+        Outcome.UNDECODABLE,
+        Cause.OUTPUT,
+        "does not fit",
+        replace(ABC, protocol="custom", pointer="jmespath:[sum(a)]"),
+    ),
+    Bad(
+        "columns of different length",
+        b'{"predictions":{"a":[0.5],"b":[0.25,0.25],"c":[0.25]}}',
+        Outcome.UNDECODABLE,
+        Cause.SHAPE,
+        "different length",
+    ),
+    Bad(
         "V2: data that does not fill the shape",
         b'{"outputs":[{"name":"p","shape":[2,3],"datatype":"FP32","data":[0.5,0.25,0.25]}]}',
         Outcome.UNDECODABLE,
@@ -299,7 +350,7 @@ BAD = [
         "[2, 3] with 3",
     ),
     Bad(
-        "V2: a binary tensor",
+        "V2: a binary tensor without its header",
         b'{"outputs":[{"name":"p","shape":[1,3],"datatype":"FP32","parameters":{"binary_data_size":12}}]}'
         b"\0\0\0\0\0\0\0\0\0\0\0\0",
         Outcome.UNDECODABLE,
