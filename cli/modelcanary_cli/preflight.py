@@ -12,6 +12,9 @@ from modelcanary_cli.addresses import Address
 from modelcanary_cli.errors import InputError
 from modelcanary_cli.instruct import ignored, unsupported
 from modelcanary_cli.specs import LoadedSpec
+from modelcanary_gate.parse import to_reading
+from modelcanary_gate.vocabulary import Role
+from modelcanary_sidecar.decoding import Reader, ReadingError
 
 _LIMIT = 3.0
 
@@ -25,6 +28,11 @@ def check_spec(loaded: LoadedSpec) -> list[str]:
             f"{field} is not supported by `run`, and leaving it aside would change the verdict",
             "remove it from the specification for this run",
         )
+    try:
+        for role in Role:
+            Reader(to_reading(loaded.spec), role, loaded.spec.mirror.limits.maxBodyBytes)
+    except ReadingError as error:  # what only the scorer can tell: a JMESPath expression that is none
+        raise InputError(loaded.source, f"spec.{error}", "correct the field") from error
     left_aside = ignored(loaded.spec)
     if not left_aside:
         return []

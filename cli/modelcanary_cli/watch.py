@@ -4,13 +4,13 @@ Called by `run` with the ledger's answers. Knows no process, no terminal and no 
 """
 
 from collections import deque
-from collections.abc import Mapping
 
 from modelcanary_cli.ledger_client import Counts, Evidence
 from modelcanary_gate.decision import Decision, Facts
 from modelcanary_gate.gate import Gate
 from modelcanary_gate.recording import Recorder
 from modelcanary_gate.spec import Spec
+from modelcanary_gate.unscored import remedy
 from modelcanary_gate.vocabulary import Outcome, Reason, Role, Verdict
 
 #: Rates are of the last so many seconds.
@@ -20,21 +20,6 @@ _ENOUGH_PAIRS = 20
 #: Requests after which it is said that none was mirrored: pairs travel in batches, so not at once.
 _ENOUGH_REQUESTS = 200
 _LOST_LOOKS = 3
-
-_REMEDIES: Mapping[str, str] = {
-    Outcome.ERROR_STATUS: "the model answers with an error status: try one of the users' requests on it by hand",
-    Outcome.TIMEOUT: "it is slower than spec.mirror.timeout",
-    Outcome.REFUSED: "nothing listens there, or it closes connections: check the URL",
-    Outcome.TOO_LARGE: "raise spec.mirror.maxBodyBytes",
-    Outcome.UNDECODABLE: (
-        "not the protocol's JSON (an HTML page?): check the URL, spec.model.protocol and spec.model.paths"
-    ),
-    Outcome.LABELS_ONLY: "it answers labels without probabilities: ask for them by spec.model.requestPatch",
-    Outcome.TOP_K_ONLY: "it answers the top classes only: let it answer all of them",
-    Outcome.CLASS_COUNT: "another number of probabilities than there are spec.model.classes",
-    Outcome.NOT_PROBABILITIES: "its numbers are no probabilities: set spec.model.values, for example to logits",
-    Outcome.NON_FINITE: "NaN or Infinity among its numbers",
-}
 
 
 class Watch:
@@ -130,7 +115,8 @@ class Watch:
         if answers < _ENOUGH_PAIRS or outcomes.get(Outcome.OK):
             return None
         outcome, count = max(outcomes.items(), key=lambda item: item[1])
-        return f"no answer of the {role} could be scored: {count} of {answers} are {outcome}; {_REMEDIES[outcome]}"
+        what = f"no answer of the {role} could be scored: {count} of {answers} are {outcome}"
+        return f"{what}; {remedy(role, Outcome(outcome))}"
 
 
 def finished(decision: Decision) -> bool:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from modelcanary_gate.decision import Facts, GuardState, GuardStatus, Measures
 from modelcanary_gate.evidence import OUTCOME_CODES
 from modelcanary_gate.spec import GuardType, LabelMode, Spec
-from modelcanary_gate.vocabulary import Outcome, Reason
+from modelcanary_gate.unscored import most_unscored
+from modelcanary_gate.vocabulary import Reason, Role
 
 
 def message(
@@ -148,11 +149,9 @@ def _guard(guard: GuardState) -> str:
 
 def _unscored(outcomes: NDArray[np.int64]) -> str:
     """Why no pair could be scored, when most answers of one model cannot be."""
-    ok = OUTCOME_CODES[Outcome.OK]
-    for role, counts in zip(("baseline", "candidate"), outcomes, strict=True):
-        total, good = int(counts.sum()), int(counts[ok])
-        if total and good * 2 < total:
-            bad = {outcome: int(counts[code]) for outcome, code in OUTCOME_CODES.items() if code != ok}
-            worst = max(bad, key=lambda outcome: bad[outcome])
-            return f"{bad[worst]} of {total} answers of the {role} could not be scored: {worst}"
-    return ""
+    counts = {
+        role: {outcome: int(row[code]) for outcome, code in OUTCOME_CODES.items()}
+        for role, row in zip(Role, outcomes, strict=True)
+    }
+    found = most_unscored(counts)
+    return found.message if found is not None else ""

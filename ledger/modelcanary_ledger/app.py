@@ -60,6 +60,8 @@ class LedgerApp:
             Route(f"{model}/evidence", self._guarded(self.evidence), methods=["GET"]),
             Route(f"{model}/instructions", self._guarded(self.put_instructions), methods=["PUT"]),
             Route("/v1/feedback", self._guarded(self.feedback, namespaced=False), methods=["POST"]),
+            # Seldon's clients have the path built in.
+            Route("/api/v1.0/feedback", self._guarded(self.feedback, namespaced=False), methods=["POST"]),
             Route("/metrics", self.metrics, methods=["GET"]),
             Route("/healthz", self.healthz, methods=["GET"]),
             Route("/readyz", self.readyz, methods=["GET"]),
@@ -94,7 +96,7 @@ class LedgerApp:
     async def feedback(self, request: Request) -> Response:
         standing = self._meant(request)
         self._callers.require(request.headers.get("authorization"), standing.namespace)
-        labels = read_labels(await read_body(request, MAX_BODY), standing)
+        labels = read_labels(await read_body(request, MAX_BODY), request.headers, standing)
         counts = await self._writer.change(lambda change: change.feedback(standing, labels), rows=len(labels))
         self._metrics.labels(counts)
         return encoded(counts, request.headers, 202)

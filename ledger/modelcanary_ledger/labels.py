@@ -1,12 +1,12 @@
-"""Labels as senders write them, read into what `join` takes: one object, an array, or lines of JSON.
+"""Labels as senders write them (`records`), checked against the classes and read into what `join` takes.
 
 Called by `app`. Either all labels of a request can be used, or none is: the error names the row and the field.
 """
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-import msgspec
 import numpy as np
 
 from modelcanary_gate.spec import Task
@@ -14,31 +14,16 @@ from modelcanary_ledger.batches import MAX_ID, MAX_INDEX
 from modelcanary_ledger.errors import BadRequest, LedgerError, Unprocessable
 from modelcanary_ledger.join import Posted
 from modelcanary_ledger.model import Standing
-from modelcanary_ledger.problems import refused
+from modelcanary_ledger.records import LabelRecord, read_records
 
 MAX_LABELS = 20_000
 _SUM_TOLERANCE = 1e-3
 _NAMED = 12  # classes that an error names
-_REMEDY = 'send {"id": "req-42", "label": "cat"}; index, ts and source may be added, docs/labels.md tells all'
 
 
-class LabelRecord(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The fields of `modelcanary_gate.protocol.Label`, strictly."""
-
-    id: str
-    label: str | int | list[float]
-    index: int = 0
-    ts: float | str | None = None
-    source: str = ""
-
-
-_ONE = msgspec.json.Decoder(LabelRecord)
-_MANY = msgspec.json.Decoder(list[LabelRecord])
-
-
-def read_labels(body: bytes, standing: Standing) -> list[Posted]:
+def read_labels(body: bytes, headers: Mapping[str, str], standing: Standing) -> list[Posted]:
     """Raises BadRequest for what is not JSON or not a label, Unprocessable for a value that cannot be."""
-    records = _records(body)
+    records = read_records(body, headers, standing.class_index)
     if len(records) > MAX_LABELS:
         raise BadRequest(f"{len(records)} labels in one request", remedy=f"send at most {MAX_LABELS} at a time")
     if standing.spec is None:
@@ -48,37 +33,6 @@ def read_labels(body: bytes, standing: Standing) -> list[Posted]:
             remedy="put its instructions first",
         )
     return [_posted(record, row, standing) for row, record in enumerate(records)]
-
-
-def _records(body: bytes) -> list[LabelRecord]:
-    start = body.lstrip()[:1]
-    if start == b"[":
-        try:
-            return _MANY.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise refused(error, _REMEDY) from error
-    if not start:
-        raise BadRequest("the body is empty", remedy=_REMEDY)
-    try:
-        return [_ONE.decode(body)]
-    except msgspec.ValidationError as error:
-        raise refused(error, _REMEDY) from error
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _lines(body)
-
-
-def _lines(body: bytes) -> list[LabelRecord]:
-    try:
-        return _ONE.decode_lines(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
-    records = []
-    for row, line in enumerate(line for line in body.splitlines() if line.strip()):
-        try:
-            records.append(_ONE.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise refused(error, _REMEDY, row=row) from error
-    return records
 
 
 def _posted(record: LabelRecord, row: int, standing: Standing) -> Posted:

@@ -94,8 +94,16 @@ def _mirror(status: Status, observed: Observed, summary: Summary, now: float) ->
         return Condition("MirrorHealthy", None, Why.NO_RUN, "nothing is mirrored")
     if observed.standing is None:
         return Condition("MirrorHealthy", None, Why.LEDGER_UNAVAILABLE, "the ledger does not answer")
+    if summary.unscored is not None:
+        return Condition("MirrorHealthy", False, summary.unscored.reason, summary.unscored.message)
     if summary.pairs:
         return Condition("MirrorHealthy", True, Why.PAIRS_COME, "requests are mirrored and recorded")
+    if summary.unfollowed:
+        words = (
+            f"{summary.unfollowed} requests were not mirrored: sidecars cannot read answers as spec.model says; "
+            "their logs name the field"
+        )
+        return Condition("MirrorHealthy", False, Why.MODEL_UNREADABLE, words)
     late = now - run.shadowing_since > _PATIENCE
     words = "no request was mirrored: is there traffic on spec.model.paths?"
     return Condition("MirrorHealthy", False if late else None, Why.NO_PAIRS, words)

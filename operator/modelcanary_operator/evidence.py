@@ -15,6 +15,7 @@ from modelcanary_gate.gate import Gate
 from modelcanary_gate.plan.status import Run
 from modelcanary_gate.recording import Recorder
 from modelcanary_gate.spec import Spec
+from modelcanary_gate.unscored import Unscored, most_unscored
 from modelcanary_operator.errors import LedgerUnavailable
 from modelcanary_operator.ledger_client import Counts, EvidenceAnswer, Ledger
 
@@ -34,6 +35,8 @@ class Summary:
     dropped: int = 0
     scored: int = 0
     measures: Measures | None = None
+    unscored: Unscored | None = None  # a model whose answers mostly cannot be
+    unfollowed: int = 0  # requests not mirrored, because sidecars cannot follow how answers are to be read
 
 
 class Evidence:
@@ -119,5 +122,12 @@ class Evidence:
 
     def summary(self) -> Summary:
         counts = self.counts
-        measures = self.decision.measures if self.decision is not None else None
-        return Summary(counts.pairs, counts.labelled, sum(counts.dropped.values()), counts.scored, measures)
+        return Summary(
+            counts.pairs,
+            counts.labelled,
+            sum(counts.dropped.values()),
+            counts.scored,
+            self.decision.measures if self.decision is not None else None,
+            most_unscored(counts.outcomes),
+            counts.dropped.get("instructions", 0),
+        )

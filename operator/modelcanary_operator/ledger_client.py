@@ -13,6 +13,7 @@ import httpx
 import msgspec
 
 from modelcanary_gate.protocol import Heartbeat, Instructions, PutInstructions
+from modelcanary_gate.vocabulary import Outcome, Role
 from modelcanary_operator.errors import LedgerRefused, LedgerUnavailable
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ class Counts:
     conflict: int = 0
     unmatched: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
+    outcomes: dict[Role, dict[Outcome, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

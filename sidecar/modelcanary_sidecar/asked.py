@@ -18,7 +18,8 @@ _ID_CAP = 256
 
 
 class _WithId(msgspec.Struct):
-    id: str | None = None
+    id: object = None
+    meta: object = None
 
 
 _decode_id = msgspec.json.Decoder(_WithId).decode
@@ -49,12 +50,15 @@ def asked(headers: bytes, body: bytes, cap: int) -> Asked:
 
 
 def id_in(headers: bytes, body: bytes, cap: int) -> str | None:
-    """The `id` of the body, as Open Inference V2 has it, if it is a short text."""
-    if b'"id"' not in body and b"content-encoding" not in headers.lower():
+    """The `id` of an Open Inference V2 body, or Seldon's `meta.puid`, if it is a short text."""
+    if b'"id"' not in body and b'"puid"' not in body and b"content-encoding" not in headers.lower():
         return None
     try:
-        found = _decode_id(asked(headers, body, cap).json).id
+        fields = _decode_id(asked(headers, body, cap).json)
     except NOT_READ:
+        return None
+    found = fields.id if fields.id is not None or not isinstance(fields.meta, dict) else fields.meta.get("puid")
+    if not isinstance(found, str):
         return None
     return found if found and len(found) <= _ID_CAP and found.isprintable() else None
 

@@ -33,7 +33,7 @@ def test_names_why_nothing_can_be_scored() -> None:
     outcomes[1, OUTCOME_CODES[Outcome.UNDECODABLE]] = 118
     outcomes[1, OUTCOME_CODES[Outcome.TIMEOUT]] = 2
     text = explain.message(SPEC, Reason.WAITING_FOR_LABELS, Facts(pairs=120), _measures(), None, "", outcomes)
-    assert text == "118 of 120 answers of the candidate could not be scored: undecodable"
+    assert text.startswith("118 of 120 answers of the candidate could not be scored: undecodable; not the protocol's")
 
 
 @pytest.mark.parametrize(

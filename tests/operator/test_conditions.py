@@ -8,6 +8,8 @@ from modelcanary_gate.plan.observed import Baseline, Candidate, Observed, Target
 from modelcanary_gate.plan.phases import Phase
 from modelcanary_gate.plan.status import Run, Status
 from modelcanary_gate.protocol import Instructions
+from modelcanary_gate.unscored import Unscored
+from modelcanary_gate.vocabulary import Outcome, Role
 from modelcanary_operator.conditions import conditions, merge
 from modelcanary_operator.evidence import Summary
 
@@ -66,6 +68,20 @@ def test_no_mirrored_traffic_is_seen() -> None:
     assert found(status, now=300.0, **told)["LabelsAvailable"] is False
     assert found(status, now=300.0, summary=Summary(pairs=1, labelled=1), **told)["LabelsAvailable"] is True
     assert found(status, **told)["CandidateAvailable"] is True
+
+
+def test_answers_that_cannot_be_scored_are_a_reason_of_their_own() -> None:
+    status = Status(phase=Phase.SHADOWING, run=Run("r", "A", "B", "d", 0.0, shadowing_since=100.0))
+    facts = Observed(name="fraud", baseline=BASELINE, target=target("A"), standing=Instructions(version=1))
+    unscored = Unscored(Role.BASELINE, Outcome.LABELS_ONLY, 90, 100)
+    for summary, reason, said in (
+        (Summary(pairs=100, unscored=unscored), "LabelsOnly", "90 of 100 answers of the baseline could not be scored"),
+        (Summary(unfollowed=7), "ModelUnreadable", "7 requests were not mirrored"),
+    ):
+        listed = {item.type: item for item in conditions(PARSED, status, facts, summary, 150.0)}
+        mirror = listed["MirrorHealthy"]
+        assert (mirror.status, str(mirror.reason)) == (False, reason)
+        assert said in mirror.message
 
 
 def test_the_time_of_a_condition_is_that_of_its_last_change() -> None:

@@ -164,6 +164,9 @@ def test_a_way_of_reading_that_cannot_be_followed_is_refused_at_once() -> None:
         (True, b'{"id":"req-42","inputs":[{"name":"id"}]}', "req-42"),
         (False, b'{"id":"req-42"}', "req-1"),  # the header is what the client chose
         (True, b'{"inputs":[{"id":"inner"}]}', "req-1"),
+        (True, b'{"meta":{"puid":"req-43"},"data":{"ndarray":[[1]]}}', "req-43"),  # Seldon
+        (True, b'{"meta":"puid","id":"req-44"}', "req-44"),
+        (True, b'{"meta":{"puid":7}}', "req-1"),
         (True, b'{"id":42}', "req-1"),
         (True, b'{"id":""}', "req-1"),
         (True, b'{"id":"' + b"x" * 257 + b'"}', "req-1"),

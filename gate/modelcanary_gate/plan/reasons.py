@@ -71,6 +71,7 @@ class Why(StrEnum):
     # of conditions that are about a part of a run
     NO_RUN = "NoRun"
     NO_PAIRS = "NoPairs"
+    MODEL_UNREADABLE = "ModelUnreadable"
     NO_LABELS = "NoLabels"
     PAIRS_COME = "PairsCome"
     LABELS_COME = "LabelsCome"
