@@ -8,6 +8,11 @@ from dataclasses import dataclass, field
 
 from modelcanary_gate.vocabulary import Outcome
 
+#: The audience of the tokens that callers show the ledger: no other server takes them, and it takes no other's.
+AUDIENCE = "modelcanary-ledger"
+#: A canary's baseline is a Deployment of this name; its pods alone may send the canary's pairs.
+BASELINE_SUFFIX = "-baseline"
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -96,6 +101,14 @@ class Instructions:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelSender:
+    """Who may send a model's labels by a token of their own, of which the ledger knows the hash alone."""
+
+    name: str
+    tokenSHA256: str  # 64 hexadecimal digits, lower case
+
+
+@dataclass(frozen=True, slots=True)
 class PutInstructions:
     """`PUT /v1/runs/{namespace}/{name}/instructions`, by the leader of `epoch`; an older epoch is refused."""
 
@@ -103,6 +116,7 @@ class PutInstructions:
     instructions: Instructions
     #: the specification that the run is measured by, as the user wrote it (the resource's `spec`)
     spec: dict[str, object] = field(default_factory=dict)
+    senders: list[LabelSender] = field(default_factory=list)  # all there are: those before are forgotten
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,22 @@ from modelcanary_gate.protocol import Heartbeat, Instructions, PairBatch, PutIns
 from modelcanary_ledger.auth import Callers
 from modelcanary_ledger.batches import check_batch
 from modelcanary_ledger.core import Evidence, Ledger
-from modelcanary_ledger.errors import BadRequest, LedgerError, NotFound
+from modelcanary_ledger.errors import (
+    BadRequest,
+    Forbidden,
+    LedgerError,
+    NotFound,
+    NotReviewed,
+    TooMany,
+    Unauthorized,
+)
 from modelcanary_ledger.export import export_lines
 from modelcanary_ledger.labels import read_labels
 from modelcanary_ledger.metrics import Metrics
 from modelcanary_ledger.model import IDLE, Standing
 from modelcanary_ledger.problems import decode, encoded, is_msgpack, problem, read_body
+from modelcanary_ledger.quota import Quota
+from modelcanary_ledger.rights import EVERY, Call, Caller, Kind
 from modelcanary_ledger.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -35,6 +45,13 @@ log = logging.getLogger(__name__)
 MAX_BODY = 16 << 20
 _SMALL_BODY = 1 << 20
 
+#: What became of a caller; who is refused for what they send was allowed to send it.
+_OUTCOMES: dict[type[LedgerError], str] = {
+    Unauthorized: "unknown",
+    Forbidden: "forbidden",
+    NotReviewed: "unreviewed",
+    TooMany: "quota",
+}
 _SINCE = re.compile(r"\d{1,18}\.\d{1,18}", re.ASCII)
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -43,25 +60,26 @@ Handler = Callable[[Request], Awaitable[Response]]
 class LedgerApp:
     """Handlers over one ledger and its writer."""
 
-    def __init__(self, ledger: Ledger, writer: Writer, callers: Callers, directory: Path) -> None:
+    def __init__(self, ledger: Ledger, writer: Writer, callers: Callers, quota: Quota, directory: Path) -> None:
         self._ledger = ledger
         self._writer = writer
         self._callers = callers
+        self._quota = quota
         self._directory = directory
-        self._metrics = Metrics(writer)
+        self._metrics = Metrics(writer, callers)
         self._process = secrets.token_hex(4)  # a version of the evidence means something within this process only
 
     def application(self) -> Starlette:
         model = "/v1/runs/{namespace}/{name}"
         routes = [
-            Route(f"{model}/pairs", self._guarded(self.pairs), methods=["POST"]),
-            Route(f"{model}/pairs", self._guarded(self.export), methods=["GET"]),
-            Route(f"{model}/heartbeat", self._guarded(self.heartbeat), methods=["POST"]),
-            Route(f"{model}/evidence", self._guarded(self.evidence), methods=["GET"]),
-            Route(f"{model}/instructions", self._guarded(self.put_instructions), methods=["PUT"]),
-            Route("/v1/feedback", self._guarded(self.feedback, namespaced=False), methods=["POST"]),
+            Route(f"{model}/pairs", self._guarded(Call.PAIRS, self.pairs), methods=["POST"]),
+            Route(f"{model}/pairs", self._guarded(Call.EXPORT, self.export), methods=["GET"]),
+            Route(f"{model}/heartbeat", self._guarded(Call.HEARTBEAT, self.heartbeat), methods=["POST"]),
+            Route(f"{model}/evidence", self._guarded(Call.EVIDENCE, self.evidence), methods=["GET"]),
+            Route(f"{model}/instructions", self._guarded(Call.INSTRUCTIONS, self.put_instructions), methods=["PUT"]),
+            Route("/v1/feedback", self._guarded(Call.FEEDBACK, self.feedback), methods=["POST"]),
             # Seldon's clients have the path built in.
-            Route("/api/v1.0/feedback", self._guarded(self.feedback, namespaced=False), methods=["POST"]),
+            Route("/api/v1.0/feedback", self._guarded(Call.FEEDBACK, self.feedback), methods=["POST"]),
             Route("/metrics", self.metrics, methods=["GET"]),
             Route("/healthz", self.healthz, methods=["GET"]),
             Route("/readyz", self.readyz, methods=["GET"]),
@@ -94,10 +112,14 @@ class LedgerApp:
     # --- label senders
 
     async def feedback(self, request: Request) -> Response:
-        standing = self._meant(request)
-        self._callers.require(request.headers.get("authorization"), standing.namespace)
+        caller: Caller = request.state.caller
+        standing = self._meant(request, caller)
+        sender = caller.sends_as(standing.namespace, standing.name)
+        account = (caller.kind, standing.namespace, sender)
+        self._quota.admit(account)
         labels = read_labels(await read_body(request, MAX_BODY), request.headers, standing)
-        counts = await self._writer.change(lambda change: change.feedback(standing, labels), rows=len(labels))
+        self._quota.charge(account, len(labels))
+        counts = await self._writer.change(lambda change: change.feedback(standing, labels, sender), rows=len(labels))
         self._metrics.labels(counts)
         return encoded(counts, request.headers, 202)
 
@@ -153,18 +175,26 @@ class LedgerApp:
 
     # --- inside
 
-    def _guarded(self, handler: Handler, *, namespaced: bool = True) -> Handler:
-        """Knows the caller, and turns our errors into problem documents."""
+    def _guarded(self, call: Call, handler: Handler) -> Handler:
+        """Knows the caller and what they may do, and turns our errors into problem documents.
+
+        Labels name their model in the query, if at all: `_meant` finds it among those that the caller may send to.
+        """
 
         async def answer(request: Request) -> Response:
+            kind = "none"
             try:
-                if namespaced:
-                    namespace = request.path_params["namespace"]
-                    self._callers.require(request.headers.get("authorization"), namespace)
-                return await handler(request)
+                caller = await self._callers.identify(request.headers.get("authorization"))
+                kind, request.state.caller = str(caller.kind), caller
+                if call is not Call.FEEDBACK:
+                    caller.require(call, request.path_params["namespace"], request.path_params["name"])
+                response = await handler(request)
             except LedgerError as error:
                 self._metrics.refused(error.status)
+                self._metrics.caller(kind, _OUTCOMES.get(type(error), "allowed"))
                 return problem(error)
+            self._metrics.caller(kind, "allowed")
+            return response
 
         return answer
 
@@ -184,22 +214,24 @@ class LedgerApp:
         standing = self._standing(request)
         return IDLE if standing is None else standing.instructions
 
-    def _meant(self, request: Request) -> Standing:
-        """The model that labels are for: by `namespace` and `name`, or the only one there is."""
-        standings = self._ledger.standings
+    def _meant(self, request: Request, caller: Caller) -> Standing:
+        """The model that labels are for: by `namespace` and `name`, or the only one that the caller may send to."""
         namespace, name = request.query_params.get("namespace"), request.query_params.get("name")
         found = [
             standing
-            for standing in standings.values()
-            if namespace in (None, standing.namespace) and name in (None, standing.name)
+            for standing in self._ledger.standings.values()
+            if namespace in (None, standing.namespace)
+            and name in (None, standing.name)
+            and caller.may(Call.FEEDBACK, standing.namespace, standing.name)
         ]
         if len(found) == 1:
-            return found[0]
-        self._callers.require(request.headers.get("authorization"), namespace)
+            return _open_to(caller, found[0])
+        if namespace is not None and not found:
+            caller.require(Call.FEEDBACK, namespace, name or EVERY)
         raise NotFound(
             f"{len(found) or 'no'} models are known by namespace={namespace or '*'} name={name or '*'}",
             field="name" if namespace else "namespace",
-            remedy="say which: POST /v1/feedback?namespace=…&name=…" if standings else "put instructions first",
+            remedy="say which: POST /v1/feedback?namespace=…&name=…" if found else "put instructions first",
         )
 
     @asynccontextmanager
@@ -208,8 +240,20 @@ class LedgerApp:
         try:
             yield
         finally:
+            await self._callers.close()
             await self._writer.stop()
             self._ledger.close()
+
+
+def _open_to(caller: Caller, standing: Standing) -> Standing:
+    """Where a ModelCanary lists its senders, a ServiceAccount of its namespace is none of them."""
+    if standing.senders and caller.kind is Kind.ACCOUNT:
+        raise Forbidden(
+            f"{standing.namespace}/{standing.name} takes labels from those alone whom labels.senders lists",
+            field="labels.senders",
+            remedy="use a token whose hash is listed there; without a list, ServiceAccounts of the namespace may send",
+        )
+    return standing
 
 
 def _since(text: str) -> tuple[int, int]:

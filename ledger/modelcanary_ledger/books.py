@@ -28,8 +28,8 @@ class Books:
         self.add_runs(self.state.runs())
         self.standings = {(standing.namespace, standing.name): standing for standing in self.state.standings(self.runs)}
         self.held = Held(
-            (id_hash(identifier, id_salt(model, index)), HeldLabel(model, identifier, index, at, value))
-            for model, identifier, index, at, value in self.state.held()
+            (id_hash(identifier, id_salt(model, index)), HeldLabel(model, identifier, index, at, value, sender))
+            for model, identifier, index, at, value, sender in self.state.held()
         )
         self.batches = self.state.batch_cursor()
 

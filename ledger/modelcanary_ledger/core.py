@@ -9,7 +9,7 @@ import fcntl
 import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import msgspec
@@ -127,6 +127,10 @@ class Ledger:
         # Without labels nothing is waited for.
         counts["unlabelled"] = 0 if run.agreement else known.scored - known.labelled - known.missing
         counts["unmatched"] = known.unmatched
+        counts["senders"] = {
+            sender.name: {name: count for name, count in asdict(sender).items() if name != "name"}
+            for sender in run.progress.senders
+        }
         if run.no == standing.run:
             counts["unmatched"] += self._books.held.count(standing.no)
         return Evidence(

@@ -6,6 +6,7 @@ class LedgerError(Exception):
 
     status = 500
     title = "The ledger failed"
+    retry_after: float | None = None  # seconds, where trying again helps
 
     def __init__(self, detail: str, *, field: str | None = None, row: int | None = None, remedy: str = ""):
         super().__init__(detail)
@@ -59,11 +60,31 @@ class Unprocessable(LedgerError):
     title = "A value cannot be used"
 
 
+class TooMany(LedgerError):
+    """More labels than the sender's quota; nothing of the request was taken."""
+
+    status = 429
+    title = "The sender's quota is used up"
+
+    def __init__(self, detail: str, *, retry_after: float, remedy: str):
+        super().__init__(detail, remedy=remedy)
+        self.retry_after = retry_after
+
+
 class Busy(LedgerError):
     """More is waiting to be recorded than the ledger holds in memory; try again."""
 
     status = 503
     title = "The ledger is busy"
+    retry_after = 1.0
+
+
+class NotReviewed(LedgerError):
+    """Whose the token is cannot be found out now: it is neither let in nor refused."""
+
+    status = 503
+    title = "The caller cannot be known at the moment"
+    retry_after = 2.0
 
 
 class DiskFull(LedgerError):
@@ -71,6 +92,7 @@ class DiskFull(LedgerError):
 
     status = 507
     title = "The disk is full"
+    retry_after = 1.0
 
 
 class SettingsError(LedgerError):

@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from modelcanary_ledger.run import OUTCOMES
-from modelcanary_ledger.segment import connect_reading, first_pid
+from modelcanary_ledger.run import OUTCOMES, Progress
+from modelcanary_ledger.segment import connect_reading, first_pid, run_of
 
+_progress = msgspec.json.Decoder(Progress).decode
 _SLICE = 1000
 _COLUMNS = "pid, id, idx, time, bo, bl, b, co, cl, c"
 
@@ -51,14 +52,15 @@ def _slice(segment: sqlite3.Connection, after: int, last: int) -> list[tuple[Any
 
 def _lines(state: sqlite3.Connection, run: str, rows: list[tuple[Any, ...]]) -> bytes:
     labels = {
-        pid: (at, value, late)
-        for pid, at, value, late in state.execute(
-            "SELECT pid, at, value, late FROM label WHERE pid >= ? AND pid <= ?", (rows[0][0], rows[-1][0])
+        pid: (at, value, late, sender)
+        for pid, at, value, late, sender in state.execute(
+            "SELECT pid, at, value, late, sender FROM label WHERE pid >= ? AND pid <= ?", (rows[0][0], rows[-1][0])
         )
     }
+    senders = _senders(state, run_of(rows[0][0])) if any(label[3] is not None for label in labels.values()) else {}
     lines = []
     for pid, identifier, index, time, bo, bl, b, co, cl, c in rows:
-        at, value, late = labels.get(pid, (None, None, 0))
+        at, value, late, sender = labels.get(pid, (None, None, 0, None))
         lines.append(
             {
                 "run": run,
@@ -70,6 +72,7 @@ def _lines(state: sqlite3.Connection, run: str, rows: list[tuple[Any, ...]]) -> 
                 "label": np.frombuffer(value, "<f8").tolist() if isinstance(value, bytes) else value,
                 "labelledAt": at,
                 "late": bool(late),
+                "sender": senders.get(sender),
                 "baselineOutcome": OUTCOMES[bo],
                 "candidateOutcome": OUTCOMES[co],
                 "baselineLatency": bl,
@@ -77,6 +80,12 @@ def _lines(state: sqlite3.Connection, run: str, rows: list[tuple[Any, ...]]) -> 
             }
         )
     return msgspec.json.Encoder().encode_lines(lines)
+
+
+def _senders(state: sqlite3.Connection, run: int) -> dict[int, str]:
+    """Names by their place, read after the labels that refer to them: the list only grows."""
+    rows = state.execute("SELECT progress FROM run WHERE no = ?", (run,)).fetchall()
+    return {place: sender.name for (text,) in rows for place, sender in enumerate(_progress(text).senders)}
 
 
 def _probabilities(column: bytes | None) -> list[float] | None:

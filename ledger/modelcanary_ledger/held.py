@@ -20,6 +20,7 @@ class HeldLabel(NamedTuple):
     instance: int
     at: float
     value: int | bytes
+    sender: str
 
 
 class Held:

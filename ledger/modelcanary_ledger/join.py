@@ -15,7 +15,7 @@ from modelcanary_ledger.held import Held, HeldLabel
 from modelcanary_ledger.idindex import id_hash
 from modelcanary_ledger.model import Standing
 from modelcanary_ledger.pairs import SLACK, PairStore, Wanted
-from modelcanary_ledger.run import Run, Scorable, answers
+from modelcanary_ledger.run import Counts, Run, Scorable, SenderCounts, answers
 from modelcanary_ledger.segment import JoinRow, run_of
 from modelcanary_ledger.state import LabelRow, State
 
@@ -35,6 +35,7 @@ class Posted:
 
 @dataclass(slots=True)
 class _Tally:
+    sender: str
     joined: int = 0
     duplicate: int = 0
     conflict: int = 0
@@ -72,9 +73,9 @@ class Joiner:
         self._now = now
         self._joined: defaultdict[int, _Joined] = defaultdict(_Joined)
 
-    def post(self, standing: Standing, labels: Sequence[Posted]) -> FeedbackCounts:
+    def post(self, standing: Standing, labels: Sequence[Posted], sender: str) -> FeedbackCounts:
         """What became of each label of one request."""
-        tally, now = _Tally(), self._now
+        tally, now = _Tally(sender), self._now
         below = standing.sampled_below(now)
         oldest = now - (standing.spec.labels.max_delay if standing.spec else 0.0)
         waiting: list[tuple[Posted, Wanted]] = []
@@ -87,7 +88,7 @@ class Joiner:
                 hashed = id_hash(label.id, self._pairs.salt(standing.no, label.index))
                 held = self._held.get(hashed)
                 if held is not None:
-                    tally.again(held.value, label.value)
+                    self._again(standing, held, label, tally)
                 else:
                     around = label.ts if label.ts is not None else time_in(label.id, now)
                     waiting.append((label, Wanted(hashed, label.id, label.index, around)))
@@ -110,7 +111,7 @@ class Joiner:
         labels: list[LabelRow] = []
         for row, label in rows:
             late = label.at > row.time + run.horizon
-            labels.append((row.pid, label.at, label.value, late))
+            labels.append((row.pid, label.at, label.value, late, run.sender(label.sender)))
             self._delayed(run, row, label.at)
             if late:
                 counts.expired += 1
@@ -142,13 +143,16 @@ class Joiner:
         for row, posted in matched:
             run = self._runs[run_of(row.pid)]
             value = posted if run.no == standing.run else _translated(standing, run, posted)
+            sender = run.sender(tally.sender)
             before = known.get(row.pid)
             if before is not None:
-                tally.again(before, value)
+                tally.again(before[0], value)
+                if before[0] != value and before[1] != sender:
+                    self._disputed(run, before[1])
                 continue
-            known[row.pid] = value
+            known[row.pid] = value, sender
             late = row.pid <= run.progress.matured or self._now > row.time + run.horizon
-            labels.append((row.pid, self._now, value, late))
+            labels.append((row.pid, self._now, value, late, sender))
             self._delayed(run, row, self._now)
             if late:
                 tally.expired += 1
@@ -174,12 +178,27 @@ class Joiner:
     def _hold(self, standing: Standing, label: Posted, hashed: int, tally: _Tally) -> None:
         held = self._held.get(hashed)  # an earlier label of this very request
         if held is not None:
-            tally.again(held.value, label.value)
+            self._again(standing, held, label, tally)
             return
         tally.unmatched += 1
-        gone = self._held.add(hashed, HeldLabel(standing.no, label.id, label.index, self._now, label.value))
+        gone = self._held.add(
+            hashed, HeldLabel(standing.no, label.id, label.index, self._now, label.value, tally.sender)
+        )
         if gone is not None:
             self.give_up([gone])
+
+    def _again(self, standing: Standing, held: HeldLabel, label: Posted, tally: _Tally) -> None:
+        """A label for what another one, which still waits for its pair, has spoken of."""
+        tally.again(held.value, label.value)
+        run = self._runs.get(standing.run)
+        if held.value != label.value and held.sender != tally.sender and run is not None:
+            self._disputed(run, run.sender(held.sender))
+
+    @staticmethod
+    def _disputed(run: Run, sender: int | None) -> None:
+        if sender is not None:
+            run.progress.senders[sender].disputed += 1
+            run.changed = True
 
     def give_up(self, labels: Sequence[HeldLabel]) -> None:
         """Labels whose pair never came are counted with the newest run of their model."""
@@ -193,10 +212,17 @@ class Joiner:
         run = self._runs.get(standing.run)
         if run is not None:
             counts = run.progress.counts
-            for name in ("duplicate", "conflict", "unsampled", "ambiguous", "expired", "unscored"):
-                setattr(counts, name, getattr(counts, name) + getattr(tally, name))
+            _add(counts, tally, ("duplicate", "conflict", "unsampled", "ambiguous", "expired", "unscored"))
+            place = run.sender(tally.sender)
+            if place is not None:
+                _add(run.progress.senders[place], tally, tuple(FeedbackCounts.__dataclass_fields__))
             run.changed = True
         return FeedbackCounts(*(getattr(tally, name) for name in FeedbackCounts.__dataclass_fields__))
+
+
+def _add(counts: Counts | SenderCounts, tally: _Tally, names: Sequence[str]) -> None:
+    for name in names:
+        setattr(counts, name, getattr(counts, name) + getattr(tally, name))
 
 
 def time_in(identifier: str, now: float) -> float | None:

@@ -11,10 +11,14 @@ from collections.abc import Sequence
 import uvicorn
 
 from modelcanary_ledger.app import LedgerApp
-from modelcanary_ledger.auth import Callers
+from modelcanary_ledger.auth import Callers, read_token_file
 from modelcanary_ledger.core import Ledger
 from modelcanary_ledger.errors import SettingsError
-from modelcanary_ledger.settings import Settings, parse
+from modelcanary_ledger.kube_api import KubeApi
+from modelcanary_ledger.quota import Quota
+from modelcanary_ledger.serving_tls import Certificate
+from modelcanary_ledger.settings import Settings, read_settings
+from modelcanary_ledger.token_review import TokenReview
 from modelcanary_ledger.writer import Writer
 
 EXIT_SETTINGS = 3
@@ -22,18 +26,23 @@ EXIT_SETTINGS = 3
 
 def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line per token
     try:
-        settings = parse(sys.argv[1:] if arguments is None else arguments)
-        callers = Callers(None) if settings.token_file is None else Callers.from_file(settings.token_file)
+        settings = read_settings(sys.argv[1:] if arguments is None else arguments, os.environ)
+        file = read_token_file(settings.token_file) if settings.token_file is not None else None
+        certificate = Certificate(*settings.tls) if settings.tls is not None else None
         listener = _listen(settings)
         ledger = Ledger(settings.state, time.time(), settings.limits)
     except SettingsError as error:
         sys.stderr.write(f"modelcanary-ledger: {error.detail}; {error.remedy}\n")
         sys.exit(EXIT_SETTINGS)
     writer = Writer(ledger, time.time, lambda: _free(settings) >= settings.reserve)
-    app = LedgerApp(ledger, writer, callers, settings.state).application()
+    callers = Callers(file, _reviewer(settings), lambda: ledger.standings)
+    quota = Quota(settings.sender_rate, time.monotonic)
+    app = LedgerApp(ledger, writer, callers, quota, settings.state).application()
     host, port = listener.getsockname()[:2]
-    sys.stdout.write(f"modelcanary-ledger listens on http://{f'[{host}]' if ':' in host else host}:{port}\n")
+    scheme = "http" if certificate is None else "https"
+    sys.stdout.write(f"modelcanary-ledger listens on {scheme}://{f'[{host}]' if ':' in host else host}:{port}\n")
     sys.stdout.flush()
     server = uvicorn.Server(
         uvicorn.Config(
@@ -48,12 +57,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
             timeout_keep_alive=65,
             timeout_graceful_shutdown=10,
             backlog=1024,
+            ssl_context_factory=None if certificate is None else lambda *_: certificate.context(),
         )
     )
     # uvicorn raises the signal that ended it once more, when all is committed: it ended as it was asked to.
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: None)
     server.run(sockets=[listener])
+
+
+def _reviewer(settings: Settings) -> TokenReview | None:
+    review = settings.review
+    if review is None:
+        return None
+    return TokenReview(KubeApi(review.url, review.account), review.operators, time.time)
 
 
 def _listen(settings: Settings) -> socket.socket:

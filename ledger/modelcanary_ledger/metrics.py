@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from modelcanary_gate.protocol import FeedbackCounts
+from modelcanary_ledger.auth import Callers
 from modelcanary_ledger.writer import Writer
 
 _PREFIX = "modelcanary_ledger"
@@ -15,8 +16,10 @@ _PREFIX = "modelcanary_ledger"
 class Metrics:
     """One process's; no global registry. Counted on the event loop, and read there."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, callers: Callers) -> None:
         self._writer = writer
+        self._reviews = callers.reviews
+        self._callers: Counter[tuple[str, str]] = Counter()
         self._labels: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
         self._registry = CollectorRegistry()
@@ -25,6 +28,9 @@ class Metrics:
     def labels(self, counts: FeedbackCounts) -> None:
         for name in FeedbackCounts.__dataclass_fields__:
             self._labels[name] += getattr(counts, name)
+
+    def caller(self, kind: str, outcome: str) -> None:
+        self._callers[kind, outcome] += 1
 
     def refused(self, status: int) -> None:
         self._refused[str(status)] += 1
@@ -51,6 +57,13 @@ class Metrics:
             yield GaugeMetricFamily(f"{_PREFIX}_{name}", text, value)
         yield _by("labels", "Labels by what became of them", "result", self._labels)
         yield _by("refused", "Requests refused, by status", "status", self._refused)
+        yield _by("token_reviews", "Questions to the Kubernetes API whose a token is", "result", self._reviews)
+        callers = CounterMetricFamily(
+            f"{_PREFIX}_callers", "Requests by how the caller is known", labels=["kind", "outcome"]
+        )
+        for (kind, outcome), count in sorted(self._callers.items()):
+            callers.add_metric([kind, outcome], count)
+        yield callers
 
 
 def _by(name: str, text: str, label: str, counts: Counter[str]) -> Metric:

@@ -5,7 +5,7 @@ Called by `core` and, read only, by the HTTP side: a standing is never changed, 
 
 from dataclasses import dataclass, field, replace
 
-from modelcanary_gate.protocol import Instructions
+from modelcanary_gate.protocol import Instructions, LabelSender
 from modelcanary_gate.spec import Spec
 
 #: What a sidecar of an unknown model is told: mirror nothing.
@@ -33,6 +33,7 @@ class Standing:
     spec: Spec | None = None  # of the current run
     class_index: dict[str, int] = field(default_factory=dict)
     shares: tuple[Share, ...] = ()
+    senders: tuple[LabelSender, ...] = ()  # who may send its labels by a token of their own
 
     def sampled_below(self, now: float) -> float:
         """The largest share in force within the time for which labels are waited for."""

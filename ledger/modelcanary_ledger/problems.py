@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem documents, and bodies read into typed values with errors that name the field."""
 
 import asyncio
+import math
 import re
 from collections.abc import Mapping
 from typing import TypeVar
@@ -28,7 +29,7 @@ def problem(error: LedgerError) -> Response:
     }
     extras = {"field": error.field, "row": error.row, "remedy": error.remedy or None}
     body.update({name: value for name, value in extras.items() if value is not None})
-    headers = {"Retry-After": "1"} if error.status in (503, 507) else {}
+    headers = {} if error.retry_after is None else {"Retry-After": str(math.ceil(error.retry_after))}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return Response(msgspec.json.encode(body), error.status, headers, media_type="application/problem+json")

@@ -30,6 +30,8 @@ from modelcanary_ledger.delays import Delays
 Floats = NDArray[np.float64]
 
 OUTCOMES = list(OUTCOME_CODES)
+#: Senders of one run that are told apart: those that a ModelCanary may list, and as many ServiceAccounts again.
+MAX_SENDERS = 128
 _VERSIONS = itertools.count()
 
 
@@ -53,6 +55,22 @@ class Counts:
 
 
 @dataclass(slots=True)
+class SenderCounts:
+    """What one sender was answered, label by label, in the order in which senders were first heard of."""
+
+    name: str
+    joined: int = 0
+    duplicate: int = 0
+    conflict: int = 0  # others, or they themselves, had said otherwise before
+    unmatched: int = 0
+    unsampled: int = 0
+    ambiguous: int = 0
+    expired: int = 0
+    unscored: int = 0
+    disputed: int = 0  # labels of theirs that stand, and of which another sender has said otherwise
+
+
+@dataclass(slots=True)
 class Progress:
     """Where the folding is."""
 
@@ -65,6 +83,7 @@ class Progress:
     traffic_clock: float = 0.0
     delay_length: float = 10.0
     counts: Counts = field(default_factory=Counts)
+    senders: list[SenderCounts] = field(default_factory=list)  # a label's row holds a place in it
 
 
 @dataclass(slots=True)
@@ -156,6 +175,20 @@ class Run:
         """Seconds after the request until which a label counts."""
         maturity = self.progress.maturity
         return min(maturity, self.spec.labels.max_delay) if maturity else self.spec.labels.max_delay
+
+    def sender(self, name: str) -> int | None:
+        """A sender's place in the list; None where nobody said who it is, or there are too many to tell apart."""
+        if not name:
+            return None
+        senders = self.progress.senders
+        for place, known in enumerate(senders):
+            if known.name == name:
+                return place
+        if len(senders) >= MAX_SENDERS:
+            return None
+        senders.append(SenderCounts(name))
+        self.changed = True
+        return len(senders) - 1
 
     def fits(self, value: int | bytes) -> bool:
         """Whether a label is one of this run's: a class index, or one float64 per class."""

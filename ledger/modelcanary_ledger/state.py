@@ -19,7 +19,7 @@ from modelcanary_gate.blocks_json import (
 )
 from modelcanary_gate.contrasts import EvidencePlan
 from modelcanary_gate.parse import parse_spec
-from modelcanary_gate.protocol import Instructions
+from modelcanary_gate.protocol import Instructions, LabelSender
 from modelcanary_ledger.model import Share, Standing
 from modelcanary_ledger.run import Progress, Run
 from modelcanary_ledger.segment import connect, marks
@@ -30,7 +30,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS model (
   no INTEGER PRIMARY KEY, namespace TEXT NOT NULL, name TEXT NOT NULL, epoch INTEGER NOT NULL, run INTEGER NOT NULL,
-  instructions TEXT NOT NULL, shares TEXT NOT NULL, UNIQUE (namespace, name)
+  instructions TEXT NOT NULL, shares TEXT NOT NULL, senders TEXT NOT NULL, UNIQUE (namespace, name)
 );
 CREATE TABLE IF NOT EXISTS run (
   no INTEGER PRIMARY KEY, model INTEGER NOT NULL, run TEXT NOT NULL, digest TEXT NOT NULL, started REAL NOT NULL,
@@ -43,15 +43,20 @@ CREATE TABLE IF NOT EXISTS block (
 CREATE TABLE IF NOT EXISTS cohort (
   run INTEGER NOT NULL, start REAL NOT NULL, counts BLOB NOT NULL, PRIMARY KEY (run, start)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS label (pid INTEGER PRIMARY KEY, at REAL NOT NULL, value NOT NULL, late INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS label (
+  pid INTEGER PRIMARY KEY, at REAL NOT NULL, value NOT NULL, late INTEGER NOT NULL, sender INTEGER
+);
 CREATE TABLE IF NOT EXISTS held (
   model INTEGER NOT NULL, id TEXT NOT NULL, idx INTEGER NOT NULL, at REAL NOT NULL, value NOT NULL,
-  PRIMARY KEY (model, id, idx)
+  sender TEXT NOT NULL, PRIMARY KEY (model, id, idx)
 ) WITHOUT ROWID;
 """
 
-#: (pid, when it came, class index or float64 per class, whether it came too late to count)
-LabelRow = tuple[int, float, int | bytes, bool]
+#: (pid, when it came, class index or float64 per class, whether it came too late to count, who sent it: the place in
+#: the run's list of senders)
+LabelRow = tuple[int, float, int | bytes, bool, int | None]
+#: (model, id, index, when it came, value, who sent it)
+HeldRow = tuple[int, str, int, float, int | bytes, str]
 
 
 class State:
@@ -67,10 +72,10 @@ class State:
     def standings(self, specs: dict[int, Run]) -> list[Standing]:
         """Every model, with the specification of its current run."""
         rows = self.connection.execute(
-            "SELECT no, namespace, name, epoch, run, instructions, shares FROM model ORDER BY no"
+            "SELECT no, namespace, name, epoch, run, instructions, shares, senders FROM model ORDER BY no"
         )
         standings = []
-        for no, namespace, name, epoch, run, instructions, shares in rows:
+        for no, namespace, name, epoch, run, instructions, shares, senders in rows:
             current = specs.get(run)
             standings.append(
                 Standing(
@@ -83,22 +88,25 @@ class State:
                     current.spec if current else None,
                     current.class_index if current else {},
                     msgspec.json.decode(shares, type=tuple[Share, ...]),
+                    msgspec.json.decode(senders, type=tuple[LabelSender, ...]),
                 )
             )
         return standings
 
     def save_standing(self, standing: Standing) -> None:
         self.connection.execute(
-            "INSERT INTO model VALUES (?,?,?,?,?,?,?) ON CONFLICT (no) DO UPDATE SET epoch = excluded.epoch, "
-            "run = excluded.run, instructions = excluded.instructions, shares = excluded.shares",
+            "INSERT INTO model VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (no) DO UPDATE SET epoch = excluded.epoch, "
+            "run = excluded.run, instructions = excluded.instructions, shares = excluded.shares, "
+            "senders = excluded.senders",
             (
                 standing.no,
                 standing.namespace,
                 standing.name,
                 standing.epoch,
                 standing.run,
-                msgspec.json.encode(standing.instructions).decode(),
-                msgspec.json.encode(standing.shares).decode(),
+                _text(standing.instructions),
+                _text(standing.shares),
+                _text(standing.senders),
             ),
         )
 
@@ -158,13 +166,15 @@ class State:
 
     # --- labels
 
-    def labels_of(self, pids: Sequence[int]) -> dict[int, int | bytes]:
-        known: dict[int, int | bytes] = {}
+    def labels_of(self, pids: Sequence[int]) -> dict[int, tuple[int | bytes, int | None]]:
+        """pid → (value, sender)."""
+        known: dict[int, tuple[int | bytes, int | None]] = {}
         for start in range(0, len(pids), 512):
             part = sorted(pids[start : start + 512])
-            known.update(
-                self.connection.execute(f"SELECT pid, value FROM label WHERE pid IN ({marks(len(part))})", part)
+            rows = self.connection.execute(
+                f"SELECT pid, value, sender FROM label WHERE pid IN ({marks(len(part))})", part
             )
+            known.update((pid, (value, sender)) for pid, value, sender in rows)
         return known
 
     def labels_between(self, after: int, last: int) -> dict[int, tuple[float, int | bytes, int]]:
@@ -178,7 +188,7 @@ class State:
         for start in range(0, len(rows), 128):
             part = rows[start : start + 128]
             self.connection.execute(
-                "INSERT INTO label VALUES " + ",".join(["(?,?,?,?)"] * len(part)),
+                "INSERT INTO label VALUES " + ",".join(["(?,?,?,?,?)"] * len(part)),
                 [value for row in part for value in row],
             )
 
@@ -190,12 +200,12 @@ class State:
 
     # --- held labels
 
-    def held(self) -> list[tuple[int, str, int, float, int | bytes]]:
-        """(model, id, index, at, value), oldest first."""
-        return self.connection.execute("SELECT model, id, idx, at, value FROM held ORDER BY at").fetchall()
+    def held(self) -> list[HeldRow]:
+        """Oldest first."""
+        return self.connection.execute("SELECT model, id, idx, at, value, sender FROM held ORDER BY at").fetchall()
 
-    def hold(self, rows: Iterable[tuple[int, str, int, float, int | bytes]]) -> None:
-        self.connection.executemany("INSERT INTO held VALUES (?,?,?,?,?)", rows)
+    def hold(self, rows: Iterable[HeldRow]) -> None:
+        self.connection.executemany("INSERT INTO held VALUES (?,?,?,?,?,?)", rows)
 
     def release(self, rows: Iterable[tuple[int, str, int]]) -> None:
         self.connection.executemany("DELETE FROM held WHERE model = ? AND id = ? AND idx = ?", rows)

@@ -3,6 +3,7 @@
 Made by `core`. A method that raises has changed nothing, so the others of its group go on.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import msgspec
 from modelcanary_gate.contrasts import EvidencePlan
 from modelcanary_gate.errors import SpecError
 from modelcanary_gate.parse import parse_spec
-from modelcanary_gate.protocol import FeedbackCounts, Instructions, PutInstructions
+from modelcanary_gate.protocol import FeedbackCounts, Instructions, LabelSender, PutInstructions
 from modelcanary_gate.spec import Spec
 from modelcanary_ledger.books import Books
 from modelcanary_ledger.errors import BadRequest, StaleEpoch
@@ -23,6 +24,7 @@ from modelcanary_ledger.segment import first_pid
 
 #: Of epochs and versions: what every reader of JSON holds exactly.
 _MOST = 2**53 - 1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Transaction:
@@ -34,8 +36,9 @@ class Transaction:
         self._joiner = Joiner(books.state, books.pairs, books.held, books.runs, now)
         self._saved: list[Run] = []
 
-    def feedback(self, standing: Standing, labels: Sequence[Posted]) -> FeedbackCounts:
-        return self._joiner.post(standing, labels)
+    def feedback(self, standing: Standing, labels: Sequence[Posted], sender: str = "") -> FeedbackCounts:
+        """`sender`: the name of who sends them; empty where nobody had to say."""
+        return self._joiner.post(standing, labels, sender)
 
     def dropped(self, standing: Standing, reasons: Mapping[str, int]) -> None:
         """Pairs that came and cannot be recorded, by reason; counted with the current run."""
@@ -64,7 +67,8 @@ class Transaction:
                 raise BadRequest(
                     f"{field} is {value:g}", field=f"instructions.{field}", remedy="write a number from 0 to 1"
                 )
-        standing = replace(standing, epoch=request.epoch, instructions=instructions)
+        senders = _checked(request.senders)
+        standing = replace(standing, epoch=request.epoch, instructions=instructions, senders=senders)
         if instructions.run:
             run = self._run_for(standing, instructions.run, request.spec)
             standing = replace(standing, run=run.no, spec=run.spec, class_index=run.class_index)
@@ -140,6 +144,17 @@ class Transaction:
             _add(books.runs[run], msgspec.json.decode(reasons, type=dict[str, int]))
         books.batches = last
         books.state.set_batch_cursor(last)
+
+
+def _checked(senders: Sequence[LabelSender]) -> tuple[LabelSender, ...]:
+    for number, sender in enumerate(senders):
+        if not _SHA256.fullmatch(sender.tokenSHA256):
+            raise BadRequest(
+                "a sender's hash is no SHA-256",  # not shown: it may be the token
+                field=f"senders[{number}].tokenSHA256",
+                remedy="write 64 hexadecimal digits, lower case",
+            )
+    return tuple(senders)
 
 
 def _add(run: Run, reasons: Mapping[str, int]) -> None:

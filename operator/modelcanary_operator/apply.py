@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from modelcanary_gate.plan import actions as do
-from modelcanary_gate.protocol import PutInstructions
+from modelcanary_gate.protocol import LabelSender, PutInstructions
 from modelcanary_gate.record import Record
 from modelcanary_operator import facts, manifests, names, reports
 from modelcanary_operator.api import (
@@ -82,9 +82,8 @@ class Applier:
             case do.DeleteReport(decision):
                 await self._delete(CONFIG_MAPS, names.report(owner.name, decision), None)
             case do.Instruct(instructions):
-                request = PutInstructions(self.epoch, instructions, self.found.resource["spec"])
+                request = PutInstructions(self.epoch, instructions, self.found.resource["spec"], self._senders())
                 await self.ledger.put(owner.namespace, owner.name, request)
-
             case _:
                 await self._apply_to_ours(action)
 
@@ -113,6 +112,12 @@ class Applier:
                 await self._copy_autoscaler(name)
             case do.DeleteAutoscaler():
                 await self._delete(AUTOSCALERS, names.baseline(owner.name), None)
+
+    def _senders(self) -> list[LabelSender]:
+        """None of a ModelCanary that is being deleted: its tokens end with it."""
+        if self.found.resource["metadata"].get("deletionTimestamp"):
+            return []
+        return [LabelSender(sender.name, sender.token_sha256) for sender in self.owner.spec.labels.senders]
 
     # --- the resource
 

@@ -1,5 +1,7 @@
 """The names, labels and annotations of what is ours, so that it is found again."""
 
+from modelcanary_gate.protocol import BASELINE_SUFFIX
+
 PREFIX = "modelcanary.io"
 API_VERSION = f"{PREFIX}/v1alpha1"
 MANAGER = "modelcanary"
@@ -42,7 +44,7 @@ RECORD_KEY = "record.json.gz"
 
 def baseline(name: str) -> str:
     """The Deployment that serves users, and its autoscaler."""
-    return f"{name}-baseline"
+    return f"{name}{BASELINE_SUFFIX}"
 
 
 def candidate(name: str) -> str:

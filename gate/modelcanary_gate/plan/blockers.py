@@ -57,7 +57,6 @@ def _supported(spec: Spec, _: Observed) -> Blocker | None:
     asked = {
         "spec.guards: a guard of type prometheus": any(guard.type is GuardType.PROMETHEUS for guard in spec.guards),
         "spec.labels.sources": bool(spec.labels.sources),
-        "spec.labels.senders": bool(spec.labels.senders),
         "spec.candidate.isolate": spec.candidate.isolate,
         "spec.alerts": bool(spec.alerts),
         "spec.webhooks": bool(spec.webhooks),

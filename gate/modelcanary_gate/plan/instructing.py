@@ -74,11 +74,17 @@ def mirror(context: Context, run: Run) -> Instruct | None:
 
 
 def idle(context: Context) -> Instruct | None:
-    """Mirror nothing, go on serving. None where that is so, or the ledger does not answer."""
-    standing = context.observed.standing
-    if standing is None or not standing.run:
+    """Mirror nothing, go on serving. None where that is so, or the ledger does not answer.
+
+    Labels come after a run too, so who may send them is told whenever the specification has changed.
+    """
+    standing, spec = context.observed.standing, context.spec
+    if standing is None:
         return None
-    spec = context.spec
+    told = standing.version // _VERSIONS == context.observed.generation
+    unheard = not standing.version and not spec.labels.senders
+    if not standing.run and (told or unheard):
+        return None
     return Instruct(
         Instructions(version=_next_version(context, standing), idHeader=spec.labels.id_header, model=to_reading(spec))
     )

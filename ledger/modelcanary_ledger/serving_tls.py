@@ -1,0 +1,76 @@
+"""The certificate that the ledger shows: read from files, and read anew when they are replaced. Called by `main`.
+
+Every handshake takes the certificate as it is then, and connections that stand go on with theirs. It must not know
+HTTP.
+"""
+
+import logging
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from modelcanary_ledger.errors import SettingsError
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 1.0  # at most so often are the files looked at
+
+
+class Certificate:
+    def __init__(self, certificate: Path, key: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """Raises SettingsError where the files cannot be used."""
+        self._certificate, self._key, self._clock = certificate, key, clock
+        self._looked = clock()
+        try:
+            self._stamp = self._stamps()
+            self._current = _context(certificate, key)
+        except OSError as error:  # ssl.SSLError is one
+            raise SettingsError(
+                f"--tls-certificate {certificate}, --tls-key {key}: {error}",
+                remedy="name a certificate (PEM, with those between it and its authority) and its key",
+            ) from error
+        self._failed: str | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """For the server. It hands each handshake, with a server's name or without, to the certificate of the day."""
+        entrance = _context(self._certificate, self._key)
+
+        def choose(connection: ssl.SSLObject | ssl.SSLSocket, _: str | None, __: ssl.SSLContext) -> None:
+            connection.context = self.current()
+
+        entrance.sni_callback = choose
+        return entrance
+
+    def current(self) -> ssl.SSLContext:
+        """As the files have it; while they cannot be used, as they had it before."""
+        now = self._clock()
+        if now - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            self._look()
+        return self._current
+
+    def _look(self) -> None:
+        try:
+            stamp = self._stamps()
+            if stamp == self._stamp:
+                return
+            self._current = _context(self._certificate, self._key)
+        except OSError as error:
+            if str(error) != self._failed:  # once: it is tried again every second
+                log.error("the certificate is not replaced, the one before goes on: %s", error)
+            self._failed = str(error)
+            return
+        self._stamp, self._failed = stamp, None
+        log.info("the certificate was replaced")
+
+    def _stamps(self) -> tuple[tuple[int, int], ...]:
+        found = (self._certificate.stat(), self._key.stat())
+        return tuple((file.st_mtime_ns, file.st_ino) for file in found)
+
+
+def _context(certificate: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    return context
