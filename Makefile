@@ -31,7 +31,11 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(BIN)/pytest -q tests/layers
 
-crds: $(STAMP) ## the resource's definition, the parser and the chart's copy agree: each field, default and limit
+# The chart's copy, byte for byte.
+charts/modelcanary/files/modelcanary.yaml: crds/modelcanary.yaml
+	cp $< $@
+
+crds: $(STAMP) charts/modelcanary/files/modelcanary.yaml ## the resource's definition, the parser and the chart's copy agree: each field, default and limit
 	$(BIN)/python -m pytest -q -m 'not cluster' tests/crds
 
 demo: $(STAMP) ## real models on real servers: a bad candidate is rolled back, a good one promoted; needs no cluster
@@ -49,9 +53,9 @@ bench-ledger: $(STAMP) ## how many pairs and labels one ledger takes, over two m
 images: $(STAMP) ## container images of operator, ledger and sidecar, as archives in the cache (docker, podman, or buildah as root)
 	@$(BIN)/python -m images build
 
-locks: $(STAMP) ## renews what goes into the images, by version and hash
+locks: $(STAMP) ## what goes into the images, by version and hash: adds what is new; UPGRADE=--upgrade renews all
 	@for part in operator:operator,cli ledger:ledger sidecar:sidecar; do \
-	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  $(BIN)/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --no-annotate $$(echo $${part#*:} | tr , '\n' | sed 's/^/--extra /') pyproject.toml -o images/locks/$${part%%:*}.txt; done
 
 # A real API server, for the tests of the resource: compiled once (4 minutes on two free cores), kept in the cache.

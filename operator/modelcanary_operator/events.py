@@ -130,6 +130,7 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.peering.standalone = True
+    settings.scanning.disabled = True  # what it watches is there from the beginning; a look-out would need more rights
     settings.queueing.worker_limit = _WORKERS
     settings.queueing.idle_timeout = _IDLE
     settings.watching.server_timeout = 300

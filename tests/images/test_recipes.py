@@ -1,5 +1,7 @@
 """What an image is built from, and its digest."""
 
+import re
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -54,6 +56,20 @@ def test_the_digest_is_of_all_that_decides(folder: Path) -> None:
     (folder / "more" / "serve.py").rename(folder / "more" / "server.py")
     seen.add(digest())
     assert len(seen) == 7
+
+
+@pytest.mark.parametrize(("part", "extras"), [(part, {part}) for part in PARTS] + [("operator", {"cli"})])
+def test_what_a_part_declares_is_locked(part: str, extras: set[str]) -> None:
+    with (PROJECT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    declared = [*project["dependencies"]]
+    for extra in extras:
+        declared += project["optional-dependencies"][extra]
+    names = {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in declared} - {"modelcanary"}
+    lock = (PROJECT / "images" / "locks" / f"{part}.txt").read_text()
+    locked = set(re.findall(r"^([\w.-]+)==", lock, re.MULTILINE))
+    assert names - locked == set(), "run make locks"
+    assert "://" not in lock
 
 
 @pytest.fixture(scope="module")
