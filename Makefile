@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # What is built once and kept outside of the tree: environments of model servers.
 export MODELCANARY_CACHE ?= $(HOME)/.cache/modelcanary
 
-.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down demo demo-servers bench-gates bench-ledger bench-proxy bench-replay clean
+.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down demo demo-servers bench-gates bench-ledger bench-proxy bench-recompute bench-replay clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -43,6 +43,9 @@ demo: $(STAMP) ## real models on real servers: a bad candidate is rolled back, a
 
 bench-replay: $(STAMP) ## how long replay takes for 300 runs of 20,000 pairs, in one call
 	$(BIN)/python bench/replay.py
+
+bench-recompute: $(STAMP) ## how long recompute takes for 5,000,000 pairs and their labels, and how much memory
+	$(BIN)/python bench/recompute.py
 
 demo-servers: $(STAMP) ## the demo's two model servers alone, to try `modelcanary run` on by hand
 	$(BIN)/python -m demo.serve

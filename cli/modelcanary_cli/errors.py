@@ -14,6 +14,7 @@ class ExitCode(IntEnum):
     ROLL_BACK = 1
     UNDECIDED = 2
     BAD_INPUT = 3
+    DIFFERS = 4
     INTERNAL = 70  # EX_SOFTWARE of sysexits.h
     INTERRUPTED = 130
     BROKEN_PIPE = 141

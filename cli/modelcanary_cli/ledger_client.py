@@ -51,6 +51,7 @@ class Evidence:
     now: float
     next: str
     specDigest: str
+    run: str = ""
     source: str = ""  # the ledger and the run's evidence in it: another one is other evidence
     maturity: float | None = None
     counts: Counts = Counts()

@@ -12,6 +12,8 @@ import click
 
 from modelcanary_cli.errors import CliError, ExitCode
 from modelcanary_cli.evaluate import evaluate
+from modelcanary_cli.export import export
+from modelcanary_cli.recompute import recompute
 from modelcanary_cli.replay import replay
 from modelcanary_cli.report import report
 from modelcanary_cli.run import run
@@ -37,7 +39,7 @@ def cli(context: click.Context) -> int | None:
     return None
 
 
-for _command in (run, evaluate, replay, report):
+for _command in (run, evaluate, replay, report, export, recompute):
     cli.add_command(_command)
 
 

@@ -134,11 +134,12 @@ class LedgerApp:
     async def evidence(self, request: Request) -> Response:
         standing = self._known(request)
         run, since = request.query_params.get("run"), _since(request.query_params.get("since", "0.0"))
+        unclosed = request.query_params.get("unclosed") == "true"
 
         def look(ledger: Ledger, now: float) -> tuple[str, Evidence]:
             fresh = ledger.standings[standing.namespace, standing.name]
-            tag = f'"{ledger.evidence_version(fresh, run)}.{since[0]}.{since[1]}.{self._process}"'
-            return tag, ledger.evidence(fresh, run, since, now)
+            tag = f'"{ledger.evidence_version(fresh, run)}.{since[0]}.{since[1]}.{unclosed:d}.{self._process}"'
+            return tag, ledger.evidence(fresh, run, since, now, unclosed=unclosed)
 
         tag, evidence = await self._writer.read(look)
         if request.headers.get("if-none-match") == tag:

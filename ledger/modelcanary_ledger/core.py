@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from modelcanary_gate.blocks_json import loss_block_to_json, traffic_block_to_json
 from modelcanary_gate.errors import GateError
 from modelcanary_gate.protocol import PairBatch
 from modelcanary_ledger.books import Books
@@ -120,8 +121,16 @@ class Ledger:
 
     # --- reading
 
-    def evidence(self, standing: Standing, name: str | None, since: tuple[int, int], now: float) -> Evidence:
+    def evidence(
+        self, standing: Standing, name: str | None, since: tuple[int, int], now: float, *, unclosed: bool = False
+    ) -> Evidence:
+        """`unclosed`: with the two blocks that still grow, at the end: all that was counted, not what is judged."""
         run = self._named(standing, name)
+        loss = self._books.state.blocks(run.no, LOSS, since[0])
+        traffic = self._books.state.blocks(run.no, TRAFFIC, since[1])
+        if unclosed:
+            loss.append(msgspec.Raw(msgspec.json.encode(loss_block_to_json(run.plan, run.loss.block))))
+            traffic.append(msgspec.Raw(msgspec.json.encode(traffic_block_to_json(run.plan, run.traffic.block))))
         counts = msgspec.to_builtins(run.progress.counts)
         known = run.progress.counts
         # Without labels nothing is waited for.
@@ -141,8 +150,8 @@ class Ledger:
             self._now(now),
             run.progress.maturity,
             counts,
-            self._books.state.blocks(run.no, LOSS, since[0]),
-            self._books.state.blocks(run.no, TRAFFIC, since[1]),
+            loss,
+            traffic,
             f"{run.loss.block.seq}.{run.traffic.block.seq}",
         )
 

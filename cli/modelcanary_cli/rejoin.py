@@ -1,0 +1,122 @@
+"""Joins labels from files to exported pairs, by id and index: the first label of a pair wins.
+
+Called by `recompute`. DuckDB does the join, within a bound of memory: both sides may have millions of rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from modelcanary_cli.classes import encode
+from modelcanary_cli.columns import Floats, scalars, seconds
+from modelcanary_cli.errors import InputError
+from modelcanary_cli.exported import Targets, ids_of, read_ids
+from modelcanary_cli.tables import Wanted, read_rows
+from modelcanary_gate.spec import Spec
+
+_MEMORY = "800MB"
+_COLUMNS = ("id", "index", "label", "labelledAt")
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Labels from files, in the files' order."""
+
+    ids: pa.Table  # id, idx
+    values: Targets
+    at: Floats  # when each came; NaN where the file does not say
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Of each pair, in the order of the files: the row of its label in `labels`, −1 where it has none."""
+
+    labels: Labels
+    rows: NDArray[np.int64]
+    duplicate: int  # the same label again
+    conflict: int  # another label for the same pair
+    unmatched: int  # labels without a pair
+
+
+def read_labels(sources: Sequence[Path], spec: Spec) -> Labels:
+    """Raises InputError naming the column or the row."""
+    tables, values, times = [], [], []
+    for source in sources:
+        rows = read_rows(source, Wanted(_COLUMNS))
+        label = rows.take("label", "what turned out to be true")
+        if label.null_count:
+            row = int(np.argmax(label.is_null().to_numpy()))
+            raise InputError(source, f"row {row + 1}: label is missing", "leave the row out")
+        values.append(encode(label, spec.model.classes, spec.model.task, source))
+        names = [name for name in ("id", "index") if name in rows or name == "id"]
+        tables.append(ids_of(pa.table({name: rows.take(name, "of the request") for name in names}), source))
+        times.append(_times(rows.take("labelledAt"), source) if "labelledAt" in rows else np.full(rows.count, np.nan))
+    if len({part.ndim for part in values}) > 1:
+        raise InputError(sources[0], "one file holds classes, another numbers per class", "give one kind of labels")
+    together: Targets = np.concatenate(values)  # type: ignore[assignment]  # of one kind, as was checked
+    return Labels(pa.concat_tables(tables), together, np.concatenate(times))
+
+
+def join(pairs: Sequence[Path], labels: Labels) -> Joined:
+    """Raises InputError where a pair comes twice."""
+    ids = pa.concat_tables([read_ids(source) for source in pairs])
+    value = labels.values if labels.values.ndim == 1 else np.unique(labels.values, axis=0, return_inverse=True)[1]
+    at = np.where(np.isnan(labels.at), -np.inf, labels.at)
+    with duckdb.connect() as database:
+        database.execute(f"SET memory_limit = '{_MEMORY}'; SET preserve_insertion_order = false")
+        database.register("pair", ids.append_column("row", pa.array(np.arange(ids.num_rows))))
+        numbered = {"row": np.arange(len(at)), "came": at, "value": value.reshape(-1)}
+        posted = labels.ids
+        for name, column in numbered.items():
+            posted = posted.append_column(name, pa.array(column))
+        database.register("posted", posted)
+        database.execute(
+            """CREATE TEMP TABLE earliest AS
+            SELECT id, idx, arg_min(row, (came, row)) AS row, arg_min(value, (came, row)) AS value, count(*) AS n
+            FROM posted GROUP BY id, idx"""
+        )
+        found = database.execute(
+            """SELECT pair.row AS pair, earliest.row AS label
+            FROM pair JOIN earliest ON pair.id = earliest.id AND pair.idx = earliest.idx"""
+        ).fetchnumpy()
+        again, conflict = _one(
+            database,
+            """SELECT count(*) FILTER (posted.value = earliest.value) - count(DISTINCT (posted.id, posted.idx)),
+            count(*) FILTER (posted.value <> earliest.value)
+            FROM posted JOIN earliest ON posted.id = earliest.id AND posted.idx = earliest.idx WHERE earliest.n > 1""",
+        )
+        (unmatched,) = _one(
+            database,
+            "SELECT count(*) FROM earliest ANTI JOIN pair ON pair.id = earliest.id AND pair.idx = earliest.idx",
+        )
+    rows = np.full(ids.num_rows, -1, dtype=np.int64)
+    left, right = found["pair"], found["label"]
+    rows[left] = right
+    _refuse_repeated(pairs[0], ids, left, right)
+    return Joined(labels, rows, again, conflict, unmatched)
+
+
+def _one(database: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
+    row = database.execute(query).fetchone()
+    return tuple(int(value) for value in row or ())
+
+
+def _refuse_repeated(source: Path, ids: pa.Table, left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
+    """Two pairs with the same label are the same pair twice."""
+    order = np.argsort(right, kind="stable")
+    same = np.flatnonzero(np.diff(right[order]) == 0)
+    if len(same):
+        row = int(max(left[order[same[0]]], left[order[same[0] + 1]]))
+        name = ids.column("id")[row].as_py()
+        raise InputError(source, f"the id {name!r} comes twice", "give each pair once, and one run at a time")
+
+
+def _times(values: pa.ChunkedArray, source: Path) -> Floats:
+    if pa.types.is_floating(values.type) or pa.types.is_integer(values.type) or pa.types.is_null(values.type):
+        return np.asarray(scalars(values, source, "labelledAt", missing=True), dtype=np.float64)
+    return seconds(values, source, "labelledAt")
