@@ -18,6 +18,7 @@ from modelcanary_operator.templates import ModelPort, containers, ports, spec_of
 NAME = "modelcanary"
 _TOKEN = "modelcanary-token"
 _TOKEN_FOLDER = "/var/run/secrets/modelcanary"
+_AUTHORITY = "ca.crt"
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _GRACE = 30  # Kubernetes' own default
 #: Seconds in which who sends requests to an ending pod hears of it.
@@ -37,6 +38,7 @@ class Sidecar:
     admin_port: int
     audience: str
     drain_path: str  # secret: who knows it can take the pod out of the Service
+    authority: str = ""  # the ConfigMap with the authorities that the ledger's certificate may be of, if needed
     workers: int = 1
     resources: Object = field(default_factory=dict)
 
@@ -155,6 +157,7 @@ def _sidecar(insertion: Insertion, grace: int) -> Object:
             f"--name={insertion.canary}",
             "--identity=$(POD_NAME)",
             f"--token-file={_TOKEN_FOLDER}/token",
+            *([f"--ledger-ca={_TOKEN_FOLDER}/{_AUTHORITY}"] if sidecar.authority else []),
             f"--workers={sidecar.workers}",
             f"--drain-path={sidecar.drain_path}",
             f"--drain-delay={_DELAY}s",
@@ -197,4 +200,9 @@ def _probe(path: str, sidecar: Sidecar, *, period: int, failures: int) -> Object
 def _token_volume(sidecar: Sidecar) -> Object:
     """For the ledger only: no part of the Kubernetes API takes a token of this audience."""
     token = {"audience": sidecar.audience, "expirationSeconds": 3600, "path": "token"}
-    return {"name": _TOKEN, "projected": {"defaultMode": 0o444, "sources": [{"serviceAccountToken": token}]}}
+    sources: list[Object] = [{"serviceAccountToken": token}]
+    if sidecar.authority:
+        # Optional: a model's pod starts without it, and it appears when it is there.
+        items = [{"key": _AUTHORITY, "path": _AUTHORITY}]
+        sources.append({"configMap": {"name": sidecar.authority, "optional": True, "items": items}})
+    return {"name": _TOKEN, "projected": {"defaultMode": 0o444, "sources": sources}}

@@ -15,6 +15,7 @@ import msgspec
 from modelcanary_gate.protocol import Heartbeat, Instructions, PutInstructions
 from modelcanary_gate.vocabulary import Outcome, Role
 from modelcanary_operator.errors import LedgerRefused, LedgerUnavailable
+from modelcanary_operator.trust import Trust
 
 T = TypeVar("T")
 
@@ -62,10 +63,11 @@ class Ledger(Protocol):
 class HttpLedger:
     """Use it as an async context manager. Implements `Ledger`."""
 
-    def __init__(self, url: str, token_file: Path | None = None) -> None:
+    def __init__(self, url: str, token_file: Path | None = None, authority: Path | None = None) -> None:
+        """`authority`: the file of those who may have signed the ledger's certificate."""
         self._token_file = token_file
-        # The ledger is in the cluster: a proxy from the environment is never meant.
-        self._http = httpx.AsyncClient(base_url=url, timeout=_TIMEOUT, trust_env=False)
+        trust = Trust(url, authority, httpx.Limits(max_connections=16))
+        self._http = httpx.AsyncClient(base_url=url, timeout=_TIMEOUT, trust_env=False, transport=trust)
 
     async def __aenter__(self) -> Self:
         return self

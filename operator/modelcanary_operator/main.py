@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from kubernetes.aio.client import Configuration
 
+from modelcanary_operator.authority import read_authorities
 from modelcanary_operator.bucket import Bucket
 from modelcanary_operator.errors import ApiError, Conflict, LeaseLost, OperatorError, SettingsError
 from modelcanary_operator.events import Watcher
@@ -82,7 +83,7 @@ class Operator:
             Kube(found, bucket) as api,
             # The lease's calls wait in no line.
             Kube(found, Bucket(10.0, 10)) as apart,
-            HttpLedger(settings.ledger, settings.token_file) as ledger,
+            HttpLedger(settings.ledger, settings.token_file, settings.ledger_ca) as ledger,
         ):
             health = Health(self._why_not_live, self._why_not_ready, self._metrics.text)
             server = await asyncio.start_server(health.answer, settings.host, settings.port)
@@ -152,6 +153,8 @@ def main() -> None:
         logging.getLogger(talkative).setLevel(logging.WARNING)
     try:
         settings = read_settings(sys.argv[1:], os.environ)
+        if settings.ledger_ca is not None:
+            read_authorities(settings.ledger_ca)  # what cannot be used is said at once
         asyncio.run(Operator(settings).run())
     except SettingsError as error:
         print(f"modelcanary-operator: {error}", file=sys.stderr)  # noqa: T201

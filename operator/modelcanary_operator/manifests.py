@@ -45,6 +45,7 @@ class Owner:
             admin_port=settings.admin_port,
             audience=settings.audience,
             drain_path=drain_path(self.uid),
+            authority=settings.authority,
             workers=_whole(written.get("workers"), 1),
             resources=_resources(written.get("resources")),
         )

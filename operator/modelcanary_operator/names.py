@@ -38,6 +38,8 @@ VERBS = {"promote": PROMOTE, "rollback": ROLL_BACK, "pause": PAUSE, "resume": RE
 BASELINE = "baseline"
 CANDIDATE = "candidate"
 REPORT = "report"
+#: The ConfigMap with the authorities that the ledger's certificate may be of, in each canary's namespace.
+AUTHORITY = "modelcanary-ca"
 #: In a report's ConfigMap: the decision record, JSON, compressed.
 RECORD_KEY = "record.json.gz"
 

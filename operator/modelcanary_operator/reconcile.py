@@ -24,6 +24,7 @@ from modelcanary_gate.vocabulary import Verdict
 from modelcanary_operator import evidence_json, names, reports, status_json
 from modelcanary_operator.api import CANARIES, Api, Object
 from modelcanary_operator.apply import Applier
+from modelcanary_operator.authority import Authority
 from modelcanary_operator.conditions import conditions, merge
 from modelcanary_operator.errors import LedgerRefused, LedgerUnavailable, NotFound, OperatorError, Refused
 from modelcanary_operator.evidence import Evidence, Summary
@@ -69,6 +70,7 @@ class Reconciler:
         self._evidence: dict[Key, Evidence] = {}
         self._unkept: dict[Key, str] = {}  # the decision whose report the API server refuses
         self._version = _own_version()
+        self._authority = Authority(tools.api, tools.settings.ledger_ca, tools.monotonic)
 
     async def reconcile(self, key: Key) -> float | None:
         """Seconds until the next look; None when it is gone.
@@ -90,6 +92,8 @@ class Reconciler:
         # Who has the target is settled once it is adopted.
         rivals = status.phase in (Phase.PENDING, Phase.STALLED)
         reported = status.phase in _REPORTED
+        if not rivals and not resource["metadata"].get("deletionTimestamp"):
+            await self._authority.keep(owner)
         found = await find(tools.api, tools.ledger, owner, resource, rivals=rivals, reports=reported)
         observed = await observe(found, owner, tools.probe)
         if status.decided is not None and self._unkept.get(key) == status.decided.id:
@@ -147,6 +151,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._evidence.pop(key, None)
         self._unkept.pop(key, None)
+        self._authority.forget(key)
         self._tools.metrics.in_phase(key, None)
 
     async def _decision(self, key: Key, spec: Spec, status: Status, observed: Observed) -> Decision | None:

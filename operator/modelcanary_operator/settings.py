@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from modelcanary_gate.protocol import AUDIENCE
+from modelcanary_operator import names
 from modelcanary_operator.errors import SettingsError
 
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -26,7 +28,8 @@ class SidecarSettings:
     ledger: str  # the ledger's URL, as pods reach it
     port: int = 18080
     admin_port: int = 18090
-    audience: str = "modelcanary-ledger"  # of the token that a sidecar shows the ledger
+    audience: str = AUDIENCE  # of the token that a sidecar shows the ledger
+    authority: str = ""  # the ConfigMap of those whose the ledger's certificate may be; empty: no TLS, or known ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Settings:
     sidecar: SidecarSettings
     ledger: str  # its URL, as the operator reaches it
     token_file: Path | None
+    ledger_ca: Path | None
     namespaces: tuple[str, ...]  # empty: all
     own_namespace: str  # where the Lease is
     identity: str
@@ -64,6 +68,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     option("ledger", None, "URL of the ledger, such as http://modelcanary-ledger.modelcanary:8071")
     option("sidecar-ledger", "", "the same as pods of models reach it; left out: the same")
     option("token-file", "", "file of the bearer token for the ledger")
+    option("ledger-ca", "", "file of the authorities (PEM) that the ledger's certificate may be of")
     option("namespaces", "", "to watch, with commas between; left out: all")
     option("own-namespace", "modelcanary", "in which the operator runs: where its Lease is")
     option("identity", environment.get("HOSTNAME", socket.gethostname()), "of this process: the pod's name")
@@ -77,15 +82,18 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     given = parser.parse_args(arguments)
     host, port = _address(given.listen)
     ledger = _url("ledger", given.ledger)
+    sidecar_ledger = _url("sidecar-ledger", given.sidecar_ledger) if given.sidecar_ledger else ledger
     return Settings(
         sidecar=SidecarSettings(
             image=given.sidecar_image,
-            ledger=_url("sidecar-ledger", given.sidecar_ledger) if given.sidecar_ledger else ledger,
+            ledger=sidecar_ledger,
             port=_count("sidecar-port", given.sidecar_port, most=65535),
             admin_port=_count("sidecar-admin-port", given.sidecar_admin_port, most=65535),
+            authority=names.AUTHORITY if given.ledger_ca and sidecar_ledger.startswith("https://") else "",
         ),
         ledger=ledger,
         token_file=Path(given.token_file) if given.token_file else None,
+        ledger_ca=Path(given.ledger_ca) if given.ledger_ca else None,
         namespaces=tuple(_namespace("namespaces", name) for name in given.namespaces.split(",") if name),
         own_namespace=_namespace("own-namespace", given.own_namespace),
         # Another process of the same pod is another candidate for the lease.

@@ -14,6 +14,7 @@ import msgspec
 
 from modelcanary_gate.protocol import Heartbeat, Instructions, PairBatch
 from modelcanary_sidecar.errors import SidecarError
+from modelcanary_sidecar.trust import Trust
 
 MSGPACK = "application/vnd.msgpack"
 #: Statuses of a ledger that says no to these very bytes, and would say it again.
@@ -41,11 +42,14 @@ def encode_batch(batch: PairBatch) -> bytes:
 class LedgerClient:
     """For one ModelCanary. Use it as an async context manager."""
 
-    def __init__(self, ledger: str, namespace: str, name: str, token_file: str | None) -> None:
+    def __init__(
+        self, ledger: str, namespace: str, name: str, token_file: str | None, authority: Path | None = None
+    ) -> None:
+        """`authority`: the file of those who may have signed the ledger's certificate."""
         self._base = f"{ledger}/v1/runs/{quote(namespace, safe='')}/{quote(name, safe='')}"
         self._token_file = token_file
-        # The ledger is in the cluster: a proxy from the environment is never meant.
-        self._http = httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False, limits=httpx.Limits(max_connections=4))
+        trust = Trust(ledger, authority, httpx.Limits(max_connections=4))
+        self._http = httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False, transport=trust)
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()

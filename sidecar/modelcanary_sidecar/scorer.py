@@ -43,7 +43,9 @@ def run_scorer(settings: Settings, ends: Sequence[socket.socket]) -> int:
 async def _serve(settings: Settings, ends: Sequence[ScorerEnd]) -> None:
     identity = f"{settings.identity}-{secrets.token_hex(4)}"
     standing, tally = Standing(), Tally()
-    async with LedgerClient(settings.ledger, settings.namespace, settings.name, settings.token_file) as client:
+    async with LedgerClient(
+        settings.ledger, settings.namespace, settings.name, settings.token_file, settings.ledger_ca
+    ) as client:
         mirror: Mirror
 
         def hear(instructions: Instructions, asked: float) -> None:

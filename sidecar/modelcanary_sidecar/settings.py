@@ -9,6 +9,7 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
@@ -56,6 +57,7 @@ class Settings:
     identity: str  # of this sidecar, as the ledger sees it: the pod; the scorer adds its epoch
     workers: int = 1
     token_file: str | None = None  # bearer token for the ledger, read anew for each use
+    ledger_ca: Path | None = None  # authorities that the ledger's certificate may be of, read anew when replaced
     drain_path: str = ""  # of the admin port's hook; secret, or anyone could drain the pod; empty: there is none
     limits: Limits = Limits()
 
@@ -141,6 +143,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     option("name", None, "of the ModelCanary")
     option("identity", environment.get("HOSTNAME", "sidecar"), "of this sidecar: the pod's name")
     option("token-file", "", "file of the bearer token for the ledger")
+    option("ledger-ca", "", "file of the authorities (PEM) that the ledger's certificate may be of")
     option("workers", "1", "live processes; more than one from about 10,000 requests/s on")
     option("clients", str(defaults.clients), "connections of clients, per worker; beyond: 503")
     option("connections", str(defaults.connections), "to the model, per worker")
@@ -163,6 +166,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         identity=given.identity,
         workers=_count("workers", given.workers),
         token_file=given.token_file or None,
+        ledger_ca=Path(given.ledger_ca) if given.ledger_ca else None,
         drain_path=_path("drain-path", given.drain_path),
         limits=Limits(
             clients=_count("clients", given.clients),
