@@ -1,10 +1,20 @@
 """What the gate answers: a verdict, its reason, a sentence for people, and the numbers behind them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from modelcanary_gate.spec import GuardType
 from modelcanary_gate.vocabulary import Reason, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a guard's query gave for each role; None where it gave nothing, or was not asked."""
+
+    baseline: float | None
+    candidate: float | None
+    problem: str = ""  # why there is no value
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +24,14 @@ class Facts:
     elapsed: float = 0.0  # seconds since the run began
     pairs: int = 0  # mirrored and recorded
     labelled: int = 0  # of which a label came
+    metrics: Mapping[str, Metric] = field(default_factory=dict)  # of guards of type prometheus, by their names
     labels_per_second: float = 0.0  # may be below 0 for a while: labels that turn out to be late are taken back
 
 
 class GuardStatus(StrEnum):
     OK = "ok"
     UNKNOWN = "unknown"  # not enough to tell; holds nothing back
+    MISSING = "missing"  # no value where there has to be one: no promotion
     VETO = "veto"  # beyond its limit, without proof: no promotion
     FAILED = "failed"  # proved beyond its limit: roll back
 
@@ -36,7 +48,17 @@ class GuardState:
     limit: str  # as the user would write it
     log_evidence: float | None = None  # None: a guard that can only veto
     log_threshold: float | None = None
-    detail: str = ""  # the class that fails
+    detail: str = ""  # the class that fails, or why there is no value
+
+
+@dataclass(frozen=True, slots=True)
+class ClassLoss:
+    """The mean losses of the labelled pairs of one class, nats."""
+
+    name: str
+    n: float  # pairs; a soft label counts in parts
+    baseline: float
+    candidate: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +86,7 @@ class Measures:
     guards: tuple[GuardState, ...]
     rollback_streak: int = 0  # blocks in a row whose evidence said so, at most as many as a verdict asks for
     promotion_streak: int = 0
+    classes: tuple[ClassLoss, ...] = ()  # those with labels
 
 
 @dataclass(frozen=True, slots=True)

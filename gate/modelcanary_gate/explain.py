@@ -63,6 +63,8 @@ def message(
             return f"agreement promotes only with labels.agreement.promoteBelow; {_delta(measures)}"
         case Reason.EVIDENCE_BELOW_THRESHOLD:
             return _progress(measures)
+        case Reason.GUARD_MISSING:
+            return f"guard {guard.name!r} has no value: {guard.detail}" if guard is not None else ""
         case (
             Reason.ERROR_RATE
             | Reason.NON_FINITE

@@ -156,6 +156,7 @@ class Gate:
         trigger = loss.triggers[_PROMOTE]
         biased = biased_class(self._coverage)
         veto = next((guard for guard in measures.guards if guard.status is GuardStatus.VETO), None)
+        missing = next((guard for guard in measures.guards if guard.status is GuardStatus.MISSING), None)
         checks: list[tuple[bool, Reason]] = [
             (facts.pairs == 0 and loss.n == 0, Reason.WAITING_FOR_PAIRS),
             (feedback and facts.labelled == 0 and loss.n == 0, Reason.WAITING_FOR_LABELS),
@@ -171,12 +172,13 @@ class Gate:
             (self._is_worsening(measures.margin), Reason.TREND_WORSENING),
             (feedback and biased is not None, Reason.LABELS_BIASED),
             (veto is not None, Reason.GUARD_VETO),
+            (missing is not None, Reason.GUARD_MISSING),
             (self._timed and facts.elapsed < analysis.min_duration, Reason.TOO_EARLY),
         ]
         reason = next((reason for holds, reason in checks if holds), None)
         if reason is None:
             return None
-        return reason, veto if reason is Reason.GUARD_VETO else None
+        return reason, {Reason.GUARD_VETO: veto, Reason.GUARD_MISSING: missing}.get(reason)
 
     def _recently_within_margin(self) -> bool:
         margin = self.plan.loss[_PROMOTE].margin
@@ -237,10 +239,12 @@ class Gate:
             seconds_to_verdict=nearest / rate if nearest is not None and rate > 0 else None,
             reachable_margin=self._reachable_margin(facts, variance, phi, baseline),
             guards=tuple(
-                guard_state(guard, self.plan, loss, self._traffic, self._totals) for guard in self._spec.guards
+                guard_state(guard, self.plan, loss, self._traffic, self._totals, facts.metrics)
+                for guard in self._spec.guards
             ),
             rollback_streak=min(loss.triggers[_ROLLBACK].streak, loss.triggers[_ROLLBACK].confirm_after),
             promotion_streak=min(loss.triggers[_PROMOTE].streak, loss.triggers[_PROMOTE].confirm_after),
+            classes=self._totals.losses_of(self.plan.groups),
         )
 
     def _reachable_margin(self, facts: Facts, variance: float, phi: float, baseline: float | None) -> float | None:

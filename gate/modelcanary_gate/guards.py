@@ -5,11 +5,15 @@ calibration can only veto: the first because a mirrored request is timed off the
 its error is no mean of pairs; a proper score punishes miscalibration in the loss itself.
 """
 
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 
 from modelcanary_gate.calibration import Reliability
 from modelcanary_gate.contrasts import Contrast, EvidencePlan
-from modelcanary_gate.decision import GuardState, GuardStatus
+from modelcanary_gate.decision import ClassLoss, GuardState, GuardStatus, Metric
 from modelcanary_gate.evidence import OUTCOME_CODES, LossBlock, TrafficBlock
 from modelcanary_gate.latency import LatencyHistogram
 from modelcanary_gate.spec import Guard, GuardType, Limit, LimitKind
@@ -48,11 +52,18 @@ class Totals:
         old, new = self.latency, block.latency
         self.latency = (old[0] + new[0], old[1] + new[1])
 
+    def losses_of(self, groups: tuple[str, ...]) -> tuple[ClassLoss, ...]:
+        """Per group of classes, of those that have labels."""
+        rows = zip(groups, self.classes.T.tolist(), strict=True)
+        return tuple(ClassLoss(name, n, b / n, c / n) for name, (n, b, c) in rows if n > 0)
+
     def answered(self) -> int:
         return int(self.outcomes[0].sum())
 
 
-def guard_state(guard: Guard, plan: EvidencePlan, loss: Stream, traffic: Stream, totals: Totals) -> GuardState:
+def guard_state(
+    guard: Guard, plan: EvidencePlan, loss: Stream, traffic: Stream, totals: Totals, metrics: Mapping[str, Metric]
+) -> GuardState:
     """Where one guard stands."""
     match guard.type:
         case GuardType.ERROR_RATE:
@@ -73,7 +84,7 @@ def guard_state(guard: Guard, plan: EvidencePlan, loss: Stream, traffic: Stream,
             known = float(totals.reliability[0].n.sum()) >= _ENOUGH
             return _compared(guard, shown[0], shown[1], known=known, judged=totals.reliability[1].clearly())
         case GuardType.PROMETHEUS:
-            return GuardState(guard.name, guard.type, GuardStatus.UNKNOWN, None, None, _limit_text(guard))
+            return _metric(guard, metrics.get(guard.name))
 
 
 def _indices(stream: Stream, guard: Guard) -> list[int]:
@@ -144,6 +155,22 @@ def _per_class(guard: Guard, plan: EvidencePlan, loss: Stream, totals: Totals) -
         loss.triggers[shown].threshold,
         detail=plan.groups[contrast.group],
     )
+
+
+def _metric(guard: Guard, metric: Metric | None) -> GuardState:
+    """A metric of the user's: what it does not say is no reason to promote, and none to roll back."""
+    metric = metric or Metric(None, None, "it was not asked yet")
+    relative = any(limit is not None and limit.kind is not LimitKind.ABSOLUTE for limit in (guard.max, guard.min))
+    needed = (metric.candidate, metric.baseline) if relative else (metric.candidate,)
+    if metric.problem or any(value is None or not math.isfinite(value) for value in needed):
+        state = GuardState(
+            guard.name, guard.type, GuardStatus.MISSING, metric.baseline, metric.candidate, _limit_text(guard)
+        )
+        return replace(state, detail=metric.problem or "a value is missing")
+    # An absolute limit is on the candidate's alone.
+    baseline = metric.baseline if metric.baseline is not None else 0.0
+    state = _compared(guard, baseline, metric.candidate, known=True)
+    return replace(state, baseline=metric.baseline)
 
 
 def _compared(

@@ -3,6 +3,7 @@
 Called by `parse.parse_spec` only.
 """
 
+import re
 from collections.abc import Mapping
 
 from modelcanary_gate.errors import SpecError
@@ -23,6 +24,7 @@ from modelcanary_gate.spec import (
     Guard,
     GuardType,
     Hysteresis,
+    LimitKind,
     Loss,
     OnTimeout,
     PerVerdict,
@@ -45,6 +47,7 @@ _GUARD_FIELDS: Mapping[GuardType, tuple[tuple[str, ...], tuple[str, ...]]] = {
     GuardType.PROMETHEUS: (("endpoint", "query"), ("max", "min")),
 }
 _GUARD = ("name", "type", "max", "min", "quantile", "threshold", "margin", "endpoint", "query")
+_ROLE = re.compile(r"\$(role\b|\{role\})")
 #: Guards that compare answers with the one class that turned out to be right.
 NEEDS_CLASS = frozenset({GuardType.CONFIDENT_ERRORS, GuardType.CALIBRATION_ERROR, GuardType.PER_CLASS})
 _LIMITS = {GuardType.LATENCY: latency_limit, GuardType.PROMETHEUS: metric_limit}
@@ -156,9 +159,10 @@ def _guard(value: object, field: str) -> Guard:
     if kind is GuardType.PROMETHEUS and "max" not in fields and "min" not in fields:
         raise fields.error("max", "is missing, and so is min", 'write one of them, such as min: "x0.95"')
     default = Guard("", kind)
+    query = fields.read("query", text_up_to(4096), default.query)
     limit = _LIMITS.get(kind, share_limit)
     inside = between(share, 0, 1, open_low=True, open_high=True)
-    return Guard(
+    guard = Guard(
         name=fields.require("name", text, "name the guard: reasons and metrics show it"),
         type=kind,
         max=fields.read("max", limit, default.max),
@@ -167,5 +171,14 @@ def _guard(value: object, field: str) -> Guard:
         threshold=fields.read("threshold", inside, default.threshold),
         margin=fields.read("margin", margin, default.margin),
         endpoint=fields.read("endpoint", text, default.endpoint),
-        query=fields.read("query", text_up_to(4096), default.query),
+        query=query,
     )
+    limits = {"max": guard.max, "min": guard.min}
+    relative = next((name for name in limits if (of := limits[name]) and of.kind is not LimitKind.ABSOLUTE), None)
+    if query is not None and relative is not None and not _ROLE.search(query):
+        raise fields.error(
+            "query",
+            f'has no "$role", and {relative} compares the candidate with the baseline',
+            'write "$role" where the role goes, or a limit as such',
+        )
+    return guard

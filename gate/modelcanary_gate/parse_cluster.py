@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from modelcanary_gate.errors import SpecError
-from modelcanary_gate.fields import Fields, entry, flag, list_of, mapping, one_of, positive, text, unique
+from modelcanary_gate.fields import Fields, Reader, entry, flag, list_of, mapping, one_of, positive, text, unique
 from modelcanary_gate.parse_model import count
 from modelcanary_gate.quantities import duration, percent, show, whole
 from modelcanary_gate.spec import (
@@ -19,6 +19,7 @@ from modelcanary_gate.spec import (
     ServiceRef,
     TargetRef,
 )
+from modelcanary_gate.vocabulary import Event
 
 CANDIDATE = ("replicas", "readyDeadline", "labels", "isolate")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -27,7 +28,6 @@ _LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _NUMBER = r"([0-9]+(\.[0-9]*)?|\.[0-9]+)"
 _QUANTITY = re.compile(rf"[+-]?{_NUMBER}([KMGTPE]i|[numkMGTPE]|[eE][+-]?{_NUMBER})?")
-_EVENT = re.compile(r"[A-Z][A-Za-z]*")
 _above_zero = positive(duration, "write a time above 0")
 
 
@@ -160,14 +160,26 @@ def promotion(fields: Fields) -> Promotion:
     )
 
 
-def notifications(value: object, field: str) -> tuple[Notification, ...]:
-    return list_of(_notification, "list {endpoint: …, events: [RolledBack]}", at_most=16)(value, field)
+def alerts(value: object, field: str) -> tuple[Notification, ...]:
+    return _notifications(tuple(event for event in Event if event is not Event.CONFIRM_PROMOTION))(value, field)
 
 
-def _notification(value: object, field: str) -> Notification:
+def webhooks(value: object, field: str) -> tuple[Notification, ...]:
+    return _notifications(tuple(Event))(value, field)
+
+
+def _notifications(known: tuple[Event, ...]) -> Reader[tuple[Notification, ...]]:
+    def read(value: object, field: str) -> Notification:
+        return _notification(value, field, known)
+
+    return list_of(read, "list {endpoint: …, events: [RolledBack]}", at_most=16)
+
+
+def _notification(value: object, field: str, known: tuple[Event, ...]) -> Notification:
     fields = Fields(value, field, ("endpoint", "events"))
     remedy = "list events such as [RolledBack, Held]"
-    events = fields.require("events", list_of(_event, remedy, at_most=16), remedy)
+    words = fields.require("events", list_of(one_of(known), remedy, at_most=len(known)), remedy)
+    events = tuple(Event(word) for word in words)
     if not events:
         raise fields.error("events", "is empty", remedy)
     unique(events, fields.at("events"), "the event")
@@ -175,13 +187,6 @@ def _notification(value: object, field: str) -> Notification:
     if "://" in endpoint:
         raise fields.error("endpoint", f"{show(endpoint)} is a URL", "name an endpoint that the cluster's admin lists")
     return Notification(endpoint, events)
-
-
-def _event(value: object, field: str) -> str:
-    event = text(value, field)
-    if not _EVENT.fullmatch(event):
-        raise SpecError(field, f"{show(value)} is no event", "write one such as RolledBack or Held")
-    return event
 
 
 def sidecar(fields: Fields) -> Mapping[str, object]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from modelcanary_gate.protocol import MirrorLimits
+from modelcanary_gate.vocabulary import Event
 
 
 class Task(StrEnum):
@@ -238,7 +239,7 @@ class Notification:
     """An alert or a webhook: the name of an endpoint that the cluster's admin lists, and what it is told."""
 
     endpoint: str
-    events: tuple[str, ...]
+    events: tuple[Event, ...]
 
 
 @dataclass(frozen=True, slots=True)

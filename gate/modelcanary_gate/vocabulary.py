@@ -39,6 +39,19 @@ class Verdict(StrEnum):
     CONTINUE = "Continue"
 
 
+class Event(StrEnum):
+    """What happens in a run that the outside can be told of, or asked about."""
+
+    RUN_STARTED = "RunStarted"
+    CANARY_STEP = "CanaryStep"
+    HELD = "Held"  # somebody should look: a promotion is due and not made, or maxDuration is over
+    STALLED = "Stalled"  # nothing goes on before somebody changes something; its end is told as well
+    PROMOTED = "Promoted"
+    ROLLED_BACK = "RolledBack"
+    RUN_ENDED = "RunEnded"  # without a verdict, or the end of an observation
+    CONFIRM_PROMOTION = "ConfirmPromotion"  # asked, not told: before a promotion
+
+
 class Reason(StrEnum):
     """Why the verdict is what it is."""
 
@@ -63,6 +76,7 @@ class Reason(StrEnum):
     RECENT_REGRESSION = "RecentRegression"
     TREND_WORSENING = "TrendWorsening"
     GUARD_VETO = "GuardVeto"
+    GUARD_MISSING = "GuardMissing"  # a guard has no value to go by
     LABELS_BIASED = "LabelsBiased"
     PROMOTION_NOT_ALLOWED = "PromotionNotAllowed"  # label-free, without the user's opt-in
     HELD = "Held"  # maxDuration reached: the baseline goes on serving

@@ -7,7 +7,7 @@ plan then finds in the cluster where it was.
 from datetime import UTC, datetime
 
 from modelcanary_gate.plan.phases import Phase
-from modelcanary_gate.plan.status import Decided, Ended, Rejected, Run, Status
+from modelcanary_gate.plan.status import Decided, Ended, Finding, Rejected, Run, Signal, Status
 from modelcanary_operator.api import Object
 
 
@@ -44,7 +44,11 @@ def _read(written: Object) -> Status:
         baseline=baseline.get("template", ""),
         replicas=baseline.get("replicas", 0),
         run=_read_run(written["run"]) if written.get("run") else None,
-        decided=Decided(decided["id"], decided["reason"], decided["message"]) if decided else None,
+        decided=Decided(
+            decided["id"], decided["reason"], decided["message"], _read_finding(decided.get("evidence") or {})
+        )
+        if decided
+        else None,
         rejected=Rejected(
             rejected["template"],
             seconds(rejected["at"]),
@@ -56,8 +60,66 @@ def _read(written: Object) -> Status:
         if rejected
         else None,
         last=Ended(last["run"], last["decision"], last["reason"], seconds(last["at"])) if last else None,
+        signals=tuple(_read_signal(signal) for signal in written.get("signals") or ()),
         handover_since=_optional(written.get("handoverSince")),
     )
+
+
+def _read_finding(found: Object) -> Finding:
+    return Finding(
+        judged=found.get("judged", 0),
+        delta=found.get("delta", ""),
+        lower=found.get("lower", ""),
+        upper=found.get("upper", ""),
+        baseline_loss=found.get("baselineLoss", ""),
+        worse=tuple(found.get("worse") or ()),
+        guards=tuple(found.get("guards") or ()),
+    )
+
+
+def write_finding(finding: Finding) -> Object:
+    """What a decision was made from; what is not known is left out."""
+    result: Object = {
+        "judged": finding.judged,
+        "delta": finding.delta,
+        "lower": finding.lower,
+        "upper": finding.upper,
+        "baselineLoss": finding.baseline_loss,
+        "worse": list(finding.worse),
+        "guards": list(finding.guards),
+    }
+    return {name: value for name, value in result.items() if value}
+
+
+def _read_signal(signal: Object) -> Signal:
+    return Signal(
+        id=signal["id"],
+        event=signal["event"],
+        at=seconds(signal["at"]),
+        reason=signal["reason"],
+        message=signal["message"],
+        to=tuple(signal["to"]),
+        run=signal.get("run", ""),
+        baseline=signal.get("baselineTemplate", ""),
+        candidate=signal.get("candidateTemplate", ""),
+        finding=_read_finding(signal.get("evidence") or {}),
+    )
+
+
+def _write_signal(signal: Signal) -> Object:
+    result: Object = {
+        "id": signal.id,
+        "event": signal.event,
+        "at": moment(signal.at),
+        "reason": signal.reason,
+        "message": signal.message,
+        "to": list(signal.to),
+        "run": signal.run,
+        "baselineTemplate": signal.baseline,
+        "candidateTemplate": signal.candidate,
+        "evidence": write_finding(signal.finding),
+    }
+    return {name: value for name, value in result.items() if value or name in ("reason", "message")}
 
 
 def _read_run(run: Object) -> Run:
@@ -71,6 +133,7 @@ def _read_run(run: Object) -> Run:
         shadowing_since=_optional(run.get("shadowingSince")),
         step=run.get("step", 0),
         step_since=_optional(run.get("stepSince")),
+        told=tuple(run.get("told") or ()),
         observing_since=_optional(run.get("observingSince")),
     )
 
@@ -87,6 +150,9 @@ def write(status: Status) -> Object:
     if status.decided is not None:
         decided = status.decided
         result["decided"] = {"id": decided.id, "reason": decided.reason, "message": decided.message[:4096]}
+        found = write_finding(decided.finding)
+        if found:
+            result["decided"]["evidence"] = found
     if status.rejected is not None:
         rejected = status.rejected
         result["rejected"] = {
@@ -102,6 +168,8 @@ def write(status: Status) -> Object:
         result["last"] = {"run": last.run, "decision": last.decision, "reason": last.reason, "at": moment(last.at)}
     if status.handover_since is not None:
         result["handoverSince"] = moment(status.handover_since)
+    if status.signals:
+        result["signals"] = [_write_signal(signal) for signal in status.signals]
     return result
 
 
@@ -119,6 +187,8 @@ def _write_run(run: Run) -> Object:
         result["shadowingSince"] = moment(run.shadowing_since)
     if run.step_since is not None:
         result["stepSince"] = moment(run.step_since)
+    if run.told:
+        result["told"] = list(run.told)
     if run.observing_since is not None:
         result["observingSince"] = moment(run.observing_since)
     return result

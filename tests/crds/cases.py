@@ -97,6 +97,8 @@ def needs(place: str, value: object) -> Mapping[str, object]:
             "latency": {"guards.0.max": "1s"},
         }
         return {**GUARD, **more.get(value, {"guards.0.max": "1%"})}
+    if place.endswith(".events.0"):
+        return {place.replace("events.0", "endpoint"): "a"}
     if (place, value) == ("labels.mode", "Agreement"):
         return AGREEMENT
     if (place, value) == ("model.protocol", "custom"):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from tests.crds.schema import REMOVED
 
+EVENTS = (*("RunStarted", "CanaryStep", "Held", "Stalled", "Promoted", "RolledBack", "RunEnded", "ConfirmPromotion"),)
 SHA = "0123456789abcdefABCDEF" + "0" * 42
 GUARD: Mapping[str, object] = {"guards.0.name": "g"}
 ERRORS = {**GUARD, "guards.0.type": "errorRate"}
@@ -18,7 +19,7 @@ METRIC = {
     **GUARD,
     "guards.0.type": "prometheus",
     "guards.0.endpoint": "main",
-    "guards.0.query": "up",
+    "guards.0.query": 'up{role="$role"}',
     "guards.0.min": "x0.95",
 }
 AGREEMENT: Mapping[str, object] = {"labels.mode": "Agreement", "labels.agreement.rollbackAbove": "0.5"}
@@ -227,7 +228,7 @@ TABLE = (
         {**GUARD, "guards.0.type": "perClass"},
     ),
     Limits("guards.0.endpoint", ("main",), ("", " "), word, METRIC),
-    Limits("guards.0.query", ("up", 'sum(x{role="$role"})'), ("", " "), word, METRIC),
+    Limits("guards.0.query", ("up", 'sum(x{role="$role"})'), ("", " "), word, {**METRIC, "guards.0.min": 1}),
     Limits(
         "canary.steps",
         ([], [1, 5, 25, 50], ["0.5", 1, "100%"], [100]),
@@ -252,10 +253,8 @@ TABLE = (
             ),
             Limits(
                 *(f"{kind}.0.events", (["Held", "RolledBack"],), ([], ["Held", "Held"])),
-                *(numbered(lambda i: "E" + "e" * i), {f"{kind}.0.endpoint": "a"}),
-            ),
-            Limits(
-                f"{kind}.0.events.0", ("Held",), ("", "held", "x y", "A1"), started("A"), {f"{kind}.0.endpoint": "a"}
+                # More than there are, and one is there twice.
+                *(numbered(lambda i: EVENTS[i % len(EVENTS)]), {f"{kind}.0.endpoint": "a"}),
             ),
         )
     ),
@@ -311,6 +310,12 @@ BETWEEN: tuple[tuple[Mapping[str, object], str], ...] = (
     ({**METRIC, "guards.0.endpoint": REMOVED}, "guards[0].endpoint"),
     ({**METRIC, "guards.0.query": REMOVED}, "guards[0].query"),
     ({**METRIC, "guards.0.min": REMOVED}, "guards[0].max"),
+    ({**METRIC, "guards.0.query": "up"}, "guards[0].query"),
+    ({**METRIC, "guards.0.query": "up", "guards.0.min": 1}, ""),
+    ({**METRIC, "guards.0.query": "up", "guards.0.min": 1, "guards.0.max": "+1"}, "guards[0].query"),
+    ({**METRIC, "guards.0.query": "up{r='${role}'}"}, ""),
+    ({**METRIC, "guards.0.query": "up{r='$roles'}"}, "guards[0].query"),
+    ({"alerts.0": {"endpoint": "a", "events": ["ConfirmPromotion"]}}, "alerts[0].events[0]"),
 )
 
 #: What the parser forgives in files that are edited by hand, and the API server does not.

@@ -11,7 +11,7 @@ from tests.crds.conftest import Resources
 from tests.crds.schema import Node, changed, definition, example, resource_schema
 
 from modelcanary_gate.plan.phases import Phase
-from modelcanary_gate.plan.status import Decided, Ended, Rejected, Run, Status
+from modelcanary_gate.plan.status import Decided, Ended, Finding, Rejected, Run, Signal, Status
 from modelcanary_operator import status_json
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240, func_only=True)]
@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240, func_only=True)]
 SCHEMA = resource_schema(definition())
 SPEC: Node = SCHEMA["properties"]["spec"]
 LEAST = example("minimal.yaml")
+FINDING = Finding(900, "-0.1", "-0.2", "-0.05", "0.2", ("fraud",), ("p99",))
 #: As much as the plan can have to find again.
 PLANNED = Status(
     phase=Phase.CANARY,
@@ -28,8 +29,11 @@ PLANNED = Status(
     verdict="Continue",
     baseline="5f1a",
     replicas=3,
-    run=Run("fraud-7c9d-1", "5f1a", "7c9d", "6f" * 8, 1.0, 1, 2.5, 1, 3.000001),
-    decided=Decided("fraud-7c9d-1/promote", "CandidateNoWorse", "the upper bound is below the margin"),
+    run=Run("fraud-7c9d-1", "5f1a", "7c9d", "6f" * 8, 1.0, 1, 2.5, 1, 3.000001, ("GuardVeto",), 3.5),
+    decided=Decided("fraud-7c9d-1/promote", "CandidateNoWorse", "the upper bound is below the margin", FINDING),
+    signals=(
+        Signal("fraud-7c9d-1/Held/GuardVeto", "Held", 7.0, "GuardVeto", "p99", ("oncall",), "r", "a", "b", FINDING),
+    ),
     rejected=Rejected("1a2b", 4.0, 1, "LossRegression", "worse by 0.1 nats", True),
     last=Ended("fraud-1a2b-1", "fraud-1a2b-1/rollback", "LossRegression", 5.0),
     handover_since=6.0,
@@ -66,7 +70,7 @@ STATUS: dict[str, Any] = {
 
 
 def test_all_that_the_plan_knows_is_tried_here() -> None:
-    for value in (PLANNED, PLANNED.run, PLANNED.rejected):
+    for value in (PLANNED, PLANNED.run, PLANNED.rejected, PLANNED.decided, *PLANNED.signals, FINDING):
         assert value is not None
         empty = [field.name for field in fields(value) if getattr(value, field.name) in (None, "", 0, False)]
         assert empty == [], f"give each field of {type(value).__name__} a value of its own"

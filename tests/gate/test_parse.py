@@ -310,7 +310,7 @@ RESOURCE_ERRORS = [
         "spec.alerts",
         [{"endpoint": "a", "events": ["x y"]}],
         "spec.alerts[0].events[0]",
-        '"x y" is no event',
+        '"x y" is not a value',
         "RolledBack",
     ),
     (

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelcanary_gate.plan.phases import Phase
-from modelcanary_gate.plan.status import Decided, Ended, Rejected, Run, Status
+from modelcanary_gate.plan.status import Decided, Ended, Finding, Rejected, Run, Signal, Status
 from modelcanary_operator import status_json
 
 WORDS = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=20)
@@ -21,7 +21,16 @@ RUNS = st.builds(
     shadowing_since=st.none() | MOMENTS,
     step=st.integers(0, 9),
     step_since=st.none() | MOMENTS,
+    told=st.lists(WORDS).map(tuple),
     observing_since=st.none() | MOMENTS,
+)
+FINDINGS = st.builds(
+    Finding, st.integers(0, 9), WORDS, WORDS, WORDS, WORDS, st.lists(WORDS).map(tuple), st.lists(WORDS).map(tuple)
+)
+SIGNALS = st.builds(
+    Signal,
+    *(WORDS.filter(bool), WORDS.filter(bool), MOMENTS, WORDS, WORDS),
+    *(st.lists(WORDS, min_size=1).map(tuple), WORDS, WORDS, WORDS, FINDINGS),
 )
 STATUSES = st.builds(
     Status,
@@ -32,9 +41,10 @@ STATUSES = st.builds(
     baseline=WORDS.filter(bool),
     replicas=st.integers(0, 99),
     run=st.none() | RUNS,
-    decided=st.none() | st.builds(Decided, WORDS, WORDS, WORDS),
+    decided=st.none() | st.builds(Decided, WORDS, WORDS, WORDS, FINDINGS),
     rejected=st.none() | st.builds(Rejected, WORDS, MOMENTS, st.integers(0, 9), WORDS, WORDS, st.booleans()),
     last=st.none() | st.builds(Ended, WORDS, WORDS, WORDS, MOMENTS),
+    signals=st.lists(SIGNALS, max_size=3).map(tuple),
     handover_since=st.none() | MOMENTS,
 )
 
@@ -66,6 +76,7 @@ def _coarse(status: Status) -> Status:
             observing_since=cut(run.observing_since),
         ),
         rejected=rejected and replace(rejected, at=round(rejected.at, 3)),
+        signals=tuple(replace(signal, at=round(signal.at, 3)) for signal in status.signals),
         last=last and replace(last, at=round(last.at, 3)),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from modelcanary_gate.plan.observed import Observed, Service, Target
 from modelcanary_gate.plan.reasons import Why
-from modelcanary_gate.spec import GuardType, Spec
+from modelcanary_gate.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +55,22 @@ def _overlap(observed: Observed) -> Blocker | None:
 
 def _supported(spec: Spec, _: Observed) -> Blocker | None:
     asked = {
-        "spec.guards: a guard of type prometheus": any(guard.type is GuardType.PROMETHEUS for guard in spec.guards),
         "spec.labels.sources": bool(spec.labels.sources),
         "spec.candidate.isolate": spec.candidate.isolate,
-        "spec.alerts": bool(spec.alerts),
-        "spec.webhooks": bool(spec.webhooks),
     }
     field = next((name for name, used in asked.items() if used), None)
     if field is None:
         return None
     return Blocker(Why.NOT_SUPPORTED, f"this version does not do {field} yet; remove it")
+
+
+def unknown_endpoint(observed: Observed) -> Blocker | None:
+    """A name that the cluster's admin does not list, or not for this."""
+    return Blocker(Why.ENDPOINT_UNKNOWN, observed.endpoint_problem) if observed.endpoint_problem else None
+
+
+def _endpoints(_: Spec, observed: Observed) -> Blocker | None:
+    return unknown_endpoint(observed)
 
 
 def _names(_: Spec, observed: Observed) -> Blocker | None:
@@ -191,4 +197,4 @@ def _autoscaler(_: Spec, observed: Observed) -> Blocker | None:
     )
 
 
-_CHECKS: tuple[Check, ...] = (_supported, _names, _alone, _target, _service, _autoscaler, unfit)
+_CHECKS: tuple[Check, ...] = (_supported, _endpoints, _names, _alone, _target, _service, _autoscaler, unfit)

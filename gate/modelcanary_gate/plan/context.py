@@ -10,7 +10,7 @@ from modelcanary_gate.decision import Decision
 from modelcanary_gate.plan.actions import Action
 from modelcanary_gate.plan.observed import Observed
 from modelcanary_gate.plan.phases import Phase, check
-from modelcanary_gate.plan.status import Status
+from modelcanary_gate.plan.status import Signal, Status
 from modelcanary_gate.spec import Spec
 
 
@@ -25,6 +25,7 @@ class Plan:
 
     status: Status
     actions: tuple[Action, ...] = ()
+    question: Signal | None = None  # what webhooks are asked before it can go on; answers are observed
     after: float | None = None  # seconds until the next look, when nothing happens before; None: when something does
 
 

@@ -5,6 +5,7 @@ the object's resourceVersion, which every action that changes the object repeats
 was frozen meanwhile is refused.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from modelcanary_gate.plan.reasons import Why
@@ -109,6 +110,14 @@ class Verbs:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What a webhook answered that was asked about a run's promotion."""
+
+    allowed: bool | None  # None: nothing that counts as an answer
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     name: str  # of the ModelCanary
     deleting: bool = False
@@ -132,3 +141,6 @@ class Observed:
     taken: tuple[str, ...] = ()  # objects of our names that are not ours
     candidate_matches: tuple[str, ...] = ()  # Services that would find the candidate's pods
     our_ports: tuple[int, ...] = ()
+    endpoint_problem: str = ""  # of the first endpoint that the specification names and cannot use
+    confirmations: Mapping[str, Confirmation] = field(default_factory=dict)  # of the present run, by endpoint
+    delivered: frozenset[tuple[str, str]] = frozenset()  # signals that need not be sent any more: id, endpoint

@@ -11,6 +11,7 @@ from modelcanary_gate.plan.phases import Phase
 from modelcanary_gate.plan.reasons import Why
 from modelcanary_gate.plan.running import candidate_exists, clear, is_final, run_of, tell
 from modelcanary_gate.plan.serving import upkeep
+from modelcanary_gate.plan.signals import finding
 from modelcanary_gate.plan.status import Decided, Run
 from modelcanary_gate.vocabulary import Reason, Verdict
 
@@ -68,5 +69,5 @@ def _judge(context: Context, run: Run) -> Plan:
 def _take_back(context: Context, run: Run, reason: str, message: str) -> Plan:
     """The baseline gets the template that it had before the promotion."""
     verdict = str(Verdict.ROLL_BACK)
-    decided = Decided(f"{run.id}/{verdict}", str(reason), message)
+    decided = Decided(f"{run.id}/{verdict}", str(reason), message, finding(context.decision))
     return context.go(Phase.ROLLING_BACK, reason, message, verdict=verdict, decided=decided, baseline=run.baseline)

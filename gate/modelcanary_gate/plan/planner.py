@@ -1,6 +1,7 @@
 """`plan`: the next step of one ModelCanary. Called by the operator after each look, and by tests."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from modelcanary_gate.decision import Decision
 from modelcanary_gate.plan import adopting, deleting, ending, observing, running, serving, verbs
@@ -8,6 +9,7 @@ from modelcanary_gate.plan.actions import AddFinalizer
 from modelcanary_gate.plan.context import Context, Plan
 from modelcanary_gate.plan.observed import Observed
 from modelcanary_gate.plan.phases import Phase
+from modelcanary_gate.plan.signals import signalled
 from modelcanary_gate.plan.status import Status
 from modelcanary_gate.spec import Spec
 
@@ -37,6 +39,12 @@ def plan(spec: Spec, status: Status, observed: Observed, decision: Decision | No
     Raises UndeclaredTransition where the parts contradict the table of phases.
     """
     context = Context(spec, status, observed, decision, now)
+    result = _next(context)
+    return replace(result, status=signalled(context, result.status))
+
+
+def _next(context: Context) -> Plan:
+    status, observed = context.status, context.observed
     if observed.deleting and status.phase is not Phase.DELETING:
         return deleting.begin(context)
     if status.phase in _KEPT and not observed.finalizer:

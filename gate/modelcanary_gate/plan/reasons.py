@@ -10,6 +10,7 @@ class Why(StrEnum):
     # before adoption: nothing is touched
     INVALID_SPEC = "InvalidSpec"
     NOT_SUPPORTED = "NotSupported"
+    ENDPOINT_UNKNOWN = "EndpointUnknown"  # or not of the type, or not for this namespace
     NAME_TAKEN = "NameTaken"
     TARGET_MISSING = "TargetMissing"
     TARGET_TAKEN = "TargetTaken"  # by another ModelCanary
@@ -51,6 +52,8 @@ class Why(StrEnum):
     PAUSED = "Paused"
     DRY_RUN = "DryRun"
     AWAITING_APPROVAL = "AwaitingApproval"
+    AWAITING_CONFIRMATION = "AwaitingConfirmation"  # a webhook was asked and has not answered
+    PROMOTION_REFUSED = "PromotionRefused"  # by a webhook
     PROMOTED_BY_USER = "PromotedByUser"
     ROLLED_BACK_BY_USER = "RolledBackByUser"
     SUPERSEDED = "Superseded"

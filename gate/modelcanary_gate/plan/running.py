@@ -7,12 +7,15 @@ holds the decision's id.
 from dataclasses import replace
 
 from modelcanary_gate.plan.actions import ApplyCandidate, ApplyCandidateService, DeleteCandidate, SaveRevision
+from modelcanary_gate.plan.blockers import unknown_endpoint
+from modelcanary_gate.plan.confirming import unconfirmed
 from modelcanary_gate.plan.context import Context, Plan
 from modelcanary_gate.plan.instructing import candidate_replicas, mirror, weight
 from modelcanary_gate.plan.observed import Candidate, Failure
 from modelcanary_gate.plan.phases import Phase
 from modelcanary_gate.plan.reasons import Why
 from modelcanary_gate.plan.serving import upkeep
+from modelcanary_gate.plan.signals import finding
 from modelcanary_gate.plan.status import Decided, Run
 from modelcanary_gate.vocabulary import Verdict
 
@@ -157,6 +160,9 @@ def _judge(context: Context, run: Run) -> Plan:
         words = "the ledger does not answer" if context.observed.standing is None else "no evidence yet"
         return context.stay(reason, words, min(interval, 5.0))
     verdict = decision.verdict
+    unknown = unknown_endpoint(context.observed)
+    if unknown is not None and verdict is not Verdict.ROLL_BACK:
+        return context.stay(unknown.reason, unknown.message, interval, stalled=True, verdict=str(verdict))
     holds = _held(context, run, verdict)
     if verdict is Verdict.CONTINUE or holds is not None:
         if holds is None:
@@ -165,7 +171,11 @@ def _judge(context: Context, run: Run) -> Plan:
         return context.stay(holds, words, interval, verdict=str(verdict))
     if verdict is Verdict.ROLL_BACK:
         return _decide(context, run, verdict, decision.reason, decision.message)
-    return _next_step(context, run) or _decide(context, run, verdict, decision.reason, decision.message)
+    return (
+        _next_step(context, run)
+        or unconfirmed(context, run)
+        or _decide(context, run, verdict, decision.reason, decision.message)
+    )
 
 
 def _held(context: Context, run: Run, verdict: Verdict) -> Why | None:
@@ -218,7 +228,7 @@ def _grown(context: Context, run: Run, replicas: int) -> Plan | None:
 
 def _decide(context: Context, run: Run, verdict: Verdict, reason: str, message: str) -> Plan:
     """The decision, with the id by which it is carried out at most once."""
-    decided = Decided(f"{run.id}/{verdict}", str(reason), message)
+    decided = Decided(f"{run.id}/{verdict}", str(reason), message, finding(context.decision))
     phase = Phase.PROMOTING if verdict is Verdict.PROMOTE else Phase.ROLLING_BACK
     return context.go(phase, reason, message, verdict=str(verdict), decided=decided)
 

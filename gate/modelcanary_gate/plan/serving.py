@@ -14,7 +14,7 @@ from modelcanary_gate.plan.actions import (
     SaveRevision,
 )
 from modelcanary_gate.plan.adopting import autoscale, hand_over, is_up
-from modelcanary_gate.plan.blockers import unfit
+from modelcanary_gate.plan.blockers import unfit, unknown_endpoint
 from modelcanary_gate.plan.context import Context, Plan
 from modelcanary_gate.plan.instructing import idle
 from modelcanary_gate.plan.observed import Baseline, Target
@@ -97,6 +97,9 @@ def serving(context: Context) -> Plan:
         return context.go(Phase.SUSPENDED, Why.SUSPENDED, "spec.suspend is set: no run begins")
     if target is None:
         return context.stay(Why.TARGET_MISSING, "the target has gone; the baseline serves on", 60.0, stalled=True)
+    unknown = unknown_endpoint(observed)
+    if unknown is not None:
+        return context.stay(unknown.reason, unknown.message, 60.0, stalled=True)
     if target.template == status.baseline:
         return _tidy(context, {status.baseline}) or _idle_words(context)
     if _cooling(context, target.template):

@@ -22,7 +22,37 @@ class Run:
     shadowing_since: float | None = None
     step: int = 0  # canary steps begun
     step_since: float | None = None
+    told: tuple[str, ...] = ()  # reasons of Held that were told
     observing_since: float | None = None  # promoted; the baseline of before is the shadow
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The numbers behind a decision, in nats, as text: the resource has no floats."""
+
+    judged: int = 0  # labelled pairs
+    delta: str = ""
+    lower: str = ""
+    upper: str = ""
+    baseline_loss: str = ""
+    worse: tuple[str, ...] = ()  # classes whose loss is higher than the baseline's, the worst first
+    guards: tuple[str, ...] = ()  # beyond their limits
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Something that happened, and whom it is still to be told. It is kept until all of them have acknowledged it."""
+
+    id: str  # the same however often it is sent: receivers know it again
+    event: str  # of vocabulary.Event, or Recovered
+    at: float
+    reason: str
+    message: str
+    to: tuple[str, ...]  # endpoints
+    run: str = ""
+    baseline: str = ""  # templates
+    candidate: str = ""
+    finding: Finding = Finding()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +84,7 @@ class Decided:
     id: str
     reason: str
     message: str
+    finding: Finding = Finding()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +101,5 @@ class Status:
     decided: Decided | None = None  # how `run` ends: while it is being carried out
     rejected: Rejected | None = None
     last: Ended | None = None
+    signals: tuple[Signal, ...] = ()  # still to be told
     handover_since: float | None = None  # the target's pods get no new connections any more

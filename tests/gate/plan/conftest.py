@@ -19,6 +19,7 @@ from modelcanary_gate.plan.observed import (
     Autoscaler,
     Baseline,
     Candidate,
+    Confirmation,
     Failure,
     Observed,
     Service,
@@ -134,6 +135,11 @@ class World:
         self.autoscaler_copy = ""
         self.verdicts: dict[str, Verdict] = {}
         self.reports: list[str] = []
+        self.deaf: set[str] = set()  # endpoints that acknowledge nothing
+        self.sent: list[tuple[str, str, str]] = []  # event, id, endpoint
+        self.acknowledged: set[tuple[str, str]] = set()
+        self.confirmations: dict[str, Confirmation] = {}
+        self.endpoint_problem = ""
         # for the oracle
         self.promoted = ["A"]
         self.narrowed_at = 0.0
@@ -212,6 +218,9 @@ class World:
             measured=_digest(self.spec.model.classes),
             verbs=self.verbs,
             reports=tuple(self.reports),
+            endpoint_problem=self.endpoint_problem,
+            confirmations=self.confirmations,
+            delivered=frozenset(self.acknowledged),
         )
 
     def decision(self) -> Decision | None:
@@ -341,6 +350,16 @@ class World:
         found.template, found.uid = template, UID
         found.replicas = replicas or found.replicas
 
+    # --- what is told
+
+    def deliver(self) -> None:
+        """Sends what is stored; what is acknowledged is not sent again."""
+        for signal in self.status.signals:
+            for endpoint in signal.to:
+                if endpoint not in self.deaf and (signal.id, endpoint) not in self.acknowledged:
+                    self.sent.append((signal.event, signal.id, endpoint))
+                    self.acknowledged.add((signal.id, endpoint))
+
     # --- time
 
     def tick(self) -> bool:
@@ -419,6 +438,7 @@ class Operator:
             if due <= self.steps:
                 self._late.remove((due, write))
                 self._try(write)
+        world.deliver()
         fresh = (world.observe(), world.status, world.version)
         observed, status, version = self._last if fault == "stale" and self._last is not None else fresh
         self._last = fresh
