@@ -9,6 +9,17 @@ class SettingsError(OperatorError):
     """A command line option cannot be used; the process does not start."""
 
 
+class EndpointsInvalid(SettingsError):
+    """The list of endpoints cannot be used as it is."""
+
+    def __init__(self, field: str, problem: str, remedy: str) -> None:
+        super().__init__(f"endpoints: {field} {problem}; {remedy}")
+
+
+class EndpointFailed(OperatorError):
+    """An endpoint did not answer, or not as it should; it may the next time. Its words hold no secret."""
+
+
 class LeaseLost(OperatorError):
     """Another process may lead by now: this one ends."""
 

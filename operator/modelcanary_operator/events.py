@@ -45,6 +45,10 @@ class Watcher:
         self._stop.set()
         self._thread.join(seconds)
 
+    def known(self) -> list[Key]:
+        """The ModelCanaries that were heard of."""
+        return self._index.known()
+
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()

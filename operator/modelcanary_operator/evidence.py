@@ -5,10 +5,11 @@ Called by `reconcile`. Memory is a cache: after a restart all blocks are folded 
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from modelcanary_gate.blocks_json import loss_block_from_json, traffic_block_from_json
-from modelcanary_gate.decision import Decision, Facts, Measures
+from modelcanary_gate.decision import Decision, Facts, Measures, Metric
 from modelcanary_gate.errors import DataError
 from modelcanary_gate.evidence import LossBlock, TrafficBlock
 from modelcanary_gate.gate import Gate
@@ -61,18 +62,18 @@ class Evidence:
         """Whether it can go on: another limit or waiting time is another gate over the same blocks."""
         return self._run == run.id and self._spec == replace(spec, analysis=replace(spec.analysis, attempt=run.attempt))
 
-    async def look(self, ledger: Ledger, monotonic: float) -> Decision | None:
+    async def look(self, ledger: Ledger, monotonic: float, metrics: Mapping[str, Metric]) -> Decision | None:
         """The decision, fresh if the last is older than the interval. Raises LedgerUnavailable or LedgerRefused."""
         due = self._looked is None or monotonic - self._looked >= 0.9 * self._spec.analysis.interval
         if not due:
             return self.decision
         since = f"{self._gate.next_loss}.{self._gate.next_traffic}"
         answer = await ledger.evidence(self._namespace, self._name, self._run, since)
-        self._fold(answer)
+        self._fold(answer, metrics)
         self._looked = monotonic
         return self.decision
 
-    def _fold(self, answer: EvidenceAnswer) -> None:
+    def _fold(self, answer: EvidenceAnswer, metrics: Mapping[str, Metric]) -> None:
         if answer.specDigest != self._gate.plan.digest:
             raise LedgerUnavailable("the ledger measures this run by another specification still")
         try:
@@ -94,6 +95,7 @@ class Evidence:
                 elapsed=max(0.0, answer.now - answer.startedAt),
                 pairs=counts.pairs,
                 labelled=counts.labelled,
+                metrics=metrics,
                 labels_per_second=(after - before) / (now - then) if now > then else 0.0,
             )
         )

@@ -15,6 +15,9 @@ from kubernetes.aio.client import Configuration
 
 from modelcanary_operator.authority import read_authorities
 from modelcanary_operator.bucket import Bucket
+from modelcanary_operator.caller import Caller
+from modelcanary_operator.desk import Desk
+from modelcanary_operator.directory import Directory
 from modelcanary_operator.errors import ApiError, Conflict, LeaseLost, OperatorError, SettingsError
 from modelcanary_operator.events import Watcher
 from modelcanary_operator.health import Health
@@ -23,6 +26,8 @@ from modelcanary_operator.lease import Lease
 from modelcanary_operator.ledger_client import HttpLedger
 from modelcanary_operator.metrics import Metrics
 from modelcanary_operator.observe import connects
+from modelcanary_operator.pool import Pool
+from modelcanary_operator.post import Outside
 from modelcanary_operator.reconcile import Reconciler, Tools
 from modelcanary_operator.recorder import Recorder
 from modelcanary_operator.settings import Settings, read_settings
@@ -67,6 +72,7 @@ class Operator:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._metrics = Metrics()
+        self._directory = Directory(settings.endpoints_file, self._metrics)
         self._queue = WorkQueue()
         self._lease: Lease | None = None
 
@@ -84,6 +90,7 @@ class Operator:
             # The lease's calls wait in no line.
             Kube(found, Bucket(10.0, 10)) as apart,
             HttpLedger(settings.ledger, settings.token_file, settings.ledger_ca) as ledger,
+            Caller() as caller,
         ):
             health = Health(self._why_not_live, self._why_not_ready, self._metrics.text)
             server = await asyncio.start_server(health.answer, settings.host, settings.port)
@@ -92,26 +99,40 @@ class Operator:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(_until(stopping))
-                    tasks.create_task(self._lead(lease, api, ledger, found))
+                    tasks.create_task(self._lead(lease, api, ledger, caller, found))
             except* Ended:
                 pass
             finally:
                 server.close()
                 await lease.release()
 
-    async def _lead(self, lease: Lease, api: Kube, ledger: HttpLedger, connection: Configuration) -> None:
+    async def _lead(
+        self, lease: Lease, api: Kube, ledger: HttpLedger, caller: Caller, connection: Configuration
+    ) -> None:
         epoch = await lease.acquire()
         self._metrics.leading.set(1)
         self._metrics.finished()
         settings, loop = self._settings, asyncio.get_running_loop()
+        recorder, pool = Recorder(api, settings.identity), Pool(self._metrics)
+        outside = Outside(
+            directory=self._directory,
+            caller=caller,
+            pool=pool,
+            metrics=self._metrics,
+            recorder=recorder,
+            wake=self._queue.add,
+            wall=time.time,
+            monotonic=time.monotonic,
+        )
         tools = Tools(
             api=api,
             ledger=ledger,
             settings=settings,
             epoch=epoch,
-            recorder=Recorder(api, settings.identity),
+            recorder=recorder,
             metrics=self._metrics,
             probe=connects,
+            desk=Desk(outside),
             wall=time.time,
             monotonic=time.monotonic,
         )
@@ -121,10 +142,17 @@ class Operator:
             loop.call_soon_threadsafe(self._queue.add, key)
 
         watcher = Watcher(settings, connection, enqueue)
+
+        def look_again() -> None:
+            for key in watcher.known():
+                self._queue.add(key)
+
         watcher.start()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(lease.hold())
+                tasks.create_task(pool.run())
+                tasks.create_task(self._directory.watch(look_again))
                 for _ in range(settings.workers):
                     tasks.create_task(work(self._queue, self._metrics, reconciler.reconcile))
         finally:

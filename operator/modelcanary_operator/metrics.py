@@ -42,6 +42,40 @@ class Metrics:
             ["namespace", "name", "phase", "reason"],
             registry=self.registry,
         )
+        self.signals = Counter(
+            "modelcanary_signals",
+            "Attempts to tell an endpoint of an event, by how they ended: ok, failed (tried again), givenUp.",
+            ["endpoint", "event", "result"],
+            registry=self.registry,
+        )
+        self.signals_lost = Counter(
+            "modelcanary_signals_lost",
+            "Signals that were never delivered because too many waited in one status.",
+            registry=self.registry,
+        )
+        self.confirmations = Counter(
+            "modelcanary_confirmations",
+            "Answers of webhooks that were asked before a promotion: yes, no, unanswered.",
+            ["endpoint", "result"],
+            registry=self.registry,
+        )
+        self.queries = Counter(
+            "modelcanary_metric_queries",
+            "Values of guards that a Prometheus was asked for: ok, missing.",
+            ["endpoint", "result"],
+            registry=self.registry,
+        )
+        self.calls_shed = Counter(
+            "modelcanary_operator_calls_shed",
+            "Calls to endpoints that found no room and are asked for again later.",
+            registry=self.registry,
+        )
+        self._endpoints = Gauge("modelcanary_endpoints", "Endpoints that are listed.", registry=self.registry)
+        self._endpoints_valid = Gauge(
+            "modelcanary_endpoints_valid",
+            "1 where the list of endpoints could be read when it was last looked at.",
+            registry=self.registry,
+        )
         self._phases: dict[Key, Phase] = {}
         self._finished = clock()
 
@@ -53,6 +87,11 @@ class Metrics:
         if phase is not None:
             self._phases[key] = phase
             self.phase.labels(key.namespace, key.name, str(phase)).set(1)
+
+    def endpoints(self, count: int, *, valid: bool) -> None:
+        """`count` are those that hold, whether the last list could be read or not."""
+        self._endpoints.set(count)
+        self._endpoints_valid.set(valid)
 
     def finished(self) -> None:
         """A look came to its end, well or not: the process makes progress."""

@@ -14,7 +14,7 @@ from modelcanary_gate.parse import parse_spec
 from modelcanary_gate.plan.actions import KeepReport
 from modelcanary_gate.plan.instructing import weight_of
 from modelcanary_gate.plan.observed import Observed
-from modelcanary_gate.plan.phases import JUDGED, Phase
+from modelcanary_gate.plan.phases import JUDGED, RUNNING, Phase
 from modelcanary_gate.plan.planner import plan
 from modelcanary_gate.plan.reasons import Why
 from modelcanary_gate.plan.status import Status
@@ -26,6 +26,7 @@ from modelcanary_operator.api import CANARIES, Api, Object
 from modelcanary_operator.apply import Applier
 from modelcanary_operator.authority import Authority
 from modelcanary_operator.conditions import conditions, merge
+from modelcanary_operator.desk import Desk
 from modelcanary_operator.errors import LedgerRefused, LedgerUnavailable, NotFound, OperatorError, Refused
 from modelcanary_operator.evidence import Evidence, Summary
 from modelcanary_operator.find import Found, find
@@ -60,6 +61,7 @@ class Tools:
     recorder: Recorder
     metrics: Metrics
     probe: Probe
+    desk: Desk
     wall: Callable[[], float]
     monotonic: Callable[[], float]
 
@@ -95,20 +97,23 @@ class Reconciler:
         if not rivals and not resource["metadata"].get("deletionTimestamp"):
             await self._authority.keep(owner)
         found = await find(tools.api, tools.ledger, owner, resource, rivals=rivals, reports=reported)
-        observed = await observe(found, owner, tools.probe)
+        observed = tools.desk.heard(key, spec, status, await observe(found, owner, tools.probe))
         if status.decided is not None and self._unkept.get(key) == status.decided.id:
             observed = replace(observed, reports=(*observed.reports, status.decided.id))
         decision = await self._decision(key, spec, status, observed)
         now = tools.wall()
         result = plan(spec, status, observed, decision, now)
+        # What is stored may be told; what this look only wants to store may not, before it is.
+        due = tools.desk.attend(key, resource, status, result.question)
         summary = self._summary(key, result.status)
         document = self._document(resource, spec, result.status, observed, summary, now)
         if document != (resource.get("status") or {}):
             await self._write_status(key, resource, document, status, result.status, now)
+            tools.metrics.signals_lost.inc(_lost(status, result.status, observed))
             return 0.0
         tools.metrics.in_phase(key, result.status.phase)
         if not result.actions:
-            return tools.settings.resync if result.after is None else min(result.after, tools.settings.resync)
+            return min(wait for wait in (result.after, due, tools.settings.resync) if wait is not None)
         action = result.actions[0]
 
         async def record() -> Record:
@@ -142,7 +147,7 @@ class Reconciler:
         if evidence is None and run.shadowing_since is not None:
             evidence = Evidence(key.namespace, key.name, run, spec)
             try:
-                await evidence.look(self._tools.ledger, self._tools.monotonic())
+                await evidence.look(self._tools.ledger, self._tools.monotonic(), {})
             except (LedgerUnavailable, LedgerRefused) as error:
                 _log.warning("%s/%s: the report of run %s has no evidence: %s", key.namespace, key.name, run.id, error)
         verdict = Verdict.PROMOTE if status.phase is Phase.PROMOTING else Verdict.ROLL_BACK
@@ -152,6 +157,7 @@ class Reconciler:
         self._evidence.pop(key, None)
         self._unkept.pop(key, None)
         self._authority.forget(key)
+        self._tools.desk.forget(key)
         self._tools.metrics.in_phase(key, None)
 
     async def _decision(self, key: Key, spec: Spec, status: Status, observed: Observed) -> Decision | None:
@@ -164,8 +170,10 @@ class Reconciler:
         evidence = self._evidence.get(key)
         if evidence is None or not evidence.is_of(run, spec):
             evidence = self._evidence[key] = Evidence(key.namespace, key.name, run, spec)
+        # Metrics are limits on a promotion: of what was promoted, they are not asked.
+        metrics = self._tools.desk.metrics(key, run.id, spec) if status.phase in RUNNING else {}
         try:
-            return await evidence.look(self._tools.ledger, self._tools.monotonic())
+            return await evidence.look(self._tools.ledger, self._tools.monotonic(), metrics)
         except (LedgerUnavailable, LedgerRefused) as error:
             # What was decided on the blocks so far holds: it does not depend on when one looks.
             _log.warning("%s/%s: %s", key.namespace, key.name, error)
@@ -231,3 +239,10 @@ class Reconciler:
         if document != (resource.get("status") or {}):
             await self._write_status(key, resource, document, status, held, now)
         return self._tools.settings.resync
+
+
+def _lost(before: Status, after: Status, observed: Observed) -> int:
+    """How many that were to be told will not be, because too much waits."""
+    kept = {(signal.id, endpoint) for signal in after.signals for endpoint in signal.to}
+    told = {(signal.id, endpoint) for signal in before.signals for endpoint in signal.to}
+    return len(told - kept - observed.delivered)

@@ -44,6 +44,7 @@ class Settings:
     host: str
     port: int
     kubeconfig: Path | None
+    endpoints_file: Path | None = None
     workers: int = 4
     rate: float = 50.0
     burst: int = 100
@@ -74,6 +75,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     option("identity", environment.get("HOSTNAME", socket.gethostname()), "of this process: the pod's name")
     option("listen", "0.0.0.0:8070", "HOST:PORT of /livez, /readyz and /metrics")
     option("kubeconfig", "", "file; left out: the pod's own service account")
+    option("endpoints-file", "", "YAML file of the endpoints that ModelCanaries may name; left out: there are none")
     option("sidecar-port", "18080", "on which sidecars serve")
     option("sidecar-admin-port", "18090", "of the sidecars' probes, metrics and hooks")
     option("workers", "4", "ModelCanaries worked on at once")
@@ -101,6 +103,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         host=host,
         port=port,
         kubeconfig=Path(given.kubeconfig) if given.kubeconfig else None,
+        endpoints_file=Path(given.endpoints_file) if given.endpoints_file else None,
         workers=_count("workers", given.workers),
         rate=float(_count("rate", given.rate)),
         burst=2 * _count("rate", given.rate),

@@ -8,9 +8,14 @@ from tests.operator.controllers import Controllers
 from modelcanary_gate.plan.phases import Phase
 from modelcanary_operator import names, status_json
 from modelcanary_operator.api import CANARIES, DEPLOYMENTS, SERVICES, Api, Object
+from modelcanary_operator.caller import Caller
+from modelcanary_operator.desk import Desk
+from modelcanary_operator.directory import Directory
 from modelcanary_operator.errors import ApiError, LedgerRefused, LedgerUnavailable
 from modelcanary_operator.ledger_client import Ledger
 from modelcanary_operator.metrics import Metrics
+from modelcanary_operator.pool import Pool
+from modelcanary_operator.post import Outside
 from modelcanary_operator.reconcile import Reconciler, Tools
 from modelcanary_operator.recorder import Recorder
 from modelcanary_operator.settings import Settings, read_settings
@@ -90,6 +95,9 @@ class Cluster:
         self.working = False  # the operator is at it, not the test
         self.forgetful = False  # every look is another process's
         self.epoch = 0
+        self.directory = Directory(self.settings.endpoints_file, Metrics())
+        self.caller = Caller()
+        self.woken: list[Key] = []
         self.restart()
 
     def restart(self) -> None:
@@ -100,15 +108,29 @@ class Cluster:
             self.probed.append((address, port))
             return self.answers
 
+        metrics, recorder = Metrics(), Recorder(self.api, "test")
+        pool = Pool(metrics)
+        outside = Outside(
+            directory=self.directory,
+            caller=self.caller,
+            pool=pool,
+            metrics=metrics,
+            recorder=recorder,
+            wake=self.woken.append,
+            wall=lambda: self.now,
+            monotonic=lambda: self.now,
+        )
+        self.metrics, self.pool = metrics, pool
         self.reconciler = Reconciler(
             Tools(
                 api=self.api,
                 ledger=self.ledger,
                 settings=self.settings,
                 epoch=self.epoch,
-                recorder=Recorder(self.api, "test"),
-                metrics=Metrics(),
+                recorder=recorder,
+                metrics=metrics,
                 probe=probe,
+                desk=Desk(outside),
                 wall=lambda: self.now,
                 monotonic=lambda: self.now,
             )

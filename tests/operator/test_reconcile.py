@@ -315,6 +315,10 @@ def _container_beside(api: FakeApi) -> None:
         ),
         (
             lambda api: api[CANARIES, "fraud"]["spec"].update(alerts=[{"endpoint": "a", "events": ["Held"]}]),
+            "EndpointUnknown",
+        ),
+        (
+            lambda api: api[CANARIES, "fraud"]["spec"].update(mirror={"scoringCopy": True}),
             "NotSupported",
         ),
         (lambda api: api[CANARIES, "fraud"]["spec"]["model"].update(classes=["one"]), "InvalidSpec"),

@@ -1,0 +1,138 @@
+"""Calls of endpoints over HTTP: one request, one bounded answer, within a time limit, with the endpoint's own headers.
+
+Used by `post`, `asking` and `queries`. Redirects are not followed: they would lead where no admin has said so. What
+is secret, URLs among it, is in no error and no log.
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from modelcanary_operator.endpoints import Endpoint, wrong_url
+from modelcanary_operator.errors import EndpointFailed
+
+_TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+#: Seconds for the whole of a call, however slowly its parts come.
+_TIME_LIMIT = 15.0
+_SECRET_SIZE = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What an endpoint is sent."""
+
+    body: bytes
+    path: str = ""  # after the endpoint's URL
+    type: str = "application/json"
+    id: str = ""  # of what is told: the same each time it is sent
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    def text(self, most: int = 300) -> str:
+        """A line for people: what is no text is left out."""
+        words = self.body[: 4 * most].decode(errors="replace")
+        line = " ".join("".join(letter if letter.isprintable() else " " for letter in words).split())
+        return line if len(line) <= most else line[: most - 1] + "…"
+
+
+class Caller:
+    """Use it as an async context manager."""
+
+    def __init__(self, time_limit: float = _TIME_LIMIT) -> None:
+        self._time_limit = time_limit
+        self._clients: dict[Path | None, httpx.AsyncClient] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for client in self._clients.values():
+            await client.aclose()
+
+    async def call(self, endpoint: Endpoint, call: Call, now: float, most: int = 16384) -> Reply:
+        """Of the answer, at most so many bytes. Raises EndpointFailed."""
+        headers = {"Content-Type": call.type, "User-Agent": "modelcanary-operator", **call.headers}
+        headers |= {name: secret(endpoint, f"header {name}", file) for name, file in endpoint.header_files.items()}
+        if call.id:
+            headers |= {"Idempotency-Key": call.id, **_signed(endpoint, call, now)}
+        url = endpoint.url or secret(endpoint, "URL", endpoint.url_file).rstrip("/")
+        if endpoint.url_file is not None and (wrong := wrong_url(url)):
+            raise EndpointFailed(f"the endpoint {endpoint.name}: what is in its urlFile {wrong}")
+        try:
+            async with (
+                asyncio.timeout(self._time_limit),
+                self._client(endpoint).stream("POST", url + call.path, content=call.body, headers=headers) as answer,
+            ):
+                body = b""
+                async for piece in answer.aiter_bytes():
+                    body += piece
+                    if len(body) > most:
+                        break
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, TimeoutError) as error:
+            # Not the error's own words: they repeat URLs and headers.
+            raise EndpointFailed(f"the endpoint {endpoint.name} does not answer: {type(error).__name__}") from None
+        return Reply(answer.status_code, body[:most])
+
+    def _client(self, endpoint: Endpoint) -> httpx.AsyncClient:
+        known = self._clients.get(endpoint.ca_file)
+        if known is not None:
+            return known
+        verify: ssl.SSLContext | bool = True
+        if endpoint.ca_file is not None:
+            try:
+                verify = ssl.create_default_context(cafile=str(endpoint.ca_file))
+            except (OSError, ssl.SSLError) as error:
+                raise EndpointFailed(f"the endpoint {endpoint.name}: its caFile cannot be used") from error
+        made = httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False, trust_env=False, verify=verify)
+        self._clients[endpoint.ca_file] = made
+        return made
+
+
+def secret(endpoint: Endpoint, what: str, file: Path | None) -> str:
+    """Raises EndpointFailed."""
+    try:
+        if file is None:
+            raise FileNotFoundError
+        with file.open("rb") as opened:
+            found = opened.read(_SECRET_SIZE).decode().strip()
+    except (OSError, UnicodeDecodeError):
+        raise EndpointFailed(f"the endpoint {endpoint.name}: the file of its {what} cannot be read") from None
+    if not found:
+        raise EndpointFailed(f"the endpoint {endpoint.name}: the file of its {what} is empty")
+    return found
+
+
+def _signed(endpoint: Endpoint, call: Call, now: float) -> dict[str, str]:
+    """The headers of https://www.standardwebhooks.com; none where the endpoint has no secret."""
+    if endpoint.secret_file is None:
+        return {}
+    when = str(int(now))
+    written = secret(endpoint, "secret", endpoint.secret_file)
+    try:
+        key = base64.b64decode(written[6:], validate=True) if written.startswith("whsec_") else written.encode()
+    except binascii.Error:
+        raise EndpointFailed(f"the endpoint {endpoint.name}: its secret begins as whsec_ and is no base64") from None
+    content = b".".join((call.id.encode(), when.encode(), call.body))
+    digest = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
+    return {"webhook-id": call.id, "webhook-timestamp": when, "webhook-signature": f"v1,{digest}"}
