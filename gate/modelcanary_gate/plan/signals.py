@@ -100,12 +100,16 @@ def _is_held(status: Status) -> bool:
     return status.phase in RUNNING and status.reason in HELD
 
 
+def _is_stalled(status: Status) -> bool:
+    return status.stalled or status.phase is Phase.STALLED
+
+
 def _raised(context: Context, after: Status) -> list[Signal]:
     before = context.status
     found = [*_of_run(context, after)]
-    if before.stalled is not after.stalled:
+    if _is_stalled(before) is not _is_stalled(after):
         to = told_of(context.spec, Event.STALLED)
-        event = str(Event.STALLED) if after.stalled else RECOVERED
+        event = str(Event.STALLED) if _is_stalled(after) else RECOVERED
         number = f"{context.observed.name}/{event}/{int(context.now * 1000):x}"
         if to:
             found.append(Signal(number, event, context.now, after.reason, after.message[:_LONGEST], to))
