@@ -40,7 +40,7 @@ def test_serving_mirrors_nothing() -> None:
     ("fields", "named"),
     [
         (
-            {"guards": [{"name": "sales", "type": "prometheus", "endpoint": "main", "query": "up", "min": "x0.95"}]},
+            {"guards": [{"name": "sales", "type": "prometheus", "endpoint": "main", "query": "up", "min": 1}]},
             "prometheus",
         ),
         ({"labels": {"sources": [{"kafka": {"endpoint": "main", "topic": "t"}}]}}, "sources"),
