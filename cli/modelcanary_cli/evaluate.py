@@ -47,7 +47,7 @@ EXIT_CODES = {
 }
 
 
-@click.command()
+@click.command(short_help="Judge a candidate on two files of predictions.")
 @click.option("--baseline", required=True, type=PATH, metavar="FILE", help="Predictions of the model that serves.")
 @click.option("--candidate", required=True, type=PATH, metavar="FILE", help="Predictions of the model to be judged.")
 @click.option("--labels", type=PATH, metavar="FILE", help="id and label, where the predictions have none.")

@@ -1,9 +1,16 @@
-"""`modelcanary report`: one self-contained HTML file from a decision record."""
+"""`modelcanary report`: one self-contained HTML file from a decision record, of a file or of the cluster."""
 
+import time
 from pathlib import Path
 
 import click
+from rich.table import Table
+from rich.text import Text
 
+from modelcanary_cli import text
+from modelcanary_cli.cluster.options import Where, cluster_options
+from modelcanary_cli.cluster.reports import Kept, choose, kept_reports
+from modelcanary_cli.cluster.tree import short_age
 from modelcanary_cli.errors import InputError
 from modelcanary_cli.files import write_whole
 from modelcanary_cli.options import PATH
@@ -12,18 +19,64 @@ from modelcanary_cli.record import read_record
 from modelcanary_gate.record import Record, finite
 
 
-@click.command()
-@click.argument("record", type=PATH)
+@click.command(short_help="Draw a verdict as one HTML file.")
+@click.argument("record", type=PATH, required=False)
 @click.option("-o", "--output", type=PATH, metavar="FILE", help="Where to; default: beside the record, as .html.")
-def report(record: Path, output: Path | None) -> None:
-    """Draw a decision record as one HTML file that needs nothing else."""
-    target = output or record.with_suffix(".html")
-    if target.resolve() == record.resolve():
-        raise InputError(record, "is the record itself, which the report would replace", "name another file with -o")
-    write_report(read_record(record), target)
+@click.option("--from-cluster", "name", metavar="NAME", help="A ModelCanary's latest, as the operator kept it.")
+@click.option("--run", metavar="ID", help="With --from-cluster: of this run.")
+@click.option("--list", "listed", is_flag=True, help="With --from-cluster: say which are kept.")
+@cluster_options
+def report(
+    record: Path | None,
+    output: Path | None,
+    name: str | None,
+    run: str | None,
+    listed: bool,
+    namespace: str | None,
+    context: str | None,
+    kubeconfig: Path | None,
+) -> None:
+    """Draw a decision record as one HTML file that needs nothing else.
+
+    The record is a FILE that `run`, `evaluate --record` or `replay --record` wrote, or with --from-cluster one of the
+    last ten that the operator kept for a ModelCanary.
+    """
+    if (record is None) == (name is None):
+        raise InputError("RECORD", "is missing, or is there twice", "give a file, or --from-cluster NAME")
+    if name is not None:
+        with Where(namespace, context, kubeconfig).cluster() as (cluster, chosen):
+            reports = kept_reports(cluster, chosen, name)
+        if listed:
+            _list(reports)
+            return
+        kept = choose(reports, run)
+        target = output or Path(f"{kept.name}.html")
+        write_report(kept.read(), target)
+    elif record is not None:
+        if run is not None or listed:
+            raise InputError("--run and --list", "go with --from-cluster", "leave them out for a file")
+        target = output or record.with_suffix(".html")
+        if target.resolve() == record.resolve():
+            raise InputError(
+                record, "is the record itself, which the report would replace", "name another file with -o"
+            )
+        write_report(read_record(record), target)
     click.echo(str(target))
 
 
 def write_report(record: Record, path: Path) -> None:
     """Draws the record into one file. Raises InputError when it cannot be written."""
     write_whole(path, page(finite(record)).encode())
+
+
+def _list(reports: list[Kept]) -> None:
+    rows = [("RUN", "VERDICT", "REASON", "AGE", "CANDIDATE")]
+    now = time.time()
+    rows += [(kept.run, kept.verdict, kept.reason, short_age(now - kept.since), kept.candidate) for kept in reports]
+    table = Table.grid(padding=(0, 2), expand=True)
+    for index in range(4):
+        table.add_column(no_wrap=True, width=max(len(row[index]) for row in rows))
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for row in rows:
+        table.add_row(*(Text(cell, "dim" if row is rows[0] else "") for cell in row))
+    text.console().print(table)

@@ -1,6 +1,7 @@
 """The command line as a whole: exit codes, one line per error, streams."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,9 +40,10 @@ def test_no_command_is_no_promotion(cli: Cli) -> None:
 
 
 def test_help_is_asked_for_and_fits_80_columns(cli: Cli) -> None:
-    for name in ("", *group.commands):
+    for name in ("", *group.list_commands(click.Context(group))):
         answer = cli(*filter(None, [name]), "--help")
         assert answer.code == 0 and max(map(len, answer.out.splitlines())) <= 80
+        assert not re.search(r"\w\.\.\.", answer.out), "nothing is cut off"
     assert cli("--version").out.startswith("modelcanary, version ")
 
 
@@ -115,3 +117,18 @@ def test_colours_only_in_a_terminal_that_wants_them(tmp_path: Path, colour: bool
     assert process.wait(60) == 1
     assert (b"\x1b[1;31mRollBack" in said) == colour
     assert b"RollBack" in said
+
+
+@pytest.mark.parametrize(("command", "unwanted"), [("evaluate", "kubernetes"), ("status", "pyarrow")])
+def test_no_command_waits_for_what_another_needs(command: str, unwanted: str) -> None:
+    program = f"import sys; from modelcanary_cli.main import invoke; invoke(['{command}', '--help'])"
+    program += f"; sys.exit('{unwanted}' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def test_a_shell_is_told_what_completes_a_line() -> None:
+    environment = {**os.environ, "COMP_WORDS": "modelcanary ro", "COMP_CWORD": "1"}
+    environment["_MODELCANARY_COMPLETE"] = "bash_complete"
+    program = "from modelcanary_cli.main import main; main()"
+    said = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True, text=True)
+    assert said.stdout.split() == ["plain,rollback"]

@@ -138,7 +138,10 @@ def _resumable(context: Context, target: Target | None) -> bool:
 
 
 def _run_id(context: Context, template: str) -> str:
-    return f"{context.observed.name}-{template[:8]}-{int(context.now):x}"
+    """Another than the last run's, also within the same second: what users said of that one is not meant for this."""
+    name, moment, last = f"{context.observed.name}-{template[:8]}", int(context.now), context.status.last
+    taken = last is not None and last.run == f"{name}-{moment:x}"
+    return f"{name}-{moment + taken:x}"
 
 
 def _idle_words(context: Context) -> Plan:

@@ -48,6 +48,25 @@ def test_the_last_run_and_the_one_that_is_on_are_no_strangers(new_world: Any, ne
     assert world.verbs.promote == first, "it is left: it has been carried out"
 
 
+def test_a_run_that_begins_within_the_second_has_an_id_of_its_own(new_world: Any, new_operator: Any) -> None:
+    """Else what was said of the run before it would end it at once, again and again."""
+    world = new_world()
+    operator = new_operator(world)
+    operator.settle()
+    world.push("B")
+    operator.settle()
+    run = world.status.run.id
+    world.now = float(int(run.rpartition("-")[2], 16))
+    world.verbs = replace(world.verbs, rollback=run)
+    while world.status.phase is not Phase.COOLDOWN:
+        operator.step()
+    assert world.now < int(world.now) + 1 and world.status.last.run == run
+    world.verbs = replace(world.verbs, retry=run)
+    while world.status.run is None:
+        operator.step()
+    assert world.status.run.id != run
+
+
 def test_nothing_is_refused_before_a_lost_status_is_found_again(new_world: Any, new_operator: Any) -> None:
     world = new_world()
     operator = new_operator(world)
