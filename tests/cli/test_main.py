@@ -43,7 +43,7 @@ def test_help_is_asked_for_and_fits_80_columns(cli: Cli) -> None:
     for name in ("", *group.list_commands(click.Context(group))):
         answer = cli(*filter(None, [name]), "--help")
         assert answer.code == 0 and max(map(len, answer.out.splitlines())) <= 80
-        assert not re.search(r"\w\.\.\.", answer.out), "nothing is cut off"
+        assert not re.search(r"[a-z]\.\.\.$", answer.out, re.MULTILINE), "nothing is cut off"
     assert cli("--version").out.startswith("modelcanary, version ")
 
 
