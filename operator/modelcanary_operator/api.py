@@ -38,6 +38,8 @@ CLAIMS = Kind("/api/v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 ENDPOINT_SLICES = Kind("/apis/discovery.k8s.io/v1", "endpointslices", "EndpointSlice")
 AUTOSCALERS = Kind("/apis/autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 CONFIG_MAPS = Kind("/api/v1", "configmaps", "ConfigMap")
+SCALED_OBJECTS = Kind("/apis/keda.sh/v1alpha1", "scaledobjects", "ScaledObject")
+NETWORK_POLICIES = Kind("/apis/networking.k8s.io/v1", "networkpolicies", "NetworkPolicy")
 LEASES = Kind("/apis/coordination.k8s.io/v1", "leases", "Lease")
 
 

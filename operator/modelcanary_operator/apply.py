@@ -6,19 +6,21 @@ the server's field managers, whose creations would overwrite.
 """
 
 import copy
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 
 from modelcanary_gate.plan import actions as do
+from modelcanary_gate.plan.status import Rejected
 from modelcanary_gate.protocol import LabelSender, PutInstructions
 from modelcanary_gate.record import Record
-from modelcanary_operator import facts, manifests, names, reports
+from modelcanary_operator import autoscalers, facts, manifests, names, reports
 from modelcanary_operator.api import (
-    AUTOSCALERS,
     CANARIES,
     CONFIG_MAPS,
     DEPLOYMENTS,
+    NETWORK_POLICIES,
     REVISIONS,
+    SCALED_OBJECTS,
     SERVICES,
     Api,
     Kind,
@@ -28,6 +30,7 @@ from modelcanary_operator.errors import Conflict, NotFound, Refused
 from modelcanary_operator.find import Found
 from modelcanary_operator.ledger_client import Ledger
 from modelcanary_operator.manifests import Owner, Source
+from modelcanary_operator.status_json import write_note
 from modelcanary_operator.templates import containers, ports, template_hash
 
 
@@ -56,6 +59,8 @@ class Applier:
                 revision = self.found.revisions.get(template)
                 if revision is not None:
                     await self._delete(REVISIONS, revision["metadata"]["name"], None)
+            case do.NoteRejection(rejected):
+                await self._note(rejected)
             case do.HoldTarget(version, template):
                 await self._patch_target(version, {"paused": True}, {names.HELD: template})
             case do.ScaleTarget(version, replicas):
@@ -109,9 +114,18 @@ class Applier:
             case do.DeleteCandidateService():
                 await self._delete(SERVICES, names.candidate(owner.name), None)
             case do.CopyAutoscaler(name):
-                await self._copy_autoscaler(name)
+                await self._copy_autoscaler(self._autoscaler(name))
             case do.DeleteAutoscaler():
-                await self._delete(AUTOSCALERS, names.baseline(owner.name), None)
+                for found in self.found.autoscaler_copies(owner)[:1]:
+                    await self._delete(found.kind, found.name, facts.version(found.body))
+            case do.PauseAutoscaler(name, version):
+                await self._annotate(SCALED_OBJECTS, name, version, autoscalers.pause(self._autoscaler(name)))
+            case do.ResumeAutoscaler(name, version):
+                await self._annotate(SCALED_OBJECTS, name, version, autoscalers.resume(self._autoscaler(name)))
+            case do.ApplyPolicy(name, version):
+                await self._apply_policy(name, version)
+            case do.DeletePolicy(name, version):
+                await self._delete(NETWORK_POLICIES, name, version)
 
     def _senders(self) -> list[LabelSender]:
         """None of a ModelCanary that is being deleted: its tokens end with it."""
@@ -153,6 +167,17 @@ class Applier:
         built = manifests.revision(self.owner, template, target["spec"]["template"], self.found.target_port(self.owner))
         await self.api.create(REVISIONS, self.owner.namespace, built)
 
+    async def _note(self, rejected: Rejected) -> None:
+        revision = self.found.revisions.get(rejected.template)
+        if revision is None:
+            raise Conflict(409, "the revision has gone")
+        note = {names.REJECTED: write_note(rejected)}
+        await self._annotate(REVISIONS, revision["metadata"]["name"], facts.version(revision), note)
+
+    async def _annotate(self, kind: Kind, name: str, version: str, annotations: Mapping[str, str | None]) -> None:
+        patch: Object = {"metadata": {"resourceVersion": version, "annotations": dict(annotations)}}
+        await self.api.merge(kind, self.owner.namespace, name, patch)
+
     async def _restore_template(self, version: str, template: str) -> None:
         saved = self.found.template(template)
         if self.found.target is None or saved is None:
@@ -179,11 +204,17 @@ class Applier:
 
     async def _apply_baseline(self, template: str, replicas: int | None, version: str | None) -> None:
         live = self.found.baseline
-        # The sidecar stays as it was put in, until the pods are rolled for another template anyhow.
-        kept = live is not None and facts.annotation(live, names.TEMPLATE) == template
-        sidecar = self.found.sidecar(self.owner) if kept else self.owner.sidecar()
+        asked = facts.annotation(self.found.resource, names.REFRESH)
+        answered = facts.annotation(live, names.REFRESHED) if live is not None else ""
+        # The sidecar stays as it was put in, until the pods are rolled for another template anyhow, or it is asked for.
+        kept = live is not None and facts.annotation(live, names.TEMPLATE) == template and asked in ("", answered)
+        before = self.found.sidecar(self.owner)
+        # Its port stays in any case: the Service may target it, and pods of before and after serve side by side.
+        sidecar = before if kept else replace(self.owner.sidecar(), port=before.port)
         count = replicas if replicas is not None else facts.replicas(live) if live is not None else 1
-        built = manifests.baseline(self.owner, self._source(template), count, self.found.target, sidecar)
+        built = manifests.baseline(
+            self.owner, self._source(template), count, self.found.target, sidecar, answered if kept else asked
+        )
         await self._put(built, live, version)
 
     async def _put(self, built: Object, live: Object | None, version: str | None) -> None:
@@ -235,19 +266,38 @@ class Applier:
             raise Refused(422, "nothing says which port the Service targeted before; set its targetPort by hand")
         return declared[0]
 
-    # --- the autoscaler
+    # --- the user's neighbours
 
-    async def _copy_autoscaler(self, name: str) -> None:
-        users = next((item for item in self.found.autoscalers if item["metadata"]["name"] == name), None)
-        if users is None:
+    def _autoscaler(self, name: str) -> autoscalers.Scaler:
+        found = autoscalers.chosen(self.found.users_autoscalers(self.owner), name)
+        if found is None:
             raise Conflict(409, "the autoscaler has gone")
-        built = manifests.autoscaler(self.owner, users)
-        before = self.found.autoscaler_copy(self.owner.name)
-        if before is None:
-            await self.api.create(AUTOSCALERS, self.owner.namespace, built)
+        return found
+
+    async def _copy_autoscaler(self, users: autoscalers.Scaler) -> None:
+        """One of another kind goes first: two would scale the baseline."""
+        others = self.found.autoscaler_copies(self.owner)
+        wrong = next((item for item in others if item.kind is not users.kind), None)
+        if wrong is not None:
+            await self._delete(wrong.kind, wrong.name, facts.version(wrong.body))
             return
-        built["metadata"]["resourceVersion"] = facts.version(before)
-        await self.api.replace(AUTOSCALERS, self.owner.namespace, built["metadata"]["name"], built)
+        built = autoscalers.build(self.owner, users)
+        await self._write(users.kind, built, facts.version(others[0].body) if others else None)
+
+    async def _apply_policy(self, name: str, version: str | None) -> None:
+        wanted = [item for each in self.found.wanted_policies(self.owner) for item in each]
+        built = next((item for item in wanted if item["metadata"]["name"] == name), None)
+        if built is None:
+            raise Conflict(409, "the policy is not asked for any more")
+        await self._write(NETWORK_POLICIES, built, version)
+
+    async def _write(self, kind: Kind, built: Object, version: str | None) -> None:
+        """Creates it, or replaces the one there is."""
+        if version is None:
+            await self.api.create(kind, self.owner.namespace, built)
+            return
+        built["metadata"]["resourceVersion"] = version
+        await self.api.replace(kind, self.owner.namespace, built["metadata"]["name"], built)
 
     async def _delete(self, kind: Kind, name: str, version: str | None) -> None:
         try:

@@ -14,7 +14,7 @@ from typing import Any
 import kopf
 from kubernetes.aio.client import Configuration
 
-from modelcanary_operator.api import AUTOSCALERS, CANARIES, DEPLOYMENTS, SERVICES, Kind, Object
+from modelcanary_operator.api import AUTOSCALERS, CANARIES, DEPLOYMENTS, NETWORK_POLICIES, SERVICES, Kind, Object
 from modelcanary_operator.index import Index
 from modelcanary_operator.settings import Settings
 from modelcanary_operator.workqueue import Key
@@ -83,7 +83,7 @@ class Watcher:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
         kopf.on.event(*_of(CANARIES), registry=registry)(self._on_canary)
-        for kind in (DEPLOYMENTS, SERVICES, AUTOSCALERS):
+        for kind in (DEPLOYMENTS, SERVICES, AUTOSCALERS, NETWORK_POLICIES):
             kopf.on.event(*_of(kind), registry=registry)(self._handler(kind))
         return registry
 

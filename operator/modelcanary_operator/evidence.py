@@ -62,18 +62,23 @@ class Evidence:
         """Whether it can go on: another limit or waiting time is another gate over the same blocks."""
         return self._run == run.id and self._spec == replace(spec, analysis=replace(spec.analysis, attempt=run.attempt))
 
-    async def look(self, ledger: Ledger, monotonic: float, metrics: Mapping[str, Metric]) -> Decision | None:
-        """The decision, fresh if the last is older than the interval. Raises LedgerUnavailable or LedgerRefused."""
+    async def look(
+        self, ledger: Ledger, monotonic: float, elapsed: float, metrics: Mapping[str, Metric]
+    ) -> Decision | None:
+        """The decision, fresh if the last is older than the interval. `elapsed`: seconds of the run by the operator's
+        clock; the run is as long as both clocks say, lest one that jumps end it early. Raises LedgerUnavailable or
+        LedgerRefused.
+        """
         due = self._looked is None or monotonic - self._looked >= 0.9 * self._spec.analysis.interval
         if not due:
             return self.decision
         since = f"{self._gate.next_loss}.{self._gate.next_traffic}"
         answer = await ledger.evidence(self._namespace, self._name, self._run, since)
-        self._fold(answer, metrics)
+        self._fold(answer, elapsed, metrics)
         self._looked = monotonic
         return self.decision
 
-    def _fold(self, answer: EvidenceAnswer, metrics: Mapping[str, Metric]) -> None:
+    def _fold(self, answer: EvidenceAnswer, elapsed: float, metrics: Mapping[str, Metric]) -> None:
         if answer.specDigest != self._gate.plan.digest:
             raise LedgerUnavailable("the ledger measures this run by another specification still")
         try:
@@ -92,7 +97,7 @@ class Evidence:
         (then, before), (now, after) = self._rates[0], self._rates[-1]
         self.decision = self._gate.decide(
             Facts(
-                elapsed=max(0.0, answer.now - answer.startedAt),
+                elapsed=max(0.0, min(answer.now - answer.startedAt, elapsed)),
                 pairs=counts.pairs,
                 labelled=counts.labelled,
                 metrics=metrics,

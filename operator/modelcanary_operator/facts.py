@@ -5,13 +5,12 @@ This is the edge at which JSON ends: nothing behind it looks into an object by n
 
 from collections.abc import Mapping, Sequence
 
-from modelcanary_gate.plan.observed import Autoscaler, Baseline, Candidate, Failure, Service, Target, Verbs
+from modelcanary_gate.plan.observed import Baseline, Candidate, Failure, Service, Target, Verbs
 from modelcanary_gate.plan.reasons import Why
 from modelcanary_gate.spec import ServiceRef
 from modelcanary_operator import names, templates
 from modelcanary_operator.api import Object
 from modelcanary_operator.insertion import clashes
-from modelcanary_operator.manifests import copy_of
 from modelcanary_operator.status_json import seconds
 
 _PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
@@ -76,8 +75,14 @@ def target(deployment: Object, claims: Mapping[str, Object], aims: str | int | N
 
 
 def _is_exclusive(claim: Object) -> bool:
+    """One pod alone can mount it."""
+    return set(claim["spec"].get("accessModes") or []) == {"ReadWriteOncePod"}
+
+
+def on_one_node(claim: Object) -> bool:
+    """Its pods have to be on the node on which it is mounted."""
     modes = set(claim["spec"].get("accessModes") or [])
-    return bool(modes) and not modes & {"ReadOnlyMany", "ReadWriteMany"}
+    return "ReadWriteOnce" in modes and not modes & {"ReadOnlyMany", "ReadWriteMany"}
 
 
 def service_port(service: Object, reference: ServiceRef) -> Object | None:
@@ -126,7 +131,6 @@ def ready(pod: Object) -> bool:
 
 
 def baseline(deployment: Object, uid: str, pods: Sequence[Object], *, drifted: bool, answering: bool) -> Baseline:
-    failures = [found for pod in pods if (found := failure(pod)) is not None]
     return Baseline(
         version=version(deployment),
         template=annotation(deployment, names.TEMPLATE),
@@ -136,14 +140,15 @@ def baseline(deployment: Object, uid: str, pods: Sequence[Object], *, drifted: b
         owned=label(deployment, names.UID) == uid,
         drifted=drifted,
         answering=answering,
-        trouble=failures[0].message if failures else "",
         ending=any(pod["metadata"].get("deletionTimestamp") for pod in pods),
+        failure=_worst(_failures(deployment, pods)),
+        overdue=_overdue(deployment),
+        refreshed=annotation(deployment, names.REFRESHED),
     )
 
 
 def candidate(deployment: Object, pods: Sequence[Object], *, drifted: bool) -> Candidate:
-    failures = [found for pod in pods if (found := failure(pod)) is not None]
-    failures += [found for found in [_cannot_create(deployment)] if found is not None]
+    failures = _failures(deployment, pods)
     up = _status(deployment, "readyReplicas")
     return Candidate(
         version=version(deployment),
@@ -155,6 +160,10 @@ def candidate(deployment: Object, pods: Sequence[Object], *, drifted: bool) -> C
         drifted=drifted,
         failure=_worst(failures) if not up or any(found.restarts for found in failures) else None,
     )
+
+
+def _failures(deployment: Object, pods: Sequence[Object]) -> list[Failure]:
+    return [found for found in [*map(failure, pods), _cannot_create(deployment)] if found is not None]
 
 
 def _worst(failures: Sequence[Failure]) -> Failure | None:
@@ -202,23 +211,20 @@ def _container_failure(pod: str, since: float, container: Object) -> Failure | N
     return None
 
 
+def _overdue(deployment: Object) -> str:
+    """What its controller says when its rollout has made no progress for as long as it may."""
+    for condition in (deployment.get("status") or {}).get("conditions") or []:
+        if condition["type"] == "Progressing" and condition["status"] == "False":
+            return str(condition.get("message") or condition.get("reason") or "its rollout makes no progress")
+    return ""
+
+
 def _cannot_create(deployment: Object) -> Failure | None:
     """A quota or an admission webhook that refuses the pods."""
     for condition in (deployment.get("status") or {}).get("conditions") or []:
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             return Failure(Why.UNSCHEDULABLE, condition.get("message", ""), seconds(condition["lastTransitionTime"]))
     return None
-
-
-def autoscaler(of_target: Sequence[Object], copied: Object | None) -> Autoscaler | None:
-    """The user's, and whether our copy is one still."""
-    if not of_target:
-        return None
-    users = of_target[0]
-    owners = users["metadata"].get("ownerReferences") or []
-    keda = any(owner.get("kind") == "ScaledObject" for owner in owners)
-    same = copied is not None and annotation(copied, names.COPY_OF) == copy_of(users)
-    return Autoscaler(users["metadata"]["name"], keda=keda, copied=same)
 
 
 def verbs(resource: Object) -> Verbs:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from modelcanary_gate.protocol import Instructions
-from modelcanary_operator import facts, names, templates
+from modelcanary_operator import facts, manifests, names, policies, templates
 from modelcanary_operator.api import (
     AUTOSCALERS,
     CANARIES,
@@ -18,14 +18,17 @@ from modelcanary_operator.api import (
     CONFIG_MAPS,
     DEPLOYMENTS,
     ENDPOINT_SLICES,
+    NETWORK_POLICIES,
     PODS,
     REVISIONS,
+    SCALED_OBJECTS,
     SERVICES,
     Api,
     Kind,
     Object,
 )
-from modelcanary_operator.errors import ApiError, LedgerRefused, LedgerUnavailable, NotFound
+from modelcanary_operator.autoscalers import Scaler, chosen, copies, of_target
+from modelcanary_operator.errors import ApiError, LedgerRefused, LedgerUnavailable, NotFound, Refused
 from modelcanary_operator.insertion import Sidecar
 from modelcanary_operator.ledger_client import Ledger
 from modelcanary_operator.manifests import Owner, Source
@@ -48,6 +51,8 @@ class Found:
     pods: list[Object] = field(default_factory=list)
     slices: list[Object] = field(default_factory=list)
     autoscalers: list[Object] = field(default_factory=list)
+    scaled_objects: list[Object] = field(default_factory=list)
+    policies: list[Object] = field(default_factory=list)  # the user's and ours
     canaries: list[Object] = field(default_factory=list)
     claims: dict[str, Object] = field(default_factory=dict)
     taken: list[str] = field(default_factory=list)
@@ -59,17 +64,50 @@ class Found:
         found: Object | None = revision["data"]["template"] if revision is not None else None
         return found
 
-    def autoscaler_of(self, deployment: str) -> list[Object]:
-        return [
-            item
-            for item in self.autoscalers
-            if item["spec"]["scaleTargetRef"]["kind"] == "Deployment"
-            and item["spec"]["scaleTargetRef"]["name"] == deployment
-        ]
+    def autoscaler(self, owner: Owner) -> Scaler | None:
+        """The user's that is meant."""
+        return chosen(self.users_autoscalers(owner), owner.spec.autoscaler)
 
-    def autoscaler_copy(self, name: str) -> Object | None:
-        wanted = names.baseline(name)
-        return next((item for item in self.autoscalers if item["metadata"]["name"] == wanted), None)
+    def users_autoscalers(self, owner: Owner) -> list[Scaler]:
+        target = owner.spec.target.name if owner.spec.target is not None else ""
+        return of_target(self.autoscalers, self.scaled_objects, target)
+
+    def autoscaler_copies(self, owner: Owner) -> list[Scaler]:
+        return copies(self.autoscalers, self.scaled_objects, owner.name)
+
+    def own_policies(self, owner: Owner) -> list[Object]:
+        return [item for item in self.policies if facts.label(item, names.CANARY) == owner.name]
+
+    def wanted_policies(self, owner: Owner) -> tuple[list[Object], list[Object]]:
+        """Beside the user's: for the baseline, and for the candidate."""
+        users = [item for item in self.policies if facts.label(item, names.CANARY) != owner.name]
+        target = templates.labels(self.target["spec"]["template"]) if self.target is not None else {}
+        baseline = templates.labels(self.baseline["spec"]["template"]) if self.baseline is not None else target
+        selector = facts.selector(self.service) if self.service is not None else {}
+        return policies.wanted(
+            owner,
+            users,
+            policies.Pods(
+                baseline=baseline,
+                target=target,
+                candidate={
+                    **manifests.candidate_labels(owner.spec, target, selector),
+                    **owner.labels(names.CANDIDATE),
+                },
+                model_ports=self._model_ports(owner),
+                sidecar_port=self.sidecar(owner).port,
+            ),
+        )
+
+    def _model_ports(self, owner: Owner) -> frozenset[str | int]:
+        """The Service's target port, and the number that it is in each template."""
+        aims = self.target_port(owner)
+        if aims is None:
+            return frozenset()
+        known = [*([self.target["spec"]["template"]] if self.target is not None else [])]
+        known += [revision["data"]["template"] for revision in self.revisions.values()]
+        ports = [templates.find_port(template, aims) for template in known]
+        return frozenset({aims, *(port.number for port in ports if port is not None)})
 
     def target_port(self, owner: Owner) -> str | int | None:
         """As the user wrote it; where it is redirected, the baseline knows what it was."""
@@ -99,7 +137,9 @@ class Found:
         if template is None or aims is None:
             return None
         port = templates.find_port(template, aims)
-        return Source(template_hash, template, port, aims) if port is not None else None
+        mounted = [self.claims[name] for name in templates.claims(template) if name in self.claims]
+        near = any(facts.on_one_node(claim) for claim in mounted)
+        return Source(template_hash, template, port, aims, near) if port is not None else None
 
 
 async def together(*reads: Coroutine[Any, Any, T]) -> list[T]:
@@ -136,6 +176,13 @@ async def find(
         except NotFound:
             return []
 
+    async def of_keda() -> list[Object]:
+        """Nothing where KEDA is not installed, or not to be seen; what it makes then says that it is there."""
+        try:
+            return await api.list(SCALED_OBJECTS, namespace)
+        except (NotFound, Refused):
+            return []
+
     ours = {names.CANARY: name}
     lists = await together(
         maybe(DEPLOYMENTS, reference),
@@ -146,11 +193,13 @@ async def find(
         api.list(PODS, namespace, ours),
         api.list(ENDPOINT_SLICES, namespace, {"kubernetes.io/service-name": service}),
         api.list(AUTOSCALERS, namespace),
+        of_keda(),
+        api.list(NETWORK_POLICIES, namespace),
         api.list(CANARIES, namespace) if rivals else _none(),
         api.list_metadata(CONFIG_MAPS, namespace, {**ours, names.ROLE: names.REPORT}) if reports else _none(),
     )
     target, baseline, candidate, found.services, revisions, found.pods, found.slices, *rest = lists
-    found.autoscalers, found.canaries, found.reports = rest
+    found.autoscalers, found.scaled_objects, found.policies, found.canaries, found.reports = rest
     found.target = target[0] if target else None
     found.baseline = _ours(found, baseline, name)
     found.candidate = _ours(found, candidate, name)
@@ -158,8 +207,14 @@ async def find(
     found.service = by_name.get(service)
     between = by_name.get(names.candidate(name))
     found.candidate_service = _ours(found, [between] if between is not None else [], name)
+    others = {names.baseline(name), names.candidate(name)}
+    for item in (*found.autoscalers, *found.scaled_objects, *found.policies):
+        if item["metadata"]["name"] in others:
+            _ours(found, [item], name)
     found.revisions = {facts.annotation(item, names.TEMPLATE): item for item in revisions}
-    if found.target is not None and templates.claims(found.target["spec"]["template"]):
+    known = [*([found.target["spec"]["template"]] if found.target is not None else [])]
+    known += [revision["data"]["template"] for revision in found.revisions.values()]
+    if any(templates.claims(template) for template in known):
         found.claims = {item["metadata"]["name"]: item for item in await api.list(CLAIMS, namespace)}
     try:
         found.standing = await ledger.standing(namespace, name)

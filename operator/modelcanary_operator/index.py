@@ -40,8 +40,8 @@ class Index:
         owner = (found["metadata"].get("labels") or {}).get(names.CANARY)
         if owner:
             return [Key(namespace, owner)]
-        if plural == "services":
-            # Any Service may find a candidate's pods.
+        if plural in ("services", "networkpolicies"):
+            # Any Service may find a candidate's pods, and any policy may be about the model's.
             return [key for key in self._services if key.namespace == namespace]
         if plural == "horizontalpodautoscalers":
             name = ((found.get("spec") or {}).get("scaleTargetRef") or {}).get("name", "")

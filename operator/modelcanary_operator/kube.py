@@ -4,7 +4,9 @@ Made by `main`. Every foreign error becomes one of ours; nothing is tried again 
 """
 
 import json
+import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -47,6 +49,7 @@ class Kube:
         self._client.user_agent = "modelcanary-operator"
         self._bucket = bucket
         self._time_limit = time_limit
+        self._date = ("", 0.0)
 
     async def __aenter__(self) -> Self:
         return self
@@ -55,6 +58,14 @@ class Kube:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._client.close()
+
+    def server_time(self) -> float:
+        """The API server's, by its last answer, to the second; this machine's where there was none that says it."""
+        date, then = self._date
+        try:
+            return parsedate_to_datetime(date).timestamp() + time.monotonic() - then
+        except ValueError:
+            return time.time()
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object:
         return await self._call("GET", kind.path(namespace, name))
@@ -111,6 +122,7 @@ class Kube:
             )
             answer = await self._client.call_api(*request, _request_timeout=self._time_limit)
             text = await answer.read()
+            self._date = (answer.headers.get("Date", ""), time.monotonic())
         except ApiException as error:
             raise _api_error(what, int(error.status or 0), str(error.body or error.reason or "")) from error
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError

@@ -16,6 +16,7 @@ from kubernetes.aio.client import Configuration
 from modelcanary_operator.authority import read_authorities
 from modelcanary_operator.bucket import Bucket
 from modelcanary_operator.caller import Caller
+from modelcanary_operator.clock import SteadyClock
 from modelcanary_operator.desk import Desk
 from modelcanary_operator.directory import Directory
 from modelcanary_operator.errors import ApiError, Conflict, LeaseLost, OperatorError, SettingsError
@@ -99,7 +100,7 @@ class Operator:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(_until(stopping))
-                    tasks.create_task(self._lead(lease, api, ledger, caller, found))
+                    tasks.create_task(self._lead(lease, api, apart, ledger, caller, found))
             except* Ended:
                 pass
             finally:
@@ -107,7 +108,7 @@ class Operator:
                 await lease.release()
 
     async def _lead(
-        self, lease: Lease, api: Kube, ledger: HttpLedger, caller: Caller, connection: Configuration
+        self, lease: Lease, api: Kube, apart: Kube, ledger: HttpLedger, caller: Caller, connection: Configuration
     ) -> None:
         epoch = await lease.acquire()
         self._metrics.leading.set(1)
@@ -133,7 +134,7 @@ class Operator:
             metrics=self._metrics,
             probe=connects,
             desk=Desk(outside),
-            wall=time.time,
+            wall=SteadyClock(apart.server_time()).now,
             monotonic=time.monotonic,
         )
         reconciler = Reconciler(tools)

@@ -5,15 +5,13 @@ objects belong to the ModelCanary.
 """
 
 import copy
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from modelcanary_gate.spec import Spec
 from modelcanary_operator import names
-from modelcanary_operator.api import AUTOSCALERS, DEPLOYMENTS, REVISIONS, SERVICES, Object
+from modelcanary_operator.api import DEPLOYMENTS, REVISIONS, SERVICES, Object
 from modelcanary_operator.insertion import Insertion, Sidecar, drain_path, insert
 from modelcanary_operator.settings import SidecarSettings
 from modelcanary_operator.templates import ModelPort, labels
@@ -69,10 +67,15 @@ class Source:
     template: Object
     port: ModelPort
     target_port: str | int  # of the Service, as the user wrote it
+    on_one_node: bool = False  # it mounts a volume that one node alone can have
 
 
-def baseline(owner: Owner, source: Source, replicas: int, target: Object | None, sidecar: Sidecar) -> Object:
-    """The Deployment that serves users. `target` is the user's Deployment, of which its way to roll is copied."""
+def baseline(
+    owner: Owner, source: Source, replicas: int, target: Object | None, sidecar: Sidecar, refreshed: str = ""
+) -> Object:
+    """The Deployment that serves users. `target` is the user's Deployment, of which its way to roll is copied;
+    `refreshed` is the request for a new sidecar that this one answers.
+    """
     ours = owner.labels(names.BASELINE)
     template = insert(
         source.template,
@@ -90,8 +93,12 @@ def baseline(owner: Owner, source: Source, replicas: int, target: Object | None,
         names.TEMPLATE: source.hash,
         names.MODEL_PORT: str(source.port.number),
         names.SIDECAR: sidecar.to_json(),
+        **({names.REFRESHED: refreshed} if refreshed else {}),
     }
     spec = (target or {}).get("spec") or {}
+    if source.on_one_node and "selector" in spec:
+        # Pods of the target and of the baseline alike; the first of them may go to any node.
+        _keep_beside(template, spec["selector"])
     result["spec"] |= {key: spec[key] for key in _COPIED if key in spec}
     return result
 
@@ -101,6 +108,8 @@ def candidate(owner: Owner, source: Source, replicas: int, run: str, selector: M
     ours = owner.labels(names.CANDIDATE)
     template = copy.deepcopy(source.template)
     _label(template, {**candidate_labels(owner.spec, labels(template), selector), **ours})
+    if source.on_one_node:
+        _keep_beside(template, {"matchLabels": owner.labels(names.BASELINE)})
     result = _deployment(names.candidate(owner.name), owner, ours, template, replicas)
     result["metadata"]["annotations"] = {names.TEMPLATE: source.hash, names.RUN: run}
     result["metadata"]["ownerReferences"] = [owner.reference()]
@@ -154,33 +163,6 @@ def revision(owner: Owner, template_hash: str, template: Object, target_port: st
     }
 
 
-def autoscaler(owner: Owner, users: Object) -> Object:
-    """The user's autoscaler, for the baseline: theirs is idle while the target is at 0."""
-    spec = copy.deepcopy(users["spec"])
-    spec["scaleTargetRef"] = {
-        "apiVersion": DEPLOYMENTS.api_version,
-        "kind": DEPLOYMENTS.kind,
-        "name": names.baseline(owner.name),
-    }
-    return {
-        "apiVersion": AUTOSCALERS.api_version,
-        "kind": AUTOSCALERS.kind,
-        "metadata": {
-            "name": names.baseline(owner.name),
-            "namespace": owner.namespace,
-            "labels": {**owner.labels(names.BASELINE), names.UID: owner.uid},
-            "annotations": {names.COPY_OF: copy_of(users)},
-        },
-        "spec": spec,
-    }
-
-
-def copy_of(users: Object) -> str:
-    """Says whether a copy is still one."""
-    text = json.dumps({"name": users["metadata"]["name"], "spec": users["spec"]}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def _deployment(name: str, owner: Owner, ours: dict[str, str], template: Object, replicas: int) -> Object:
     return {
         "apiVersion": DEPLOYMENTS.api_version,
@@ -195,6 +177,16 @@ def _label(template: Object, more: Mapping[str, str]) -> None:
     metadata.pop("creationTimestamp", None)
     metadata["labels"] = {**(metadata.get("labels") or {}), **more}
     template["metadata"] = metadata
+
+
+def _keep_beside(template: Object, pods: Object) -> None:
+    """On the node of those pods: by them and not by the node's name, which the template would outlive."""
+    affinity = template["spec"].get("affinity") or {}
+    of_pods = affinity.get("podAffinity") or {}
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    term = {"labelSelector": copy.deepcopy(pods), "topologyKey": "kubernetes.io/hostname"}
+    of_pods = {**of_pods, required: [*(of_pods.get(required) or []), term]}
+    template["spec"]["affinity"] = {**affinity, "podAffinity": of_pods}
 
 
 def _whole(value: object, default: int) -> int:

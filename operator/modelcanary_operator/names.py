@@ -24,6 +24,9 @@ SIDECAR = f"{PREFIX}/sidecar"  # how the sidecar was put in: it stays so until t
 MODEL_PORT = f"{PREFIX}/model-port"
 HELD = f"{PREFIX}/held"  # on the target: the template that serves, when we paused it
 COPY_OF = f"{PREFIX}/copy-of"  # of our autoscaler: a hash of the user's
+PAUSED_BY_US = f"{PREFIX}/paused"  # on an autoscaler of KEDA: what the user had said about pausing it
+REFRESHED = f"{PREFIX}/refreshed-sidecar"  # on the baseline: the request that its sidecar has answered
+REJECTED = f"{PREFIX}/rejected"  # on a ControllerRevision: when and why its template was rolled back
 
 #: Runtime verbs, each with a run's id.
 PROMOTE = f"{PREFIX}/promote"
@@ -31,6 +34,8 @@ ROLL_BACK = f"{PREFIX}/rollback"
 PAUSE = f"{PREFIX}/pause"
 RESUME = f"{PREFIX}/resume"
 RETRY = f"{PREFIX}/retry"
+#: Asks for today's sidecar, once for each value.
+REFRESH = f"{PREFIX}/refresh-sidecar"
 
 #: Of a runtime verb, by its field in the plan's `Verbs`.
 VERBS = {"promote": PROMOTE, "rollback": ROLL_BACK, "pause": PAUSE, "resume": RESUME, "retry": RETRY}

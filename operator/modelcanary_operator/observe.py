@@ -8,11 +8,13 @@ from collections.abc import Awaitable, Callable
 
 from modelcanary_gate.contrasts import EvidencePlan
 from modelcanary_gate.plan.observed import Baseline, Candidate, Observed
-from modelcanary_operator import facts, manifests, names, templates
+from modelcanary_gate.plan.status import Rejected
+from modelcanary_operator import autoscalers, facts, manifests, names, policies, templates
 from modelcanary_operator.api import Object
 from modelcanary_operator.find import Found
 from modelcanary_operator.insertion import Sidecar
 from modelcanary_operator.manifests import Owner
+from modelcanary_operator.status_json import read_note
 
 #: Whether something accepts connections there.
 Probe = Callable[[str, int], Awaitable[bool]]
@@ -33,6 +35,7 @@ async def connects(address: str, port: int) -> bool:
 async def observe(found: Found, owner: Owner, probe: Probe) -> Observed:
     """The facts of what was found. It asks the baseline's pods, where users are about to depend on them."""
     name, spec = owner.name, owner.spec
+    reference = spec.target.name if spec.target is not None else ""
     metadata = found.resource["metadata"]
     sidecar = found.sidecar(owner)
     target = None
@@ -46,7 +49,9 @@ async def observe(found: Found, owner: Owner, probe: Probe) -> Observed:
     )
     live = target is not None and (target.replicas > 0 or target.pods > 0)
     answers = await _answering(found, owner, sidecar.port, probe=probe if live else None)
-    copied = found.autoscaler_copy(name)
+    copies = found.autoscaler_copies(owner)
+    baseline_policies, candidate_policies = found.wanted_policies(owner)
+    own_policies = found.own_policies(owner)
     selector = facts.selector(found.service) if found.service is not None else {}
     candidate_labels = manifests.candidate_labels(spec, pod_labels or {}, selector)
     return Observed(
@@ -59,13 +64,20 @@ async def observe(found: Found, owner: Owner, probe: Probe) -> Observed:
         candidate=_candidate(found, owner),
         candidate_service=found.candidate_service is not None,
         candidate_url=manifests.candidate_url(owner.namespace, name),
-        autoscaler=facts.autoscaler(found.autoscaler_of(spec.target.name if spec.target is not None else ""), copied),
-        autoscaler_copy=copied is not None,
+        candidate_pods=len(_pods(found, names.CANDIDATE)),
+        autoscaler=autoscalers.fact(found.autoscaler(owner), copies),
+        autoscaler_copy=bool(copies),
+        autoscalers=tuple(item.name for item in found.users_autoscalers(owner)),
+        autoscaler_hidden=autoscalers.hidden(found.autoscalers, found.scaled_objects, reference),
+        baseline_policies=policies.fact(own_policies, baseline_policies, names.BASELINE),
+        candidate_policies=policies.fact(own_policies, candidate_policies, names.CANDIDATE),
         revisions=frozenset(found.revisions),
+        rejections=_rejections(found),
         generation=int(metadata.get("generation") or 0),
         standing=found.standing,
         measured=EvidencePlan.of(spec).digest,
         verbs=facts.verbs(found.resource),
+        refresh=facts.annotation(found.resource, names.REFRESH),
         reports=facts.reports(found.reports),
         rivals=_rivals(found),
         taken=tuple(found.taken),
@@ -77,6 +89,11 @@ async def observe(found: Found, owner: Owner, probe: Probe) -> Observed:
         ),
         our_ports=(sidecar.port, sidecar.admin_port),
     )
+
+
+def _rejections(found: Found) -> dict[str, Rejected]:
+    noted = {name: read_note(facts.annotation(item, names.REJECTED)) for name, item in found.revisions.items()}
+    return {name: rejected for name, rejected in noted.items() if rejected is not None}
 
 
 def _pods(found: Found, role: str) -> list[Object]:

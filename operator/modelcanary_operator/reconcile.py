@@ -17,7 +17,7 @@ from modelcanary_gate.plan.observed import Observed
 from modelcanary_gate.plan.phases import JUDGED, RUNNING, Phase
 from modelcanary_gate.plan.planner import plan
 from modelcanary_gate.plan.reasons import Why
-from modelcanary_gate.plan.status import Status
+from modelcanary_gate.plan.status import Run, Status
 from modelcanary_gate.record import Record
 from modelcanary_gate.spec import Spec
 from modelcanary_gate.vocabulary import Verdict
@@ -25,6 +25,7 @@ from modelcanary_operator import evidence_json, names, reports, status_json
 from modelcanary_operator.api import CANARIES, Api, Object
 from modelcanary_operator.apply import Applier
 from modelcanary_operator.authority import Authority
+from modelcanary_operator.clock import Sightings
 from modelcanary_operator.conditions import conditions, merge
 from modelcanary_operator.desk import Desk
 from modelcanary_operator.errors import LedgerRefused, LedgerUnavailable, NotFound, OperatorError, Refused
@@ -62,7 +63,7 @@ class Tools:
     metrics: Metrics
     probe: Probe
     desk: Desk
-    wall: Callable[[], float]
+    wall: Callable[[], float]  # steady: see `clock`
     monotonic: Callable[[], float]
 
 
@@ -71,6 +72,7 @@ class Reconciler:
         self._tools = tools
         self._evidence: dict[Key, Evidence] = {}
         self._unkept: dict[Key, str] = {}  # the decision whose report the API server refuses
+        self._sightings = Sightings(tools.monotonic)
         self._version = _own_version()
         self._authority = Authority(tools.api, tools.settings.ledger_ca, tools.monotonic)
 
@@ -98,10 +100,12 @@ class Reconciler:
             await self._authority.keep(owner)
         found = await find(tools.api, tools.ledger, owner, resource, rivals=rivals, reports=reported)
         observed = tools.desk.heard(key, spec, status, await observe(found, owner, tools.probe))
+        observed = self._watch(key, observed)
+        observed = self._watch(key, await observe(found, owner, tools.probe))
         if status.decided is not None and self._unkept.get(key) == status.decided.id:
             observed = replace(observed, reports=(*observed.reports, status.decided.id))
-        decision = await self._decision(key, spec, status, observed)
         now = tools.wall()
+        decision = await self._decision(key, spec, status, observed, now)
         result = plan(spec, status, observed, decision, now)
         # What is stored may be told; what this look only wants to store may not, before it is.
         due = tools.desk.attend(key, resource, status, result.question)
@@ -147,20 +151,27 @@ class Reconciler:
         if evidence is None and run.shadowing_since is not None:
             evidence = Evidence(key.namespace, key.name, run, spec)
             try:
-                await evidence.look(self._tools.ledger, self._tools.monotonic(), {})
+                await evidence.look(self._tools.ledger, self._tools.monotonic(), _elapsed(run, now), {})
             except (LedgerUnavailable, LedgerRefused) as error:
                 _log.warning("%s/%s: the report of run %s has no evidence: %s", key.namespace, key.name, run.id, error)
         verdict = Verdict.PROMOTE if status.phase is Phase.PROMOTING else Verdict.ROLL_BACK
         return reports.record(run, decided, verdict, found, evidence, now)
+
+    def _watch(self, key: Key, observed: Observed) -> Observed:
+        """With how long this process has seen the candidate fail: the kubelet's clock may be another."""
+        candidate = observed.candidate
+        failure = candidate.failure.reason if candidate is not None and candidate.failure is not None else None
+        return replace(observed, failing=self._sightings.age(key, failure))
 
     def _forget(self, key: Key) -> None:
         self._evidence.pop(key, None)
         self._unkept.pop(key, None)
         self._authority.forget(key)
         self._tools.desk.forget(key)
+        self._sightings.forget(key)
         self._tools.metrics.in_phase(key, None)
 
-    async def _decision(self, key: Key, spec: Spec, status: Status, observed: Observed) -> Decision | None:
+    async def _decision(self, key: Key, spec: Spec, status: Status, observed: Observed, now: float) -> Decision | None:
         """The gate's, of the run that is on. Without a ledger there is none, and nothing is decided."""
         run = status.run
         if run is None or status.phase not in JUDGED or observed.standing is None or observed.standing.run != run.id:
@@ -173,7 +184,7 @@ class Reconciler:
         # Metrics are limits on a promotion: of what was promoted, they are not asked.
         metrics = self._tools.desk.metrics(key, run.id, spec) if status.phase in RUNNING else {}
         try:
-            return await evidence.look(self._tools.ledger, self._tools.monotonic(), metrics)
+            return await evidence.look(self._tools.ledger, self._tools.monotonic(), _elapsed(run, now), metrics)
         except (LedgerUnavailable, LedgerRefused) as error:
             # What was decided on the blocks so far holds: it does not depend on when one looks.
             _log.warning("%s/%s: %s", key.namespace, key.name, error)
@@ -246,3 +257,8 @@ def _lost(before: Status, after: Status, observed: Observed) -> int:
     kept = {(signal.id, endpoint) for signal in after.signals for endpoint in signal.to}
     told = {(signal.id, endpoint) for signal in before.signals for endpoint in signal.to}
     return len(told - kept - observed.delivered)
+
+
+def _elapsed(run: Run, now: float) -> float:
+    """Seconds for which it has been mirrored to, by our clock."""
+    return max(0.0, now - (run.created_at if run.shadowing_since is None else run.shadowing_since))

@@ -29,6 +29,9 @@ TOLD: dict[type, tuple[str, str]] = {
     do.RestoreSelector: ("SelectorRestored", "the Service has its own selector again"),
     do.RedirectPort: ("PortRedirected", "the Service targets the sidecar's port"),
     do.RestorePort: ("PortRestored", "the Service targets the model's port again"),
+    do.PauseAutoscaler: ("AutoscalerPaused", "KEDA is paused for the target: its copy scales the baseline"),
+    do.ResumeAutoscaler: ("AutoscalerResumed", "KEDA scales the target again"),
+    do.ApplyPolicy: ("PolicyApplied", "a NetworkPolicy of ours adds to the user's what the sidecar or candidate needs"),
     do.ScaleBaseline: ("BaselineScaled", "the replicas that were asked of the target go to the baseline"),
 }
 

@@ -30,6 +30,7 @@ class SidecarSettings:
     admin_port: int = 18090
     audience: str = AUDIENCE  # of the token that a sidecar shows the ledger
     authority: str = ""  # the ConfigMap of those whose the ledger's certificate may be; empty: no TLS, or known ones
+    operator_namespace: str = "modelcanary"  # from which sidecars are probed before users depend on them
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
             port=_count("sidecar-port", given.sidecar_port, most=65535),
             admin_port=_count("sidecar-admin-port", given.sidecar_admin_port, most=65535),
             authority=names.AUTHORITY if given.ledger_ca and sidecar_ledger.startswith("https://") else "",
+            operator_namespace=_namespace("own-namespace", given.own_namespace),
         ),
         ledger=ledger,
         token_file=Path(given.token_file) if given.token_file else None,

@@ -4,6 +4,7 @@ Called by `reconcile`. What an operator of another version wrote and this one do
 plan then finds in the cluster where it was.
 """
 
+import json
 from datetime import UTC, datetime
 
 from modelcanary_gate.plan.phases import Phase
@@ -49,16 +50,7 @@ def _read(written: Object) -> Status:
         )
         if decided
         else None,
-        rejected=Rejected(
-            rejected["template"],
-            seconds(rejected["at"]),
-            rejected["attempts"],
-            rejected["reason"],
-            rejected["message"],
-            rejected.get("retried", False),
-        )
-        if rejected
-        else None,
+        rejected=_read_rejected(rejected) if rejected else None,
         last=Ended(last["run"], last["decision"], last["reason"], seconds(last["at"])) if last else None,
         signals=tuple(_read_signal(signal) for signal in written.get("signals") or ()),
         handover_since=_optional(written.get("handoverSince")),
@@ -122,6 +114,30 @@ def _write_signal(signal: Signal) -> Object:
     return {name: value for name, value in result.items() if value or name in ("reason", "message")}
 
 
+def _read_rejected(rejected: Object) -> Rejected:
+    return Rejected(
+        template=rejected["template"],
+        run=rejected["run"],
+        at=seconds(rejected["at"]),
+        attempts=rejected["attempts"],
+        reason=rejected["reason"],
+        message=rejected["message"],
+        retried=rejected.get("retried", False),
+    )
+
+
+def read_note(text: str) -> Rejected | None:
+    """A rejection as it is noted beside its template; None where there is none that can be read."""
+    try:
+        return _read_rejected(json.loads(text)) if text else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def write_note(rejected: Rejected) -> str:
+    return json.dumps(_write_rejected(rejected), sort_keys=True)
+
+
 def _read_run(run: Object) -> Run:
     return Run(
         id=run["id"],
@@ -154,15 +170,7 @@ def write(status: Status) -> Object:
         if found:
             result["decided"]["evidence"] = found
     if status.rejected is not None:
-        rejected = status.rejected
-        result["rejected"] = {
-            "template": rejected.template,
-            "at": moment(rejected.at),
-            "attempts": rejected.attempts,
-            "reason": rejected.reason,
-            "message": rejected.message[:4096],
-            "retried": rejected.retried,
-        }
+        result["rejected"] = _write_rejected(status.rejected)
     if status.last is not None:
         last = status.last
         result["last"] = {"run": last.run, "decision": last.decision, "reason": last.reason, "at": moment(last.at)}
@@ -171,6 +179,18 @@ def write(status: Status) -> Object:
     if status.signals:
         result["signals"] = [_write_signal(signal) for signal in status.signals]
     return result
+
+
+def _write_rejected(rejected: Rejected) -> Object:
+    return {
+        "template": rejected.template,
+        "run": rejected.run,
+        "at": moment(rejected.at),
+        "attempts": rejected.attempts,
+        "reason": rejected.reason,
+        "message": rejected.message[:4096],
+        "retried": rejected.retried,
+    }
 
 
 def _write_run(run: Run) -> Object:

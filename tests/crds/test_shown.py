@@ -34,7 +34,7 @@ PLANNED = Status(
     signals=(
         Signal("fraud-7c9d-1/Held/GuardVeto", "Held", 7.0, "GuardVeto", "p99", ("oncall",), "r", "a", "b", FINDING),
     ),
-    rejected=Rejected("1a2b", 4.0, 1, "LossRegression", "worse by 0.1 nats", True),
+    rejected=Rejected("1a2b", "run-1", 4.0, 1, "LossRegression", "worse by 0.1 nats", True),
     last=Ended("fraud-1a2b-1", "fraud-1a2b-1/rollback", "LossRegression", 5.0),
     handover_since=6.0,
 )

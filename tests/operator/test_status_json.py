@@ -42,7 +42,7 @@ STATUSES = st.builds(
     replicas=st.integers(0, 99),
     run=st.none() | RUNS,
     decided=st.none() | st.builds(Decided, WORDS, WORDS, WORDS, FINDINGS),
-    rejected=st.none() | st.builds(Rejected, WORDS, MOMENTS, st.integers(0, 9), WORDS, WORDS, st.booleans()),
+    rejected=st.none() | st.builds(Rejected, WORDS, WORDS, MOMENTS, st.integers(0, 9), WORDS, WORDS, st.booleans()),
     last=st.none() | st.builds(Ended, WORDS, WORDS, WORDS, MOMENTS),
     signals=st.lists(SIGNALS, max_size=3).map(tuple),
     handover_since=st.none() | MOMENTS,

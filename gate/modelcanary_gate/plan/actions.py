@@ -7,6 +7,7 @@ there, and is refused when it is.
 
 from dataclasses import dataclass
 
+from modelcanary_gate.plan.status import Rejected
 from modelcanary_gate.protocol import Instructions
 
 
@@ -30,6 +31,13 @@ class SaveRevision:
 @dataclass(frozen=True, slots=True)
 class DeleteRevision:
     template: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoteRejection:
+    """Beside the template, where it outlives the status."""
+
+    rejected: Rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +176,34 @@ class RefuseVerb:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseAutoscaler:
+    """KEDA's: it would give the target pods again. What the user had said about pausing is noted on it."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeAutoscaler:
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyPolicy:
+    """A NetworkPolicy of ours, as the user's make it now."""
+
+    name: str
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePolicy:
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Instruct:
     """Tell the sidecars, by the ledger."""
 
@@ -179,6 +215,7 @@ Action = (
     | RemoveFinalizer
     | SaveRevision
     | DeleteRevision
+    | NoteRejection
     | HoldTarget
     | ScaleTarget
     | RestoreTemplate
@@ -200,5 +237,9 @@ Action = (
     | KeepReport
     | DeleteReport
     | RefuseVerb
+    | PauseAutoscaler
+    | ResumeAutoscaler
+    | ApplyPolicy
+    | DeletePolicy
     | Instruct
 )

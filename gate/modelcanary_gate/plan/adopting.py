@@ -7,8 +7,6 @@ before the selector is narrowed, and the target's pods get no new connections be
 from modelcanary_gate.plan.actions import (
     AddFinalizer,
     ApplyBaseline,
-    CopyAutoscaler,
-    DeleteAutoscaler,
     HoldTarget,
     NarrowSelector,
     RedirectPort,
@@ -19,6 +17,7 @@ from modelcanary_gate.plan.actions import (
 )
 from modelcanary_gate.plan.blockers import first_blocker
 from modelcanary_gate.plan.context import Context, Plan
+from modelcanary_gate.plan.neighbours import admit_baseline, autoscale
 from modelcanary_gate.plan.observed import Baseline, Target
 from modelcanary_gate.plan.phases import Phase
 from modelcanary_gate.plan.reasons import Why
@@ -79,22 +78,35 @@ def adopting(context: Context) -> Plan:
         if baseline is None and not target.held and (target.template != status.baseline or not target.settled):
             return context.go(Phase.PENDING, Why.TARGET_CHANGED, "the target has another template by now")
         return context.act(HoldTarget(target.version, status.baseline))
+    admitted = admit_baseline(context)
+    if admitted is not None:
+        return admitted
     if baseline is None:
         return context.act(ApplyBaseline(status.baseline, target.replicas or status.replicas or 1, None))
     if baseline.template != status.baseline or not baseline.owned or baseline.drifted:
         return context.act(ApplyBaseline(status.baseline, None, baseline.version))
     if not is_up(baseline):
-        return context.stay(
-            Why.WAITING_FOR_BASELINE,
-            baseline.trouble or f"{baseline.ready} of {baseline.replicas} pods of the baseline are ready",
-            _SOON,
-            stalled=bool(baseline.trouble),
-        )
+        return wait_for(context, baseline, Why.WAITING_FOR_BASELINE)
     return hand_over(context, target, baseline) or _adopted(context)
 
 
 def is_up(baseline: Baseline) -> bool:
     return baseline.settled and baseline.ready >= baseline.replicas
+
+
+def wait_for(context: Context, baseline: Baseline | None, reason: Why) -> Plan:
+    """Until its pods are ready. What serves meanwhile goes on serving."""
+    if baseline is None:
+        return context.stay(reason, "there is no baseline yet", _SOON)
+    failure = baseline.failure
+    counted = f"{baseline.ready} of {baseline.replicas} pods of the baseline are ready"
+    words = f"{counted}; {failure.message}" if failure is not None else counted
+    if baseline.overdue:
+        return context.stay(Why.ROLLOUT_OVERDUE, f"{words}; {baseline.overdue}", _SOON, stalled=True)
+    if failure is not None and failure.reason is Why.UNSCHEDULABLE:
+        return context.stay(Why.WAITING_FOR_CAPACITY, words, _SOON)
+    broken = failure is not None and failure.reason is not Why.CANDIDATE_NOT_READY
+    return context.stay(reason, words, _SOON, stalled=broken)
 
 
 def hand_over(context: Context, target: Target, baseline: Baseline) -> Plan | None:
@@ -105,7 +117,7 @@ def hand_over(context: Context, target: Target, baseline: Baseline) -> Plan | No
     managed, scale = spec.adoption.service == "Managed", spec.adoption.scale_target
     live = target.replicas > 0 or target.pods > 0
     autoscaled = context.observed.autoscaler is not None
-    if scale and 0 < target.replicas != baseline.replicas and not autoscaled:
+    if 0 < target.replicas != baseline.replicas and not autoscaled:
         return context.act(ScaleBaseline(baseline.version, target.replicas))
     if managed and live and not service.narrowed:
         if not baseline.answering:
@@ -123,7 +135,9 @@ def hand_over(context: Context, target: Target, baseline: Baseline) -> Plan | No
             if left > 0:
                 return context.stay(Why.DRAINING_TARGET, "new connections go to the baseline", left)
         if target.replicas > 0:
-            return context.act(ScaleTarget(target.version, 0))
+            if not (managed or baseline.answering):
+                return _unanswered(context)
+            return autoscale(context) or context.act(ScaleTarget(target.version, 0))
         return context.stay(Why.DRAINING_TARGET, "the target's pods are ending", _SOON)
     if status.handover_since is not None:
         return context.stay(status.reason, status.message, 0.0, handover_since=None)
@@ -151,16 +165,6 @@ def _unanswered(context: Context) -> Plan:
         _SOON,
         stalled=True,
     )
-
-
-def autoscale(context: Context) -> Plan | None:
-    """The user's autoscaler, copied to the baseline; None when it is."""
-    autoscaler = context.observed.autoscaler
-    if autoscaler is not None and not autoscaler.keda and not autoscaler.copied:
-        return context.act(CopyAutoscaler(autoscaler.name))
-    if autoscaler is None and context.observed.autoscaler_copy:
-        return context.act(DeleteAutoscaler())
-    return None
 
 
 def _adopted(context: Context) -> Plan:

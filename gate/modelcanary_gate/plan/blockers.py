@@ -31,7 +31,7 @@ def unfit(spec: Spec, observed: Observed) -> Blocker | None:
     if target is not None and not target.has_port:
         return Blocker(
             Why.PORT_UNRESOLVED,
-            "no container of the target's template has the port that the Service targets by name; "
+            "spec.service.port: no container of the target's template has the port that the Service targets by name; "
             "give a container port that name",
         )
     if target is not None and spec.target is not None:
@@ -48,20 +48,19 @@ def _overlap(observed: Observed) -> Blocker | None:
         return None
     return Blocker(
         Why.SELECTOR_OVERLAP,
-        f"the Service {observed.candidate_matches[0]} would find the candidate's pods; "
-        "give spec.candidate.labels that no Service selects on",
+        f"spec.candidate.labels: the Service {observed.candidate_matches[0]} would find the candidate's pods; "
+        "write labels here that no Service selects on",
     )
 
 
 def _supported(spec: Spec, _: Observed) -> Blocker | None:
     asked = {
         "spec.labels.sources": bool(spec.labels.sources),
-        "spec.candidate.isolate": spec.candidate.isolate,
     }
     field = next((name for name, used in asked.items() if used), None)
     if field is None:
         return None
-    return Blocker(Why.NOT_SUPPORTED, f"this version does not do {field} yet; remove it")
+    return Blocker(Why.NOT_SUPPORTED, f"{field}: this version does not do that yet; remove it")
 
 
 def unknown_endpoint(observed: Observed) -> Blocker | None:
@@ -76,20 +75,27 @@ def _endpoints(_: Spec, observed: Observed) -> Blocker | None:
 def _names(_: Spec, observed: Observed) -> Blocker | None:
     if not observed.taken:
         return None
-    return Blocker(Why.NAME_TAKEN, f"{observed.taken[0]} is there and not ours; rename it, or the ModelCanary")
+    return Blocker(
+        Why.NAME_TAKEN, f"metadata.name: {observed.taken[0]} is there and not ours; rename it, or the ModelCanary"
+    )
 
 
 def _alone(_: Spec, observed: Observed) -> Blocker | None:
     if not observed.rivals:
         return None
-    return Blocker(Why.TARGET_TAKEN, f"the ModelCanary {observed.rivals[0]} has the same target; delete one of the two")
+    return Blocker(
+        Why.TARGET_TAKEN,
+        f"spec.targetRef: the ModelCanary {observed.rivals[0]} has the same target; delete one of the two",
+    )
 
 
 def _target(spec: Spec, observed: Observed) -> Blocker | None:
     target = observed.target
     name = spec.target.name if spec.target is not None else ""
     if target is None:
-        return Blocker(Why.TARGET_MISSING, f"there is no Deployment {name} in this namespace; create it")
+        return Blocker(
+            Why.TARGET_MISSING, f"spec.targetRef.name: there is no Deployment {name} in this namespace; create it"
+        )
     return next((found for check in _TARGET_CHECKS if (found := check(name, target, observed)) is not None), None)
 
 
@@ -98,7 +104,7 @@ def _controlled(name: str, target: Target, _: Observed) -> Blocker | None:
         return None
     return Blocker(
         Why.TARGET_CONTROLLED,
-        f"the Deployment {name} belongs to {target.controller}, which would undo what is done to it; "
+        f"spec.targetRef: the Deployment {name} belongs to {target.controller}, which would undo what is done to it; "
         "name a Deployment that nobody owns",
     )
 
@@ -106,11 +112,13 @@ def _controlled(name: str, target: Target, _: Observed) -> Blocker | None:
 def _host(name: str, target: Target, _: Observed) -> Blocker | None:
     if target.host_network:
         return Blocker(
-            Why.HOST_NETWORK, f"the pods of {name} use the node's network, two cannot share it; remove hostNetwork"
+            Why.HOST_NETWORK,
+            f"spec.targetRef: the pods of {name} use the node's network, two cannot share it; remove hostNetwork",
         )
     if target.host_ports:
         return Blocker(
-            Why.HOST_PORT, f"the pods of {name} take port {target.host_ports[0]} of their node; remove hostPort"
+            Why.HOST_PORT,
+            f"spec.targetRef: the pods of {name} take port {target.host_ports[0]} of their node; remove hostPort",
         )
     return None
 
@@ -119,13 +127,17 @@ def _ports(name: str, target: Target, observed: Observed) -> Blocker | None:
     clash = sorted(set(target.ports) & set(observed.our_ports))
     if not clash:
         return None
-    return Blocker(Why.PORT_TAKEN, f"{name} listens on {clash[0]}, which the sidecar needs; use another port")
+    return Blocker(
+        Why.PORT_TAKEN, f"spec.targetRef: {name} listens on {clash[0]}, which the sidecar needs; use another port"
+    )
 
 
 def _reserved(name: str, target: Target, _: Observed) -> Blocker | None:
     if not target.clashes:
         return None
-    return Blocker(Why.NAME_TAKEN, f"{target.clashes[0]} of {name} has the name that the sidecar needs; rename it")
+    return Blocker(
+        Why.NAME_TAKEN, f"spec.targetRef: {target.clashes[0]} of {name} has the name that the sidecar needs; rename it"
+    )
 
 
 def _volumes(name: str, target: Target, _: Observed) -> Blocker | None:
@@ -133,20 +145,22 @@ def _volumes(name: str, target: Target, _: Observed) -> Blocker | None:
         return None
     return Blocker(
         Why.VOLUME_NOT_SHAREABLE,
-        f"the claim {target.exclusive_volumes[0]} of {name} can be mounted by one node or pod only; "
-        "use ReadOnlyMany or ReadWriteMany",
+        f"spec.targetRef: the claim {target.exclusive_volumes[0]} of {name} is ReadWriteOncePod, and a candidate "
+        "needs it too; use ReadOnlyMany, ReadWriteMany or ReadWriteOnce",
     )
 
 
 def _paused(name: str, target: Target, observed: Observed) -> Blocker | None:
     if target.paused and not target.held and observed.baseline is None:
-        return Blocker(Why.TARGET_PAUSED, f"the Deployment {name} is paused by somebody else; resume it")
+        return Blocker(
+            Why.TARGET_PAUSED, f"spec.targetRef: the Deployment {name} is paused by somebody else; resume it"
+        )
     return None
 
 
 def _replicas(name: str, target: Target, observed: Observed) -> Blocker | None:
     if target.replicas == 0 and not target.held and observed.baseline is None:
-        return Blocker(Why.TARGET_SCALED_TO_ZERO, f"the Deployment {name} has no replicas; scale it up")
+        return Blocker(Why.TARGET_SCALED_TO_ZERO, f"spec.targetRef: the Deployment {name} has no replicas; scale it up")
     return None
 
 
@@ -158,7 +172,9 @@ def _service(spec: Spec, observed: Observed) -> Blocker | None:
     name = spec.service.name if spec.service is not None else ""
     service = observed.service
     if service is None:
-        return Blocker(Why.SERVICE_MISSING, f"there is no Service {name} in this namespace; create it")
+        return Blocker(
+            Why.SERVICE_MISSING, f"spec.service.name: there is no Service {name} in this namespace; create it"
+        )
     return _service_shape(spec, name, service)
 
 
@@ -166,35 +182,51 @@ def _service_shape(spec: Spec, name: str, service: Service) -> Blocker | None:
     port = spec.service.port if spec.service is not None else ""
     if service.headless:
         return Blocker(
-            Why.SERVICE_HEADLESS, f"the Service {name} is headless: its clients choose pods themselves; give it an IP"
+            Why.SERVICE_HEADLESS,
+            f"spec.service: the Service {name} is headless: its clients choose pods themselves; give it an IP",
         )
     if service.without_selector:
         return Blocker(
-            Why.SERVICE_WITHOUT_SELECTOR, f"the Service {name} has no selector; let it select the target's pods"
+            Why.SERVICE_WITHOUT_SELECTOR,
+            f"spec.service: the Service {name} has no selector; let it select the target's pods",
         )
     if not service.has_port:
-        return Blocker(Why.SERVICE_PORT_MISSING, f"the Service {name} has no port {port}; correct spec.service.port")
+        return Blocker(
+            Why.SERVICE_PORT_MISSING, f"spec.service.port: the Service {name} has no port {port}; correct the name"
+        )
     if not service.selects_target:
         return Blocker(
-            Why.SERVICE_SELECTS_OTHERS, f"the Service {name} does not select the target's pods; correct one of the two"
+            Why.SERVICE_SELECTS_OTHERS,
+            f"spec.service: the Service {name} does not select the target's pods; correct one of the two",
         )
     if service.numeric and spec.adoption.service == "Untouched":
         return Blocker(
             Why.NUMERIC_PORT,
-            f"the Service {name} targets a port by number, which cannot be adopted with adoption.service: Untouched; "
-            "target the port by its name",
+            f"spec.adoption.service: the Service {name} targets a port by number, which Untouched cannot "
+            "leave as it is; target the port by its name, or say Managed",
         )
     return None
 
 
-def _autoscaler(_: Spec, observed: Observed) -> Blocker | None:
-    if observed.autoscaler is None or not observed.autoscaler.keda:
-        return None
-    return Blocker(
-        Why.AUTOSCALER_NOT_SUPPORTED,
-        f"the autoscaler {observed.autoscaler.name} belongs to KEDA, which this version does not handle yet; "
-        "use a HorizontalPodAutoscaler",
-    )
+def _autoscaler(spec: Spec, observed: Observed) -> Blocker | None:
+    if spec.autoscaler is not None and spec.autoscaler not in (*observed.autoscalers, observed.autoscaler_hidden):
+        return Blocker(
+            Why.AUTOSCALER_MISSING,
+            f"spec.autoscalerRef: no autoscaler {spec.autoscaler} of the target is there; correct the name, or create "
+            "it",
+        )
+    if observed.autoscaler_hidden:
+        return Blocker(
+            Why.AUTOSCALER_HIDDEN,
+            f"spec.targetRef: the autoscaler {observed.autoscaler_hidden} belongs to a ScaledObject of KEDA that the "
+            "operator may not read; let it get, list, create, patch and delete scaledobjects of keda.sh",
+        )
+    if spec.autoscaler is None and len(observed.autoscalers) > 1:
+        found = " and ".join(observed.autoscalers)
+        return Blocker(
+            Why.AUTOSCALER_AMBIGUOUS, f"spec.autoscalerRef: {found} scale the target; name the one that is meant"
+        )
+    return None
 
 
 _CHECKS: tuple[Check, ...] = (_supported, _endpoints, _names, _alone, _target, _service, _autoscaler, unfit)

@@ -4,7 +4,6 @@ Called by `planner` once the resource is being deleted. The baseline ends last: 
 """
 
 from modelcanary_gate.plan.actions import (
-    DeleteAutoscaler,
     DeleteBaseline,
     DeleteRevision,
     ForgetTarget,
@@ -15,6 +14,7 @@ from modelcanary_gate.plan.actions import (
     RestoreTemplate,
 )
 from modelcanary_gate.plan.context import Context, Plan
+from modelcanary_gate.plan.neighbours import forget_policies, return_autoscaler
 from modelcanary_gate.plan.observed import Target
 from modelcanary_gate.plan.phases import Phase
 from modelcanary_gate.plan.reasons import Why
@@ -95,10 +95,14 @@ def _give_back(context: Context, target: Target) -> Plan | None:
 
 def _remove(context: Context) -> Plan:
     observed = context.observed
-    if observed.autoscaler_copy:
-        return context.act(DeleteAutoscaler())
+    returned = return_autoscaler(context)
+    if returned is not None:
+        return returned
     if observed.baseline is not None:
         return context.act(DeleteBaseline(observed.baseline.version))
+    forgotten = forget_policies(context)
+    if forgotten is not None:
+        return forgotten
     if observed.target is not None and observed.target.held:
         return context.act(ForgetTarget(observed.target.version))
     if observed.revisions:

@@ -5,14 +5,15 @@ Each can be begun again after any of its writes. None waits for a ledger that do
 
 from dataclasses import replace
 
-from modelcanary_gate.plan.actions import DeleteReport, KeepReport
-from modelcanary_gate.plan.adopting import is_up
+from modelcanary_gate.plan.actions import DeleteReport, KeepReport, NoteRejection, SaveRevision
+from modelcanary_gate.plan.adopting import is_up, wait_for
 from modelcanary_gate.plan.context import Context, Plan
 from modelcanary_gate.plan.instructing import idle
 from modelcanary_gate.plan.phases import Phase
 from modelcanary_gate.plan.reasons import Why
-from modelcanary_gate.plan.serving import clear_candidate, upkeep
+from modelcanary_gate.plan.serving import clear_candidate, rejection, upkeep
 from modelcanary_gate.plan.status import Decided, Ended, Rejected, Run
+from modelcanary_gate.vocabulary import Verdict
 
 #: Decision reports of one ModelCanary.
 KEPT_REPORTS = 10
@@ -20,15 +21,27 @@ _SOON = 2.0
 
 
 def promoting(context: Context) -> Plan:
-    """The baseline takes the candidate's template by a rolling update; the candidate goes."""
+    """The baseline takes the candidate's template by a rolling update; the candidate goes.
+
+    A rolling update that gets no further, for want of nodes or because the template does not start there, leaves the
+    pods that serve; the user ends it by the verb of a run.
+    """
     run, decided = _decided(context)
+    if context.observed.verbs.rollback == run.id:
+        taken_back = Decided(f"{run.id}/{Verdict.ROLL_BACK}", str(Why.ROLLED_BACK_BY_USER), "the user said so")
+        return context.go(
+            Phase.ROLLING_BACK,
+            taken_back.reason,
+            taken_back.message,
+            verdict=str(Verdict.ROLL_BACK),
+            decided=taken_back,
+        )
     step = _report(context, decided) or upkeep(context, run.candidate) or clear_candidate(context)
     if step is not None:
         return step
     baseline = context.observed.baseline
     if baseline is None or not is_up(baseline):
-        trouble = baseline.trouble if baseline is not None else ""
-        return context.stay(Why.ROLLING_OUT, trouble or "the baseline takes the candidate's template", _SOON)
+        return wait_for(context, baseline, Why.ROLLING_OUT)
     observe = context.spec.promotion.observe_for > 0
     if observe and baseline.ending:
         return context.stay(Why.ROLLING_OUT, "the last pods of the template before are ending", _SOON)
@@ -53,17 +66,24 @@ def rolling_back(context: Context) -> Plan:
         return step
     baseline = context.observed.baseline
     if run.observing_since is not None and (baseline is None or not is_up(baseline)):
-        trouble = baseline.trouble if baseline is not None else ""
-        return context.stay(Why.ROLLING_OUT, trouble or "the baseline takes back the template before", _SOON)
-    before = context.status.rejected
-    attempts = before.attempts if before is not None and before.template == run.candidate else 0
+        return wait_for(context, baseline, Why.ROLLING_OUT)
+    noted = context.observed.rejections.get(run.candidate)
+    if noted is None or noted.run != run.id:
+        before = rejection(context, run.candidate)
+        attempts = before.attempts if before is not None else 0
+        noted = Rejected(run.candidate, run.id, context.now, attempts + 1, decided.reason, decided.message)
+        target = context.observed.target
+        if run.candidate in context.observed.revisions:
+            return context.act(NoteRejection(noted))
+        if target is not None and target.template == run.candidate:
+            return context.act(SaveRevision(run.candidate))
     return context.go(
         Phase.COOLDOWN,
         decided.reason,
         decided.message,
         run=None,
         decided=None,
-        rejected=Rejected(run.candidate, context.now, attempts + 1, decided.reason, decided.message),
+        rejected=noted,
         last=_ended(context, run, decided),
     )
 

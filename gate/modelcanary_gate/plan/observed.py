@@ -5,10 +5,12 @@ the object's resourceVersion, which every action that changes the object repeats
 was frozen meanwhile is refused.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from modelcanary_gate.plan.reasons import Why
+from modelcanary_gate.plan.status import Rejected
 from modelcanary_gate.protocol import Instructions
 
 
@@ -30,8 +32,8 @@ class Target:
     host_ports: tuple[int, ...] = ()
     ports: tuple[int, ...] = ()  # of its containers, and the one that the Service targets
     clashes: tuple[str, ...] = ()  # what in its template has a name that the sidecar needs
-    exclusive_volumes: tuple[str, ...] = ()  # claims that pods of two Deployments cannot share
     generation: int = 0
+    exclusive_volumes: tuple[str, ...] = ()  # claims that one pod alone can mount
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,16 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a pod does not come up, and since when."""
+
+    reason: Why
+    message: str
+    since: float
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Baseline:
     """Our Deployment that serves users."""
 
@@ -61,18 +73,11 @@ class Baseline:
     drifted: bool = False  # it differs from what was built from its template
     #: every ready pod is a ready endpoint of the service with the sidecar's port, and answers there
     answering: bool = False
-    trouble: str = ""  # why its pods are not ready
     ending: bool = False  # a pod of it is ending, and may still answer
 
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a candidate's pod does not come up, and since when."""
-
-    reason: Why
-    message: str
-    since: float
-    restarts: int = 0
+    failure: Failure | None = None  # why pods of it are not ready
+    overdue: str = ""  # what its controller says when its rollout has made no progress before its deadline
+    refreshed: str = ""  # the request for a new sidecar that it has answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +96,22 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Autoscaler:
-    """The user's HorizontalPodAutoscaler of the target."""
+    """The user's, of the target: a HorizontalPodAutoscaler, or a ScaledObject of KEDA."""
 
     name: str
+    version: str = ""
     keda: bool = False
     copied: bool = False  # our copy for the baseline is there, and says the same
+    paused: bool = False  # KEDA's: by us, so that it leaves the target at nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """NetworkPolicies of ours beside the user's, by name."""
+
+    present: Mapping[str, str] = field(default_factory=dict)  # with their versions
+    stale: tuple[str, ...] = ()  # are missing, or not as the user's make them now
+    spare: tuple[str, ...] = ()  # nothing asks for them any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +143,24 @@ class Observed:
     baseline: Baseline | None = None
     candidate: Candidate | None = None
     candidate_service: bool = False
+    candidate_pods: int = 0  # those that are ending too
     candidate_url: str = ""
     autoscaler: Autoscaler | None = None
     autoscaler_copy: bool = False
+    autoscalers: tuple[str, ...] = ()  # all that scale the target; `autoscaler` is the one that is meant
+    autoscaler_hidden: str = ""  # one of KEDA that the operator may not read
+    baseline_policies: Policies = field(default_factory=Policies)
+    candidate_policies: Policies = field(default_factory=Policies)
     revisions: frozenset[str] = frozenset()  # templates that are saved
+    #: by template, as it is noted beside it: survives a status that is lost
+    rejections: Mapping[str, Rejected] = field(default_factory=dict)
     generation: int = 0  # of the specification
     #: what sidecars are told, as the ledger has it; None: the ledger does not answer
     standing: Instructions | None = None
     measured: str = ""  # the digest of what the specification measures
     verbs: Verbs = field(default_factory=Verbs)
     reports: tuple[str, ...] = ()  # decisions whose reports are kept, the oldest first; looked for while a run ends
+    refresh: str = ""  # the request for a new sidecar: any value, and each is one
     rivals: tuple[str, ...] = ()  # older ModelCanaries of the same target
     taken: tuple[str, ...] = ()  # objects of our names that are not ours
     candidate_matches: tuple[str, ...] = ()  # Services that would find the candidate's pods
@@ -144,3 +168,4 @@ class Observed:
     endpoint_problem: str = ""  # of the first endpoint that the specification names and cannot use
     confirmations: Mapping[str, Confirmation] = field(default_factory=dict)  # of the present run, by endpoint
     delivered: frozenset[tuple[str, str]] = frozenset()  # signals that need not be sent any more: id, endpoint
+    failing: float = math.inf  # seconds since this process first saw the candidate fail for the reason it has now

@@ -35,7 +35,7 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     Phase.PREPARING: frozenset({Phase.SHADOWING, Phase.ROLLING_BACK, Phase.CLEARING, Phase.DELETING}),
     Phase.SHADOWING: frozenset({Phase.CANARY, Phase.PROMOTING, Phase.ROLLING_BACK, Phase.CLEARING, Phase.DELETING}),
     Phase.CANARY: frozenset({Phase.PROMOTING, Phase.ROLLING_BACK, Phase.CLEARING, Phase.DELETING}),
-    Phase.PROMOTING: frozenset({Phase.SERVING, Phase.OBSERVING, Phase.DELETING}),
+    Phase.PROMOTING: frozenset({Phase.SERVING, Phase.OBSERVING, Phase.ROLLING_BACK, Phase.DELETING}),
     Phase.OBSERVING: frozenset({Phase.ROLLING_BACK, Phase.CLEARING, Phase.DELETING}),
     Phase.ROLLING_BACK: frozenset({Phase.COOLDOWN, Phase.DELETING}),
     Phase.CLEARING: frozenset({Phase.SERVING, Phase.DELETING}),

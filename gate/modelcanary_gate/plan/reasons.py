@@ -22,7 +22,9 @@ class Why(StrEnum):
     HOST_PORT = "HostPort"
     PORT_TAKEN = "PortTaken"
     VOLUME_NOT_SHAREABLE = "VolumeNotShareable"
-    AUTOSCALER_NOT_SUPPORTED = "AutoscalerNotSupported"
+    AUTOSCALER_MISSING = "AutoscalerMissing"
+    AUTOSCALER_AMBIGUOUS = "AutoscalerAmbiguous"
+    AUTOSCALER_HIDDEN = "AutoscalerHidden"  # of KEDA, which the operator may not read
     SERVICE_MISSING = "ServiceMissing"
     SERVICE_HEADLESS = "ServiceHeadless"
     SERVICE_WITHOUT_SELECTOR = "ServiceWithoutSelector"
@@ -34,6 +36,8 @@ class Why(StrEnum):
     ADOPTING = "Adopting"
     TARGET_CHANGED = "TargetChanged"
     WAITING_FOR_BASELINE = "WaitingForBaseline"
+    WAITING_FOR_CAPACITY = "WaitingForCapacity"  # pods find no node, or no quota
+    ROLLOUT_OVERDUE = "RolloutOverdue"  # the Deployment's progressDeadlineSeconds are over
     PORT_UNRESOLVED = "PortUnresolved"
     DRAINING_TARGET = "DrainingTarget"
     # serving

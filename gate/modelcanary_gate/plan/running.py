@@ -11,6 +11,7 @@ from modelcanary_gate.plan.blockers import unknown_endpoint
 from modelcanary_gate.plan.confirming import unconfirmed
 from modelcanary_gate.plan.context import Context, Plan
 from modelcanary_gate.plan.instructing import candidate_replicas, mirror, weight
+from modelcanary_gate.plan.neighbours import admit_candidate
 from modelcanary_gate.plan.observed import Candidate, Failure
 from modelcanary_gate.plan.phases import Phase
 from modelcanary_gate.plan.reasons import Why
@@ -94,9 +95,11 @@ def _asked(context: Context, run: Run) -> Plan | None:
 def is_final(context: Context, failure: Failure) -> bool:
     if failure.reason is Why.CRASH_LOOPING:
         return failure.restarts >= CRASHES
+    # What the kubelet's clock says, and no longer than it has been seen: neither clock alone ends a run.
+    lasted = min(context.since(failure.since), context.observed.failing)
     if failure.reason in (Why.IMAGE_PULL_FAILED, Why.CONFIG_MISSING):
-        return context.since(failure.since) >= min(_PULL_GRACE, context.spec.candidate.ready_deadline)
-    return context.since(failure.since) >= context.spec.candidate.ready_deadline
+        return lasted >= min(_PULL_GRACE, context.spec.candidate.ready_deadline)
+    return lasted >= context.spec.candidate.ready_deadline
 
 
 def candidate_exists(context: Context, run: Run, template: str, replicas: int) -> Plan | None:
@@ -109,6 +112,9 @@ def candidate_exists(context: Context, run: Run, template: str, replicas: int) -
         return context.act(SaveRevision(template))
     if not observed.candidate_service:
         return context.act(ApplyCandidateService(template))
+    admitted = admit_candidate(context)
+    if admitted is not None:
+        return admitted
     if candidate is None or candidate.replicas != replicas or candidate.drifted:
         version = candidate.version if candidate is not None else None
         return context.act(ApplyCandidate(run.id, template, replicas, version))
@@ -134,7 +140,12 @@ def _candidate_up(context: Context, run: Run, replicas: int) -> Plan | None:
     if context.since(run.created_at) >= deadline:
         reason = failure.reason if failure is not None else Why.CANDIDATE_NOT_READY
         return _decide(context, run, Verdict.ROLL_BACK, reason, f"{words}, {deadline:g} s after the run began")
-    return context.stay(Why.WAITING_FOR_CANDIDATE, words, _SOON)
+    return context.stay(_waiting(failure), words, _SOON)
+
+
+def _waiting(failure: Failure | None) -> Why:
+    short = failure is not None and failure.reason is Why.UNSCHEDULABLE
+    return Why.WAITING_FOR_CAPACITY if short else Why.WAITING_FOR_CANDIDATE
 
 
 def _candidate_stays(context: Context, run: Run, at_weight: float) -> Plan | None:
@@ -223,7 +234,7 @@ def _grown(context: Context, run: Run, replicas: int) -> Plan | None:
         version = candidate.version if candidate is not None else None
         return context.act(ApplyCandidate(run.id, run.candidate, replicas, version))
     words = f"{candidate.ready} of {candidate.replicas} pods of the candidate are ready for the next step"
-    return context.stay(Why.WAITING_FOR_CANDIDATE, words, _SOON, verdict=str(Verdict.PROMOTE))
+    return context.stay(_waiting(candidate.failure), words, _SOON, verdict=str(Verdict.PROMOTE))
 
 
 def _decide(context: Context, run: Run, verdict: Verdict, reason: str, message: str) -> Plan:

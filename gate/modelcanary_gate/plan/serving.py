@@ -4,6 +4,8 @@
 service or to our objects, no template gets users that was not promoted.
 """
 
+from dataclasses import replace
+
 from modelcanary_gate.plan.actions import (
     ApplyBaseline,
     DeleteCandidate,
@@ -11,12 +13,14 @@ from modelcanary_gate.plan.actions import (
     DeleteRevision,
     HoldTarget,
     NarrowSelector,
+    NoteRejection,
     SaveRevision,
 )
-from modelcanary_gate.plan.adopting import autoscale, hand_over, is_up
+from modelcanary_gate.plan.adopting import hand_over, is_up, wait_for
 from modelcanary_gate.plan.blockers import unfit, unknown_endpoint
 from modelcanary_gate.plan.context import Context, Plan
 from modelcanary_gate.plan.instructing import idle
+from modelcanary_gate.plan.neighbours import admit_baseline, autoscale, forget_candidate_policies
 from modelcanary_gate.plan.observed import Baseline, Target
 from modelcanary_gate.plan.phases import Phase
 from modelcanary_gate.plan.reasons import Why
@@ -43,9 +47,12 @@ def upkeep(context: Context, wanted: str) -> Plan | None:
         if baseline is None:
             return context.act(ApplyBaseline(wanted, status.replicas or 1, None))
         return context.act(ApplyBaseline(wanted, None, baseline.version))
+    if observed.refresh not in ("", baseline.refreshed) and wanted in observed.revisions:
+        # The same template with today's sidecar, once.
+        return context.act(ApplyBaseline(wanted, None, baseline.version))
     if target is not None:
-        return _hold(context, target, baseline) or autoscale(context)
-    return None
+        return admit_baseline(context) or _hold(context, target, baseline) or autoscale(context)
+    return admit_baseline(context)
 
 
 def _narrow(context: Context, target: Target, baseline: Baseline | None) -> Plan | None:
@@ -79,7 +86,7 @@ def clear_candidate(context: Context) -> Plan | None:
         return context.act(DeleteCandidate(context.observed.candidate.version))
     if context.observed.candidate_service:
         return context.act(DeleteCandidateService())
-    return None
+    return forget_candidate_policies(context)
 
 
 def serving(context: Context) -> Plan:
@@ -102,13 +109,12 @@ def serving(context: Context) -> Plan:
         return context.stay(unknown.reason, unknown.message, 60.0, stalled=True)
     if target.template == status.baseline:
         return _tidy(context, {status.baseline}) or _idle_words(context)
-    if _cooling(context, target.template):
-        return context.go(Phase.COOLDOWN, status.reason, status.message)
+    rejected = rejection(context, target.template)
+    if rejected is not None and cooldown_left(context, rejected) > 0:
+        return context.go(Phase.COOLDOWN, rejected.reason, rejected.message, rejected=rejected)
     blocker = unfit(spec, observed)
     if blocker is not None:
         return context.stay(blocker.reason, blocker.message, 60.0, stalled=True)
-    rejected = status.rejected
-    attempt = rejected.attempts if rejected is not None and rejected.template == target.template else 0
     candidate = observed.candidate
     run = Run(
         id=candidate.run if resumed and candidate is not None else _run_id(context, target.template),
@@ -116,7 +122,7 @@ def serving(context: Context) -> Plan:
         candidate=target.template,
         digest=observed.measured,
         created_at=context.now,
-        attempt=attempt,
+        attempt=rejected.attempts if rejected is not None else 0,
     )
     return context.go(
         Phase.PREPARING, Why.RUN_STARTED, f"run {run.id}: the candidate comes up", run=run, verdict="", decided=None
@@ -126,14 +132,15 @@ def serving(context: Context) -> Plan:
 def _resumable(context: Context, target: Target | None) -> bool:
     """Whether the candidate is of a run that would begin now: then the status was lost, not the run."""
     candidate, last = context.observed.candidate, context.status.last
+    rejected = rejection(context, target.template) if target is not None else None
     return (
         candidate is not None
         and target is not None
         and candidate.template == target.template != context.status.baseline
         and candidate.run != ""
-        and (last is None or last.run != candidate.run)
+        and candidate.run not in (last.run if last is not None else "", rejected.run if rejected is not None else "")
         and not context.spec.suspend
-        and not _cooling(context, target.template)
+        and (rejected is None or cooldown_left(context, rejected) <= 0)
     )
 
 
@@ -147,27 +154,34 @@ def _run_id(context: Context, template: str) -> str:
 def _idle_words(context: Context) -> Plan:
     baseline = context.observed.baseline
     if baseline is not None and baseline.ready < baseline.replicas:
-        words = baseline.trouble or f"{baseline.ready} of {baseline.replicas} pods of the baseline are ready"
-        return context.stay(Why.BASELINE_UNAVAILABLE, words, 5.0)
-    return context.stay(Why.SERVING, "the baseline serves; a new template of the target begins a run")
+        return wait_for(context, baseline, Why.BASELINE_UNAVAILABLE)
+    return context.stay(Why.SERVING, "the baseline serves; a new template of the target begins a run", _linger(context))
+
+
+def _linger(context: Context) -> float | None:
+    """Seconds until what pods of the candidate end under can be taken away; None where there is nothing of it."""
+    return _SOON if context.observed.candidate_policies.present else None
 
 
 def _tidy(context: Context, kept: set[str]) -> Plan | None:
-    """Templates that nothing refers to any more."""
-    rejected = context.status.rejected
-    spare = context.observed.revisions - kept - ({rejected.template} if rejected is not None else set())
+    """Templates that nothing refers to any more. A rejected one is kept for as long as it must not be tried again."""
+    observed, last = context.observed, context.status.rejected
+    cooling = {template for template, found in observed.rejections.items() if cooldown_left(context, found) > 0}
+    spare = observed.revisions - kept - cooling - ({last.template} if last is not None else set())
     return context.act(DeleteRevision(min(spare))) if spare else None
 
 
-def _cooling(context: Context, template: str) -> bool:
-    return cooldown_left(context, context.status.rejected, template) > 0
+def rejection(context: Context, template: str) -> Rejected | None:
+    """When and why it was rolled back, if it was: by the status, or where that is lost, by what was noted beside it."""
+    last, noted = context.status.rejected, context.observed.rejections.get(template)
+    if last is None or last.template != template:
+        return noted
+    return last if noted is None or noted.at <= last.at else noted
 
 
-def cooldown_left(context: Context, rejected: Rejected | None, template: str) -> float:
+def cooldown_left(context: Context, rejected: Rejected) -> float:
     """Seconds before a rejected template is tried again."""
-    if rejected is None or rejected.template != template or rejected.retried:
-        return 0.0
-    return context.spec.analysis.hysteresis.cooldown - context.since(rejected.at)
+    return 0.0 if rejected.retried else context.spec.analysis.hysteresis.cooldown - context.since(rejected.at)
 
 
 def cooldown(context: Context) -> Plan:
@@ -175,18 +189,18 @@ def cooldown(context: Context) -> Plan:
     kept = upkeep(context, status.baseline) or clear_candidate(context)
     if kept is not None:
         return kept
-    rejected, last = status.rejected, status.last
+    rejected = status.rejected
     template = observed.target.template if observed.target is not None else ""
     if rejected is None or rejected.template != template or context.spec.suspend:
         return context.go(Phase.SERVING, Why.SERVING, "the rejected template is not the target's any more")
-    if last is not None and observed.verbs.retry == last.run and not rejected.retried:
-        again = Rejected(
-            rejected.template, rejected.at, rejected.attempts, rejected.reason, rejected.message, retried=True
-        )
+    if observed.verbs.retry == rejected.run and not rejected.retried:
+        again = replace(rejected, retried=True)
+        if template in observed.revisions and observed.rejections.get(template) != again:
+            return context.act(NoteRejection(again))
         return context.go(Phase.SERVING, Why.RETRIED, f"{template} is tried again: the user said so", rejected=again)
-    left = cooldown_left(context, rejected, template)
+    left = cooldown_left(context, rejected)
     if left > 0:
-        return context.stay(rejected.reason, rejected.message, left)
+        return context.stay(rejected.reason, rejected.message, min(left, _linger(context) or left))
     return context.go(Phase.SERVING, Why.SERVING, "the cooldown is over")
 
 
@@ -196,4 +210,4 @@ def suspended(context: Context) -> Plan:
         return kept
     if not context.spec.suspend:
         return context.go(Phase.SERVING, Why.SERVING, "spec.suspend is not set any more")
-    return context.stay(Why.SUSPENDED, "spec.suspend is set: no run begins")
+    return context.stay(Why.SUSPENDED, "spec.suspend is set: no run begins", _linger(context))

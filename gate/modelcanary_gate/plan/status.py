@@ -57,9 +57,10 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The template that was rolled back last."""
+    """A template that was rolled back."""
 
     template: str
+    run: str
     at: float
     attempts: int
     reason: str
@@ -99,7 +100,7 @@ class Status:
     replicas: int = 0  # of the baseline, as last written here
     run: Run | None = None
     decided: Decided | None = None  # how `run` ends: while it is being carried out
-    rejected: Rejected | None = None
+    rejected: Rejected | None = None  # the last one
     last: Ended | None = None
     signals: tuple[Signal, ...] = ()  # still to be told
     handover_since: float | None = None  # the target's pods get no new connections any more

@@ -21,6 +21,8 @@ def refuse(context: Context) -> Plan | None:
     if status.phase not in _KNOWN or (status.run is None and observed.candidate is not None):
         return None
     known = {item for item in (status.run and status.run.id, status.last and status.last.run) if item}
+    if status.rejected is not None:
+        known.add(status.rejected.run)  # the last run may be lost, and this one found again
     for field in fields(Verbs):
         named = getattr(observed.verbs, field.name)
         if named and named not in known:

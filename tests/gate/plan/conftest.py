@@ -22,6 +22,7 @@ from modelcanary_gate.plan.observed import (
     Confirmation,
     Failure,
     Observed,
+    Policies,
     Service,
     Target,
     Verbs,
@@ -29,7 +30,7 @@ from modelcanary_gate.plan.observed import (
 from modelcanary_gate.plan.phases import Phase
 from modelcanary_gate.plan.planner import plan
 from modelcanary_gate.plan.reasons import Why
-from modelcanary_gate.plan.status import Status
+from modelcanary_gate.plan.status import Rejected, Status
 from modelcanary_gate.protocol import Instructions
 from modelcanary_gate.spec import Model, ServiceRef, Spec, TargetRef
 from modelcanary_gate.vocabulary import Reason, Verdict
@@ -68,18 +69,26 @@ class Workload:
     uid: str = ""
     run: str = ""
     active: str = ""  # the template of the newest ReplicaSet
+    refreshed: str = ""
     version: int = 1
 
     def tick(self) -> bool:
         if not self.paused:
             self.active = self.template
         for index, (template, ready) in enumerate(self.pods):
-            if not ready and not template.startswith("broken"):
+            if (
+                not ready
+                and not template.startswith("broken")
+                and not (template.startswith("scarce") and self.uid and not self.run)
+            ):
                 self.pods[index] = (template, True)
                 return True
         current = [pod for pod in self.pods if pod[0] == self.active]
         ready = sum(pod[1] for pod in self.pods)
         others = [pod for pod in self.pods if pod[0] != self.active]
+        if len(self.pods) > self.replicas and [pod for pod in others if not pod[1]]:
+            self.pods.remove(next(pod for pod in others if not pod[1]))
+            return True
         if len(self.pods) > self.replicas and (ready > self.replicas or self.replicas == 0):
             self.pods.remove(others[0] if others else self.pods[-1])
             return True
@@ -129,10 +138,17 @@ class World:
         self.candidate_service = False
         self.service: Port | None = Port(numeric=numeric)
         self.revisions: set[str] = set()
+        self.rejections: dict[str, Rejected] = {}
         self.ledger = Instructions(version=0)
         self.ledger_up = True
         self.autoscaler = ""
         self.autoscaler_copy = ""
+        self.keda = False
+        self.keda_paused = False
+        #: the user's NetworkPolicies, as a version of them; and ours beside them
+        self.policy = 0
+        self.policies = {"baseline": 0, "candidate": 0}
+        self.policy_versions = {"baseline": 0, "candidate": 0}
         self.verdicts: dict[str, Verdict] = {}
         self.reports: list[str] = []
         self.deaf: set[str] = set()  # endpoints that acknowledge nothing
@@ -145,6 +161,8 @@ class World:
         self.narrowed_at = 0.0
         self.promotions: list[str] = []
         self.writes = 0
+        self.sidecars_rolled = 0
+        self.refresh = ""
         self.harmed = False  # the user took the baseline away: what happens to users then is not ours
 
     # --- what users do
@@ -195,6 +213,9 @@ class World:
                 baseline.settled,
                 baseline.uid == UID,
                 answering=any(ready for _, ready in baseline.pods),
+                failure=self._short(baseline),
+                overdue="no progress" if baseline.template.startswith("scarce") and not baseline.settled else "",
+                refreshed=baseline.refreshed,
             ),
             candidate=None
             if candidate is None
@@ -209,19 +230,42 @@ class World:
             ),
             candidate_service=self.candidate_service,
             candidate_url="http://fraud-candidate:80",
-            autoscaler=Autoscaler(self.autoscaler, copied=self.autoscaler_copy == self.autoscaler)
+            candidate_pods=len(candidate.pods) if candidate is not None else 0,
+            autoscaler=Autoscaler(
+                self.autoscaler,
+                keda=self.keda,
+                copied=self.autoscaler_copy == self.autoscaler,
+                paused=self.keda_paused,
+            )
             if self.autoscaler
             else None,
             autoscaler_copy=bool(self.autoscaler_copy),
+            baseline_policies=self._policies("baseline"),
+            candidate_policies=self._policies("candidate"),
             revisions=frozenset(self.revisions),
+            rejections=dict(self.rejections),
             standing=self.ledger if self.ledger_up else None,
             measured=_digest(self.spec.model.classes),
             verbs=self.verbs,
+            refresh=self.refresh,
             reports=tuple(self.reports),
             endpoint_problem=self.endpoint_problem,
             confirmations=self.confirmations,
             delivered=frozenset(self.acknowledged),
         )
+
+    def _policies(self, role: str) -> Policies:
+        there, wanted = self.policies[role], self.policy
+        return Policies(
+            present={role: str(self.policy_versions[role])} if there else {},
+            stale=(role,) if wanted and there != wanted else (),
+            spare=(role,) if there and not wanted else (),
+        )
+
+    def _short(self, workload: Workload) -> Failure | None:
+        """Templates whose names begin with `scarce` find room for one pod more than there is."""
+        short = workload.template.startswith("scarce") and any(not ready for _, ready in workload.pods)
+        return Failure(Why.UNSCHEDULABLE, "0/1 nodes are available", self.now) if short else None
 
     def decision(self) -> Decision | None:
         run = self.status.run
@@ -258,6 +302,11 @@ class World:
                 self.revisions.add(template)
             case do.DeleteRevision(template):
                 self.revisions.discard(template)
+                self.rejections.pop(template, None)
+            case do.NoteRejection(rejected):
+                if rejected.template not in self.revisions:
+                    raise Refused("no such revision")
+                self.rejections[rejected.template] = rejected
             case do.HoldTarget(version, template):
                 target = self._held(self.target, version)
                 target.paused, target.held = True, template
@@ -323,10 +372,25 @@ class World:
             case do.RefuseVerb(verb, run, _):
                 assert getattr(self.verbs, verb) == run
                 self.verbs = replace(self.verbs, **{verb: ""})
+            case do.PauseAutoscaler(_, _):
+                self.keda_paused = True
+            case do.ResumeAutoscaler(_, _):
+                self.keda_paused = False
+            case do.ApplyPolicy(name, version):
+                self._put_policy(name, version, self.policy)
+            case do.DeletePolicy(name, version):
+                self._put_policy(name, version, 0)
             case do.Instruct(instructions):
                 if not self.ledger_up:
                     raise Refused("the ledger does not answer")
                 self.ledger = instructions
+
+    def _put_policy(self, name: str, version: str | None, content: int) -> None:
+        there = str(self.policy_versions[name]) if self.policies[name] else None
+        if there != version:
+            raise Refused("it has changed since")
+        self.policies[name] = content
+        self.policy_versions[name] += 1
 
     def _held(self, item: Item | None, version: str | None) -> Item:
         """The object, about to be changed, if it is as it was observed."""
@@ -341,9 +405,12 @@ class World:
         if version is None:
             if self.baseline is not None:
                 raise Refused("it is there")
-            self.baseline = Workload(template, replicas or 1, uid=UID)
+            self.baseline = Workload(template, replicas or 1, uid=UID, refreshed=self.refresh)
             return
         found = self._held(self.baseline, version)
+        if self.refresh not in ("", found.refreshed):
+            found.refreshed = self.refresh
+            self.sidecars_rolled += 1
         if found.template != template:
             decided = self.status.decided
             self.promotions.append(f"{decided.id if decided else '?'} {template}")
@@ -368,6 +435,10 @@ class World:
             if workload is not None and workload.tick():
                 workload.version += 1
                 return True
+        if self.keda and not self.keda_paused and self.target is not None and not self.target.replicas:
+            self.target.replicas = 1
+            self.target.version += 1
+            return True
         return False
 
     # --- what must hold
@@ -390,9 +461,12 @@ class World:
         strangers = {template for template, _ in endpoints}.difference(self.promoted)
         assert not strangers, f"users are served by {strangers}, which nobody promoted"
         assert len(self.promotions) == len(set(self.promotions)), f"promoted twice: {self.promotions}"
+        if self.candidate is not None and self.candidate.pods and self.policy:
+            assert self.policies["candidate"], "pods of the candidate without the policies of the model"
         if not self.exists and self.spec.deletion == "RestoreTarget":
             assert self.baseline is None and self.candidate is None and not self.candidate_service
-            assert not self.revisions and not self.autoscaler_copy
+            assert not self.revisions and not self.autoscaler_copy and not self.keda_paused
+            assert not any(self.policies.values())
             assert self.target is None or (not self.target.held and not self.target.paused)
             assert self.service is None or not (self.service.narrowed or self.service.redirected)
 
@@ -413,6 +487,8 @@ class World:
             "workloads": [of(self.target), of(self.baseline), of(self.candidate)],
             "service": self.service and (self.service.narrowed, self.service.redirected),
             "rest": (self.candidate_service, sorted(self.revisions), bool(self.ledger.run), self.autoscaler_copy),
+            "neighbours": (self.keda_paused, self.policies["baseline"], self.policies["candidate"]),
+            "noted": sorted((found.template, found.attempts, found.retried) for found in self.rejections.values()),
         }
 
 

@@ -9,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelcanary_gate.plan import actions as do
-from modelcanary_gate.plan.observed import Failure
+from modelcanary_gate.plan.observed import Candidate as CandidateSeen
+from modelcanary_gate.plan.observed import Failure, Verbs
 from modelcanary_gate.plan.phases import Phase
+from modelcanary_gate.plan.planner import plan
 from modelcanary_gate.plan.reasons import Why
+from modelcanary_gate.plan.status import Run
 from modelcanary_gate.spec import Adoption, Analysis, Canary, Candidate, Hysteresis, Promotion
 from modelcanary_gate.vocabulary import Reason, Verdict
 
@@ -129,16 +132,53 @@ def autoscaled(world: Any) -> list[Callable[[], None]]:
     return [*promote(world), *delete(world)]
 
 
+def keda_scaled(world: Any) -> list[Callable[[], None]]:
+    world.keda = True
+    return autoscaled(world)
+
+
+def fenced(world: Any) -> list[Callable[[], None]]:
+    """The user has NetworkPolicies, changes one while a run is on, and deletes them all before the end."""
+    world.policy = 1
+    world.verdicts["B"] = Verdict.ROLL_BACK
+
+    def allow(version: int) -> None:
+        world.policy = version
+
+    return [lambda: world.push("C"), lambda: allow(2), lambda: world.push("B"), lambda: allow(0)]
+
+
+def fenced_and_deleted(world: Any) -> list[Callable[[], None]]:
+    world.policy = 1
+    return [*promote(world), *delete(world)]
+
+
+def new_sidecar_mid_run(world: Any) -> list[Callable[[], None]]:
+    return [lambda: world.push("B"), lambda: setattr(world, "refresh", "today")]
+
+
+def taken_back_mid_promotion(world: Any) -> list[Callable[[], None]]:
+    """There is no room for the promoted template's pods, and the user says to roll back."""
+    world.verdicts["scarce"] = Verdict.PROMOTE
+
+    def take_back() -> None:
+        world.verbs = Verbs(rollback=world.status.run.id)
+
+    return [lambda: world.push("scarce"), take_back]
+
+
 SCENARIOS = [
     *(adopt, promote, roll_back, crash_loop, never_ready, steps_then_promote, supersede, withdraw),
     *(measure_otherwise, suspend, delete, delete_after_roll_back, delete_after_promotion, delete_mid_run),
-    *(keep_baseline, upgrade_with_replicas, autoscaled),
     *(observe, observe_and_take_back, observe_and_supersede, delete_while_observing),
+    *(keep_baseline, upgrade_with_replicas, autoscaled, keda_scaled, fenced, fenced_and_deleted),
+    *(new_sidecar_mid_run, taken_back_mid_promotion),
 ]
 SHAPES = {
     "named": {},
     "numeric": {"numeric": True},
     "unscaled": {"adoption": Adoption(scale_target=False)},
+    "unscaled numeric": {"numeric": True, "adoption": Adoption(scale_target=False)},
     "untouched": {"adoption": Adoption(service="Untouched")},
 }
 
@@ -199,17 +239,23 @@ def test_the_user_sees_the_end_that_was_asked_for(play: Any) -> None:
         assert ends[name].target.pods == [("A", True)] * 2
     for name in ("delete_after_promotion", "delete_while_observing"):
         assert ends[name].target.pods == [("B", True)] * 2
+    assert phase("taken_back_mid_promotion") == ("Cooldown", "A", "RolledBackByUser")
+    assert ends["taken_back_mid_promotion"].baseline.pods == [("A", True)] * 2
+    assert phase("fenced") == ("Cooldown", "A", "LossRegression")
+    assert ends["new_sidecar_mid_run"].sidecars_rolled == 1
+    assert ends["keda_scaled"].target.pods == [("B", True)] * 2
     assert ends["keep_baseline"].baseline.pods == [("A", True)] * 2
     assert not ends["keep_baseline"].exists
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_service_is_as_it_was(play: Any, shape: str) -> None:
-    """Named: nothing of ours stays. Numeric: the port. Unscaled: the label."""
+    """Named: nothing of ours stays. Numeric: the port. Unscaled: the label. Untouched: nothing at any time."""
     world, _ = play(adopt, shape)
     assert world.status.phase is Phase.SERVING
-    assert (world.service.narrowed, world.service.redirected) == (shape == "unscaled", shape == "numeric")
-    assert world.target.replicas == (2 if shape == "unscaled" else 0)
+    assert (world.service.narrowed, world.service.redirected) == ("unscaled" in shape, "numeric" in shape)
+    assert world.target.replicas == (2 if "unscaled" in shape else 0)
+    assert (world.narrowed_at == 0.0) is (shape == "untouched")
     world, _ = play(delete, shape)
     assert (world.service.narrowed, world.service.redirected) == (False, False)
     assert not world.exists
@@ -235,7 +281,7 @@ def test_interrupted_at_any_step_it_ends_the_same(play: Any, scenario: Any, faul
         assert world.summary() == expected, f"{fault} at step {step}"
 
 
-@pytest.mark.parametrize("shape", ["numeric", "unscaled", "untouched"])
+@pytest.mark.parametrize("shape", ["numeric", "unscaled", "unscaled numeric", "untouched"])
 @pytest.mark.parametrize("fault", ["before", "late4"])
 @pytest.mark.parametrize("scenario", [promote, delete_after_roll_back], ids=lambda scenario: scenario.__name__)
 def test_however_the_service_is_written(play: Any, scenario: Any, fault: str, shape: str) -> None:
@@ -246,15 +292,14 @@ def test_however_the_service_is_written(play: Any, scenario: Any, fault: str, sh
         assert world.summary() == expected, f"{fault} at step {step}"
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    [scenario for scenario in SCENARIOS if scenario not in (observe_and_take_back, observe_and_supersede)],
-    ids=lambda scenario: scenario.__name__,
-)
-def test_a_lost_status_is_found_again_in_the_cluster(play: Any, scenario: Any) -> None:
-    """What a wiped status may lose is which template was rejected: it is tried again, and rejected again.
+LOST = (observe_and_take_back, observe_and_supersede, taken_back_mid_promotion)
+FOUND_AGAIN = [scenario for scenario in SCENARIOS if scenario not in LOST]
 
-    And that a promoted template is observed: it stays.
+
+@pytest.mark.parametrize("scenario", FOUND_AGAIN, ids=lambda scenario: scenario.__name__)
+def test_a_lost_status_is_found_again_in_the_cluster(play: Any, scenario: Any) -> None:
+    """But for the words: which template was rejected, and how often, is noted beside it. A promotion that has begun
+    stays: there is no run any more that could be observed or rolled back.
     """
     undisturbed, operator = play(scenario)
     expected = undisturbed.summary()
@@ -262,8 +307,9 @@ def test_a_lost_status_is_found_again_in_the_cluster(play: Any, scenario: Any) -
         world, _ = play(scenario, wipe=step)
         found = world.summary()
         for summary in (found, expected):
-            summary.pop("rejected", None)
             summary.pop("reason", None)
+            if summary["phase"] == "gone":
+                summary.pop("rejected", None)
         assert found == expected, f"wiped at step {step}"
 
 
@@ -654,3 +700,80 @@ def test_a_shadow_that_fails_ends_the_observation_and_nothing_else(new_world: An
     world.observe = observe
     operator.settle(operator.steps + 300)
     assert (world.status.phase, world.status.baseline) == (Phase.SERVING, "B")
+
+
+def test_a_rollout_that_waits_for_capacity_says_so_and_leaves_what_serves(new_world: Any, new_operator: Any) -> None:
+    world = new_world()
+    world.verdicts["scarce"] = Verdict.PROMOTE
+    operator = new_operator(world)
+    operator.settle()
+    world.push("scarce")
+    operator.settle(operator.steps + 200)
+    assert (world.status.phase, world.status.reason) == (Phase.PROMOTING, "RolloutOverdue")
+    assert world.status.stalled and "0/1 nodes are available" in world.status.message
+    assert [pod for pod in world.baseline.pods if pod[1]] == [("A", True)] * 2
+    found = replace(world.observe(), baseline=replace(world.observe().baseline, overdue=""))
+    waiting = plan(world.spec, world.status, found, None, world.now).status
+    assert (waiting.reason, waiting.stalled) == ("WaitingForCapacity", False)
+
+
+def test_a_new_sidecar_is_put_in_once_for_each_request(play: Any) -> None:
+    world, operator = play(adopt)
+    for wanted, request in enumerate(("monday", "tuesday"), 1):
+        world.refresh = request
+        operator.settle(operator.steps + 100)
+        assert (world.sidecars_rolled, world.baseline.refreshed) == (wanted, request)
+    world.refresh = ""
+    operator.settle(operator.steps + 100)
+    assert world.sidecars_rolled == 2
+
+
+@pytest.mark.parametrize("resource", ["wiped", "recreated"])
+def test_a_rejection_outlives_the_status_until_it_is_retried(play: Any, resource: str) -> None:
+    world, operator = play(roll_back)
+    rejected = world.status.rejected
+    world.wipe()
+    if resource == "recreated":
+        world.finalizer = False
+        world.verbs = Verbs()
+    operator.settle(operator.steps + 200)
+    assert (world.status.phase, world.status.reason) == (Phase.COOLDOWN, "LossRegression")
+    assert world.status.rejected == rejected
+    world.verdicts["B"] = Verdict.CONTINUE
+    world.verbs = Verbs(retry=rejected.run)
+    while world.status.phase is Phase.COOLDOWN:
+        operator.step()
+    world.wipe()
+    operator.settle(operator.steps + 200)
+    assert (world.status.phase, world.status.run.attempt) == (Phase.SHADOWING, 1)
+
+
+def test_each_of_two_rejected_templates_has_its_own_cooldown(play: Any) -> None:
+    world, operator = play(roll_back)
+    first = world.status.rejected
+    world.now += 60.0
+    world.verdicts["C"] = Verdict.ROLL_BACK
+    world.push("C")
+    operator.settle(operator.steps + 200)
+    assert world.status.rejected.template == "C"
+    world.push("B")
+    operator.settle(operator.steps + 200)
+    assert (world.status.phase, world.status.rejected) == (Phase.COOLDOWN, first)
+    world.push("A")
+    operator.settle(operator.steps + 200)
+    assert world.revisions == {"A", "B", "C"}
+    world.now += world.spec.analysis.hysteresis.cooldown
+    operator.settle(operator.steps + 200)
+    assert "C" not in world.revisions
+
+
+def test_the_kubelets_clock_alone_ends_no_run(play: Any) -> None:
+    """An hour behind ours, it says that a pod has failed for an hour."""
+    world, _ = play(adopt)
+    world.push("B")
+    run = Run("r", "A", "B", world.observe().measured, world.now)
+    status = replace(world.status, phase=Phase.PREPARING, run=run)
+    failure = Failure(Why.IMAGE_PULL_FAILED, "no such image", world.now - 3600.0)
+    seen = replace(world.observe(), candidate=CandidateSeen("1", "B", "r", 2, 0, False, failure=failure))
+    assert plan(world.spec, status, replace(seen, failing=59.0), None, world.now).status.phase is Phase.PREPARING
+    assert plan(world.spec, status, replace(seen, failing=61.0), None, world.now).status.phase is Phase.ROLLING_BACK
