@@ -1,7 +1,12 @@
 """Tokens of real ServiceAccounts, reviewed by a real API server through RBAC; and what holds when it is away."""
 
+import asyncio
+import hashlib
 import json
+import re
+import shlex
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,8 +18,14 @@ import httpx
 import pytest
 from tests.cluster.api import ApiClient
 from tests.cluster.control_plane import ControlPlane
+from tests.cluster.pki import Authority
 from tests.ledger.serving import digest, instructions, ledger
 from tests.operator.relay import Relay
+
+from modelcanary_gate.protocol import Heartbeat, Instructions, PutInstructions
+from modelcanary_operator.errors import LedgerRefused
+from modelcanary_operator.ledger_client import HttpLedger
+from modelcanary_sidecar.ledger_client import LedgerClient, LedgerUnavailable
 
 pytestmark = pytest.mark.cluster
 
@@ -258,3 +269,99 @@ def test_a_deleted_pods_token_ends(apiserver: ControlPlane, tokens: Tokens, acco
     ):
         answer = httpx.post(f"{url}/v1/runs/{A}/fraud/heartbeat", json=BEAT, headers=bearer(token))
         assert answer.status_code == 401
+
+
+@pytest.fixture(scope="module")
+def secured(
+    apiserver: ControlPlane, tokens: Tokens, account: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Path]]:
+    """A ledger as the chart runs it, and the file of its certificate's authority."""
+    folder = tmp_path_factory.mktemp("secured")
+    authority = Authority(folder / "pki")
+    names = "DNS:modelcanary-ledger.modelcanary,DNS:localhost"
+    certificate, key = authority.issue("ledger", "/CN=modelcanary-ledger", names)
+    tls = (f"--tls-certificate={certificate}", f"--tls-key={key}")
+    with (
+        Relay(apiserver.network, apiserver.address) as relay,
+        ledger(folder / "state", *options(relay, account), *tls) as (address, _),
+    ):
+        yield address.replace("127.0.0.1", "localhost"), authority.certificate
+
+
+def test_operator_and_sidecar_by_their_mounted_tokens(
+    secured: tuple[str, Path], tokens: Tokens, tmp_path: Path
+) -> None:
+    url, authority = secured
+    pod = tokens.pod(A, generateName="mounted-baseline-7d9c6b5f4-")
+    operators, sidecars = tmp_path / "operator", tmp_path / "sidecar"
+    operators.write_text(tokens.of(OWN, "operator") + "\n")
+    sidecars.write_text(tokens.of(A, "default", pod=pod))
+    put_them = PutInstructions(1, Instructions(version=1000, run="r1", share=0.5), {"model": {"classes": ["a", "b"]}})
+
+    async def story() -> None:
+        async with HttpLedger(url, operators, authority) as operator:
+            await operator.put(A, "mounted", put_them)
+            assert (await operator.standing(B, "mounted")).run == ""
+            async with LedgerClient(url, A, "mounted", str(sidecars), authority) as sidecar:
+                assert (await sidecar.send_heartbeat(Heartbeat(pod, 0))).share == 0.5
+                sidecars.write_text("expired")
+                with pytest.raises(LedgerUnavailable, match="401"):
+                    await sidecar.send_heartbeat(Heartbeat(pod, 0))
+                # The kubelet renews it: the next call shows the new one.
+                sidecars.write_text(tokens.of(A, "default", pod=pod))
+                assert (await sidecar.send_heartbeat(Heartbeat(pod, 0))).run == "r1"
+            async with LedgerClient(url, B, "mounted", str(sidecars), authority) as elsewhere:
+                with pytest.raises(LedgerUnavailable, match="403"):
+                    await elsewhere.send_heartbeat(Heartbeat(pod, 0))
+            operators.write_text(tokens.of(A, "job"))
+            with pytest.raises(LedgerRefused, match="instructions come from the operator alone"):
+                await operator.put(A, "mounted", put_them)
+
+    asyncio.run(story())
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "labels.md"
+
+
+def test_the_commands_of_the_page_about_tokens(
+    secured: tuple[str, Path], tokens: Tokens, apiserver: ControlPlane, tmp_path: Path
+) -> None:
+    """docs/labels.md, 'With a token', run as it is; what is not there is the cluster's network."""
+    url, authority = secured
+    section = PAGE.read_text().partition("## With a token")[2].partition("\n## ")[0]
+    create, make, by_hash = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    (tmp_path / "ca.crt").write_bytes(authority.read_bytes())
+    port = url.rpartition(":")[2]
+    kubectl = shlex.join(apiserver.kubectl())
+    here = f"""
+        kubectl() {{ {kubectl} "$@"; }}
+        curl() {{ command curl -sS --connect-to modelcanary-ledger.modelcanary:8071:127.0.0.1:{port} "$@"; }}
+        cd {shlex.quote(str(tmp_path))}
+    """
+    for path in ("/api/v1/namespaces", "/api/v1/namespaces/team/serviceaccounts"):
+        tokens.client.request("POST", path, {"metadata": {"name": "billing" if "team" in path else "team"}})
+
+    def run(text: str) -> list[str]:
+        ended = subprocess.run(["bash", "-ec", here + text], capture_output=True, text=True, timeout=60, check=True)
+        return ended.stdout.splitlines()
+
+    operator = tmp_path / "token"
+    operator.write_text(tokens.of(OWN, "operator"))
+
+    def instruct(*senders: dict[str, str]) -> None:
+        body = {**instructions(senders=list(senders)), "spec": {"model": {"classes": ["no", "yes"]}}}
+        put = f"{url}/v1/runs/team/fraud/instructions"
+        with httpx.Client(
+            verify=ssl.create_default_context(cafile=str(authority)),
+            headers=bearer(operator.read_text()),
+            trust_env=False,
+        ) as client:
+            client.put(put, json=body).raise_for_status()
+
+    instruct()
+    assert json.loads(run(create)[-1])["unmatched"] == 1
+    token, line = run(make + 'echo "$TOKEN"')[::-1]
+    assert line.split()[0] == hashlib.sha256(token.encode()).hexdigest()
+    instruct({"name": "billing", "tokenSHA256": line.split()[0]})
+    assert json.loads(run(f"TOKEN={token}\n{by_hash}")[-1])["duplicate"] == 1
+    assert json.loads(run(create)[-1])["status"] == 403  # with a list, nobody else may
