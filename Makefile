@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # What is built once and kept outside of the tree: environments of model servers.
 export MODELCANARY_CACHE ?= $(HOME)/.cache/modelcanary
 
-.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down demo demo-servers bench-gates bench-ledger bench-proxy bench-recompute bench-replay clean
+.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down demo demo-servers bench-drain bench-gates bench-ledger bench-proxy bench-recompute bench-replay clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -79,6 +79,9 @@ cluster-down: $(STAMP) ## ends what cluster-up started
 
 bench-proxy: $(STAMP) ## what the sidecar costs a user, in bench/results/proxy.json
 	$(BIN)/python bench/proxy.py
+
+bench-drain: $(STAMP) ## 200 restarts of sidecars under 500 requests/s: no answer and no pair is lost
+	$(BIN)/python bench/drain.py
 
 bench-gates: $(STAMP) ## simulates the gate and rival rules: half an hour, writes bench/RESULTS.md
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
