@@ -1,9 +1,10 @@
 """A user's request under a canary weight: the candidate is asked on the live path, and the baseline too.
 
-The user gets the candidate's answer, unless it is an error, malformed, or later than the baseline's by more
-than the grace: then the baseline's. Until that is settled the baseline's answer is held. Either way both
-answers make a pair. `LiveState` makes a `Canary` for an exchange, which passes on what the two connections
-tell. It must not know how a share or a weight is decided.
+The user gets the candidate's answer, unless it is an error, malformed, or later than the baseline's by more than the
+grace: then the baseline's. Until that is settled the baseline's answer is held. Either way both answers make a pair.
+After some failures in a row no user's request goes to the candidate for a while, lest each of them wait out the grace
+in vain; they are mirrored like all others. `LiveState` makes a `Canary` for an exchange, which passes on what the two
+connections tell. It must not know how a share or a weight is decided.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from modelcanary_gate.vocabulary import Outcome
+from modelcanary_sidecar.breaker import Breaker
 from modelcanary_sidecar.capture import LiveAnswer, header
 from modelcanary_sidecar.exchange import Exchange, Failure
 
@@ -33,6 +35,7 @@ class Given(StrEnum):
     TIMEOUT = "timeout"  # of mirror.timeout
     TOO_LARGE = "tooLarge"  # either's answer, or the request
     UNASKED = "unasked"  # the baseline had answered before the request was whole
+    SKIPPED = "skipped"  # the candidate failed too often in a row
 
 
 _WHY = {
@@ -41,6 +44,15 @@ _WHY = {
     Outcome.UNDECODABLE: Given.MALFORMED,
     Outcome.TOO_LARGE: Given.TOO_LARGE,
 }
+
+
+#: Of which a user's request says nothing about the candidate.
+_NO_FAULT = frozenset({Given.TOO_LARGE, Given.UNASKED})
+
+
+def breaker_for_users() -> Breaker:
+    """Each probe is a user who may have to wait: fewer of them, and later, than of mirrored copies."""
+    return Breaker(threshold=5, first=1.0, longest=15.0, probes=1)
 
 
 def fault(answer: LiveAnswer) -> Given | None:
@@ -114,6 +126,7 @@ class Canary:
         self.state = state
         self._exchange = exchange
         self._record = record  # the pair goes to the scorer
+        self._breaker = state.breaker
         self._given: Given | None = None
         self._ask: CandidateAsk | None = None
         self._held: list[bytes] = []  # of the baseline's answer
@@ -163,7 +176,9 @@ class Canary:
     def abandon(self) -> None:
         """The client has left."""
         self._record = False
-        self._given = self._given or Given.REFUSED
+        if self._given is None:
+            self._given = Given.REFUSED
+            self._breaker.undecided()
         if self._ask is not None:
             self._ask.abandon()
 
@@ -185,8 +200,8 @@ class Canary:
 
     def _settle(self, given: Given) -> None:
         self._given = given
-        counts = self.state.figures.canary
-        counts[given] = counts.get(given, 0) + 1
+        self.state.figures.count_canary(given)
+        self._tell_breaker(given)
         exchange = self._exchange
         if given is Given.CANDIDATE and self._ask is not None:
             exchange.keep_alive = self._ask.keep_alive
@@ -195,6 +210,15 @@ class Canary:
             exchange.deliver(b"".join(self._held))
         self._held = []
         self._conclude()
+
+    def _tell_breaker(self, given: Given) -> None:
+        asked_wrongly = given is Given.ERROR and self._candidate is not None and self._candidate.status < 500
+        if given is Given.CANDIDATE:
+            self._breaker.succeeded()
+        elif given in _NO_FAULT or asked_wrongly:
+            self._breaker.undecided()
+        else:
+            self._breaker.failed(self.state.clock())
 
     def _conclude(self) -> None:
         """Whatever is due now: the end of the baseline's answer to the user, and the pair."""

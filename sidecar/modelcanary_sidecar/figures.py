@@ -82,6 +82,9 @@ class Figures:
     def drop(self, reason: Drop, count: int = 1) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + count
 
+    def count_canary(self, given: str) -> None:
+        self.canary[given] = self.canary.get(given, 0) + 1
+
     def refuse(self, status: int) -> None:
         self.refused[status] = self.refused.get(status, 0) + 1
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from modelcanary_gate.protocol import Instructions
 from modelcanary_gate.sampling import position
-from modelcanary_sidecar.canary import Canary
+from modelcanary_sidecar.canary import Canary, Given, breaker_for_users
 from modelcanary_sidecar.capture import Captured, LiveAnswer
 from modelcanary_sidecar.channel import News
 from modelcanary_sidecar.errors import SettingsError
@@ -68,6 +68,7 @@ class LiveState:
         self.forward_credentials = False
         self.grace = 0.0  # that the candidate has over the baseline, under a weight
         self.candidate: Pool | None = None  # only under a weight: else it is the scorer that asks
+        self.breaker = breaker_for_users()  # of the candidate, for users
         self.shedding = False
         self.scorer_figures: dict[str, float] = {}
         self._wall_clock = wall_clock
@@ -149,6 +150,9 @@ class LiveState:
             and exchange.started < self._lease_ends
             and position(exchange.id, self.standing.run) < self._weight
         )
+        if moved and not self.breaker.allow(exchange.started):
+            self.figures.count_canary(Given.SKIPPED)
+            moved = False
         if record or moved:
             exchange.body = []
             exchange.answer_body = []
@@ -227,6 +231,7 @@ class LiveState:
         if wanted == self._candidate_is:
             return
         self._candidate_is = wanted
+        self.breaker = breaker_for_users()
         if self.candidate is not None:
             self.candidate.close()
             self.candidate = None
