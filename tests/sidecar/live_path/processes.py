@@ -133,7 +133,11 @@ class Process:
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        said = until(lambda: next((line for line in self.lines if "listening on" in line), None))
+        try:
+            said = until(lambda: next((line for line in self.lines if "listening on" in line), None))
+        except BaseException:  # nobody else knows it yet; its reader would wait for ever
+            self.popen.kill()
+            raise
         self.port, self.admin = (int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", said)[:2])
 
     def _read(self) -> None:
@@ -157,8 +161,10 @@ class Process:
             client.sendall(f"{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
             return receive_all(client).decode()
 
-    def metric(self, name: str) -> float:
-        found = re.search(rf"^modelcanary_sidecar_{name}(?:{{.*}})? (\S+)$", self.admin_says("/metrics"), re.M)
+    def metric(self, name: str, outcome: str = "") -> float:
+        labels = f'[^}}]*outcome="{outcome}"[^}}]*' if outcome else ".*"
+        pattern = rf"^modelcanary_sidecar_{name}(?:{{{labels}}})? (\S+)$"
+        found = re.search(pattern, self.admin_says("/metrics"), re.M)
         return float(found[1]) if found else 0.0
 
     def children(self) -> list[int]:

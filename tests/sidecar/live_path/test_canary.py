@@ -336,3 +336,77 @@ def test_users_who_leave_take_no_place_in_the_candidates_queue(stage, request_of
         client.leaves()
     Asked(stage, request_of()).candidate.sends(CANDIDATE)
     assert [str(given) for given in stage.state.figures.canary] == ["candidate"]
+
+
+class Users:
+    """One after the other, each with a connection of their own; the baseline answers at once."""
+
+    def __init__(self, stage, request_of, **changes: object) -> None:
+        stage.mirror(weight=1.0, grace=0.05, **changes)
+        self.stage = stage
+        self._request_of = request_of
+
+    def ask(self, answer: bytes | None = None) -> bool:
+        """Whether the candidate was asked; it then answers so, or not at all."""
+        stage = self.stage
+        client = stage.client()
+        before = {id(model) for model in stage.models}
+        client.sends(self._request_of())
+        stage.open()
+        asked = [model for model in stage.models if model.gets().startswith(b"POST") or id(model) not in before]
+        for model in asked:
+            if model.is_candidate and answer is not None:
+                model.sends(answer)
+        for model in asked:
+            if not model.is_candidate:
+                model.sends(BASELINE)
+        if any(model.is_candidate for model in asked) and answer is None:
+            assert client.gets() == b""
+            stage.passes(0.06)  # the grace, and no more
+        assert client.gets().count(b"HTTP/1.1 200") == 1
+        return any(model.is_candidate for model in asked)
+
+
+@pytest.mark.parametrize("answer", [None, reply(500, b"{}"), b"garbage\r\n\r\n", reply(200, b"<html>", "text/html")])
+def test_after_failures_in_a_row_users_are_spared_until_one_of_them_is_answered(
+    stage, request_of, answer: bytes | None
+) -> None:
+    users = Users(stage, request_of)
+    assert [users.ask(answer) for _ in range(8)] == [True] * 5 + [False] * 3
+    stage.passes(1.1)
+    assert [users.ask(answer) for _ in range(3)] == [True, False, False]  # one probe, in vain
+    stage.passes(1.1)
+    assert not users.ask(answer)  # the pause is longer now
+    stage.passes(1.0)
+    assert [users.ask(CANDIDATE) for _ in range(3)] == [True] * 3
+    counts = stage.state.figures.canary
+    assert counts["skipped"] == 6
+    assert counts["candidate"] == 3
+    # Spared users are mirrored like all others: their pairs are the scorer's to make.
+    assert sum(captured.candidate is None for captured in stage.captured) == 6
+
+
+def test_requests_that_are_wrong_themselves_are_no_failures_of_the_candidate(stage, request_of) -> None:
+    users = Users(stage, request_of)
+    assert all(users.ask(reply(422, b"{}")) for _ in range(12))
+
+
+def test_a_probe_whose_user_leaves_is_not_the_last(stage, request_of) -> None:
+    users = Users(stage, request_of)
+    for _ in range(5):
+        users.ask(reply(500, b"{}"))
+    stage.passes(1.1)
+    client = stage.client()
+    client.sends(request_of())
+    assert stage.state.figures.canary.get("skipped", 0) == 0
+    client.leaves()
+    assert users.ask(CANDIDATE)
+
+
+def test_another_candidate_starts_without_a_record(stage, request_of) -> None:
+    users = Users(stage, request_of)
+    for _ in range(5):
+        users.ask(reply(500, b"{}"))
+    assert not users.ask()
+    stage.mirror(weight=1.0, run="r2", candidate="http://127.0.0.1:2")
+    assert users.ask(CANDIDATE)
