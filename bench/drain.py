@@ -20,6 +20,7 @@ import os
 import platform
 import random
 import re
+import select
 import signal
 import sys
 import tempfile
@@ -137,6 +138,13 @@ class Pod:
 # -- the users
 
 
+def _closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    """As urllib3 and httpx look at a connection before they use it again."""
+    if reader.at_eof() or reader.exception() is not None or writer.transport.is_closing():
+        return True
+    return bool(select.select([writer.get_extra_info("socket")], [], [], 0.0)[0])
+
+
 @dataclass(slots=True)
 class Users:
     """`endpoints`: ports of the sidecars that new connections go to."""
@@ -154,7 +162,7 @@ class Users:
         while not self.over:
             due += arrivals.expovariate(rate)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            if connection is not None and connection[0].at_eof():
+            if connection is not None and _closed(*connection):
                 connection[1].close()
                 connection = None
             connection = await self._ask(kind, connection, arrivals, close=False)
@@ -350,6 +358,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as state:
         result = uvloop.run(measure(given.restarts, given.rate, state))
     print(json.dumps(result, indent=1))
+    if not result["pairs"]:
+        raise SystemExit("nothing was mirrored: what was measured is not what is meant")
     if not given.no_record:
         record(result)
     if result["failures"] or result["lost_pairs"] or set(result["hooks"]) != {"drained"}:  # type: ignore[call-overload]

@@ -247,5 +247,11 @@ class Conversation(RequestReader):
     def close_idle(self, before: float) -> None:
         """Close it if no request is under way and none has been since; one that has just come may have one coming."""
         if self._current is None and not self._waiting and not self.closing and self._began <= before:
+            if self.unread():
+                return
             self.closing = True
             self.port.close()
+
+    def unread(self) -> bool:
+        """Whether the client has sent something that has not been read: closing would lose it."""
+        return False
