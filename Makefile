@@ -26,7 +26,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 types: $(STAMP)
-	$(BIN)/mypy gate sidecar ledger operator cli demo tests/crds tests/cluster images tests/images
+	$(BIN)/mypy gate sidecar ledger operator cli demo tests/crds tests/cluster tests/e2e images tests/images
 
 layers: $(STAMP)
 	$(BIN)/pytest -q tests/layers

@@ -62,7 +62,7 @@ def _short(body: Object | None) -> str:
         return f"ready {ready} ports {[port.get('port') for port in body.get('ports') or []]}"
     status = body.get("status") or {}
     if "phase" in status and "run" not in status and "conditions" in status and "podIP" in status:
-        ready = next((each["status"] for each in status["conditions"] if each["type"] == "Ready"), "?")
+        ready = [each["status"] for each in status["conditions"] if each["type"] == "Ready"]
         return f"{status['phase']} ready {ready} {'ending' if body['metadata'].get('deletionTimestamp') else ''}"
     spec = body.get("spec") or {}
     shown = {name: value for name, value in status.items() if name != "conditions"}

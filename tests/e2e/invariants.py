@@ -1,7 +1,7 @@
 """What must hold at every moment of every scenario, found again in its history. Pure; called by `team`.
 
 1. The users' Service is never without a ready endpoint once it had one.
-2. No pod of a template that was not judged is an endpoint of it: what was there at adoption, or what a decision promoted.
+2. No pod of a template that was not judged is an endpoint of it: it was there at adoption, or a decision promoted it.
 3. A decision is carried out at most once.
 """
 

@@ -21,7 +21,9 @@ _RESTRICTED: Object = {
     "runAsUser": 65532,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-_FOLDER = "/workloads"
+#: Where the pods have the modules of `workloads`, by the names that they have here.
+_ROOT = "/e2e"
+_FOLDER = f"{_ROOT}/tests/e2e/workloads"
 _SMALL: Object = {"requests": {"cpu": "10m", "memory": "16Mi"}}
 
 
@@ -59,8 +61,9 @@ def template(version: Version, image: str, port: str = "http") -> Object:
         "name": "model",
         "image": version.image or image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["python3", f"{_FOLDER}/model.py"],
+        "command": ["python3", "-m", "tests.e2e.workloads.model"],
         "env": [{"name": name, "value": value} for name, value in version.environment().items()],
+        "workingDir": _ROOT,
         "ports": [{"name": port, "containerPort": 8080}],
         "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": port}, "periodSeconds": 1},
         "resources": _SMALL,
@@ -134,8 +137,9 @@ def load(users: Users, namespace: str, image: str, feedback: str, seed: int) -> 
         "name": "load",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["python3", f"{_FOLDER}/load.py"],
+        "command": ["python3", "-m", "tests.e2e.workloads.load"],
         "env": [{"name": "LOAD", "value": json.dumps(habits)}],
+        "workingDir": _ROOT,
         "ports": [{"containerPort": LOAD_PORT}],
         "resources": _SMALL,
         "securityContext": _RESTRICTED,

@@ -1,4 +1,7 @@
-"""The chart, installed as its users install it. Called by `__main__`, and by the scenarios of upgrade and uninstallation."""
+"""The chart, installed as its users install it.
+
+Called by `__main__`, and by the scenarios that upgrade it and take it away.
+"""
 
 import asyncio
 import os

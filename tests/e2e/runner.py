@@ -16,9 +16,9 @@ from tests.e2e.errors import E2EError
 from tests.e2e.history import Observer
 from tests.e2e.kube import Cluster
 from tests.e2e.scenario import Group, Scenario
-from tests.e2e.team import CANARIES, NAMESPACES, Release, Team
+from tests.e2e.team import NAMESPACES, Release, Team
 
-from modelcanary_operator.api import Object
+from modelcanary_operator.api import CANARIES, Object
 
 _GONE = 120.0
 _MERGE: Object = {"metadata": {"finalizers": None}}

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from client import Client, Failed
+from tests.e2e.workloads.client import Client, Failed
 
 _TOKEN = Path("/var/run/secrets/feedback/token")
 _AUTHORITY = Path("/var/run/secrets/feedback/ca.crt")
@@ -36,7 +36,7 @@ class Feedback:
     async def run(self) -> None:
         while True:
             await asyncio.sleep(0.25)
-            batch = []
+            batch: list[dict[str, object]] = []
             while self._due and self._due[0][0] <= time.monotonic() and len(batch) < _BATCH:
                 _, name, index, label = heapq.heappop(self._due)
                 batch.append({"id": name, "index": index, "label": label})

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from client import Answer, Client, Failed
-from feedback import Feedback
-from world import World, world
+from tests.e2e.workloads.client import Answer, Client, Failed
+from tests.e2e.workloads.feedback import Feedback
+from tests.e2e.workloads.world import World, world
 
 _PORT = 8000
 _FLIGHT = 64

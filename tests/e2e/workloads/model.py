@@ -1,4 +1,4 @@
-"""A light model server: Open Inference V2 and KServe V1 answers of `truth`, as good and as broken as the environment says.
+"""A light model server: Open Inference V2 and KServe V1 answers of `truth`, as good or broken as the environment says.
 
 Runs in the pods of most scenarios: standard library only. `MODEL_FAULT` is what goes wrong:
 
@@ -17,7 +17,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from truth import CLASSES, FEATURES, probabilities
+from tests.e2e.workloads.truth import CLASSES, FEATURES, probabilities
 
 _NAME = "colours"
 _READY = frozenset({"/v2/health/ready", "/v2/health/live", f"/v2/models/{_NAME}/ready"})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from truth import CLASSES, FEATURES, probabilities
+from tests.e2e.workloads.truth import CLASSES, FEATURES, probabilities
 
 
 @dataclass(frozen=True, slots=True)
