@@ -41,6 +41,7 @@ def kubelet(plane: ControlPlane, places: Places, socket: Path) -> Path:
             "evictionHard": {"memory.available": "100Mi"},
             "imageGCHighThresholdPercent": 100,
             "resolvConf": str(state / "resolv.conf"),
+            "podLogsDir": str(state / "pod-logs"),  # a kubelet clears away what it does not know in it
             "tlsCertFile": str(pki / "kubelet.crt"),
             "tlsPrivateKeyFile": str(pki / "kubelet.key"),
         },

@@ -85,13 +85,13 @@ def _inside(arguments: argparse.Namespace, target: Target, chosen: Sequence[Scen
 
 
 async def _run(arguments: argparse.Namespace, target: Target, chosen: Sequence[Scenario]) -> list[Result]:
-    images = setup.build()
+    images = setup.built()
     results: list[Result] = []
     async with await Cluster.connect(target.kubeconfig) as cluster, Observer(cluster).watching() as observer:
         if not arguments.installed:
-            await install(target, images.values)
+            await install(target, images.chart)
             say("the chart is installed")
-        found = await release(cluster, images.python)
+        found = await release(cluster, images.pods)
         for group in Group:
             scenarios = [each for each in chosen if each.group is group]
             if not scenarios:

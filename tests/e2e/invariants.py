@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tests.e2e.history import History, Seen, dig
-from tests.e2e.manifests import version_of
+from tests.e2e.worlds import version_of
 
 from modelcanary_operator import names
 from modelcanary_operator.api import CANARIES, DEPLOYMENTS, ENDPOINT_SLICES, PODS, Object

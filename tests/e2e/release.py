@@ -4,6 +4,7 @@ Called by `__main__`, and by the scenarios that upgrade it and take it away.
 """
 
 import asyncio
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,18 +43,18 @@ async def command(target: Target, arguments: Sequence[str], *, seconds: float = 
     return text.decode(errors="replace")
 
 
-async def install(target: Target, values: Path, more: Mapping[str, str] | None = None) -> None:
+async def install(target: Target, *values: Mapping[str, object]) -> None:
     """`helm upgrade --install … --wait`: returns when operator and ledger are ready."""
-    settings = [f"--set={name}={value}" for name, value in (more or {}).items()]
+    written = [f"--set-json={name}={json.dumps(value)}" for each in values for name, value in each.items()]
     await helm(
         *(target, "upgrade", "--install", NAME, str(CHART), "--namespace", NAMESPACE, "--create-namespace"),
-        *("--values", str(values), "--wait", "--timeout", f"{_SECONDS:.0f}s", *settings),
+        *("--wait", "--timeout", f"{_SECONDS:.0f}s", *written),
     )
 
 
-async def release(cluster: Cluster, image: str) -> Release:
-    """What is installed. `image` is that of the sidecar: it has a Python."""
+async def release(cluster: Cluster, images: Mapping[str, str]) -> Release:
+    """What is installed."""
     bundle = await cluster.find(CONFIG_MAPS, NAMESPACE, "modelcanary-ca")
     authority = (bundle or {}).get("data", {}).get("ca.crt", "")
     scheme = "https" if authority else "http"
-    return Release(NAMESPACE, image, f"{scheme}://modelcanary-ledger.{NAMESPACE}.svc:8071", authority)
+    return Release(NAMESPACE, images, f"{scheme}://modelcanary-ledger.{NAMESPACE}.svc:8071", authority)

@@ -56,7 +56,7 @@ class Runner:
         namespace = f"e2e-{scenario.name}"
         # By its name: the same for each run of it, whatever else runs.
         seed = self.seed ^ zlib.crc32(scenario.name.encode())
-        team = Team(self.cluster, self.observer.histories[namespace], self.release, namespace, seed)
+        team = Team(self.cluster, self.observer.histories[namespace], self.release, namespace, seed, scenario.world)
         began, error = time.monotonic(), ""
         self.say(f"{scenario.name}: begins")
         try:

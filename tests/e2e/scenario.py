@@ -6,11 +6,12 @@ Called by `__main__` and `runner`.
 import importlib
 import pkgutil
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tests.e2e import scenarios
 from tests.e2e.team import Team
+from tests.e2e.worlds import LIGHT, World
 
 
 class Group(StrEnum):
@@ -28,6 +29,7 @@ class Scenario:
     group: Group = Group.SHARED
     seconds: float = 300.0
     also_killed: bool = False  # runs once more with the operator being killed
+    world: World = LIGHT
     checks_users: bool = True
 
 
@@ -38,7 +40,7 @@ def all_scenarios() -> list[Scenario]:
         loaded = importlib.import_module(f"{scenarios.__name__}.{module.name}")
         found += loaded.SCENARIOS
     killed = [
-        Scenario(f"{each.name}-killed", each.run, Group.KILLED, 2 * each.seconds, checks_users=each.checks_users)
+        replace(each, name=f"{each.name}-killed", group=Group.KILLED, seconds=2 * each.seconds, also_killed=False)
         for each in found
         if each.also_killed
     ]

@@ -19,9 +19,8 @@ _MLSERVER = Path(__file__).with_name("mlserver")
 @dataclass(frozen=True, slots=True)
 class Images:
     archives: Sequence[Path]
-    values: Path  # of the chart, which name the images
-    python: str  # one that has a Python: for the light models, and for users
-    mlserver: str
+    chart: Mapping[str, Mapping[str, str]]  # the chart's values that name them
+    pods: Mapping[str, str]  # of the scenarios' own pods: `python` and `mlserver`
 
 
 def build() -> Images:
@@ -34,11 +33,25 @@ def build() -> Images:
         operator, ledger, sidecar, mlserver = build_images(places, recipes)
     except ImageError as error:
         raise E2EError(str(error)) from error
-    named = {"operator": {"image": operator.reference}, "ledger": {"image": ledger.reference}}
-    values = places.cache / "e2e-values.json"
-    values.write_text(json.dumps({**named, "sidecar": {"image": sidecar.reference}}))
+    chart = {"operator": {"image": operator.reference}, "ledger": {"image": ledger.reference}}
+    chart |= {"sidecar": {"image": sidecar.reference}}
     archives = [image.archive for image in (operator, ledger, sidecar, mlserver)]
-    return Images(archives, values, sidecar.reference, mlserver.reference)
+    found = Images(archives, chart, {"python": sidecar.reference, "mlserver": mlserver.reference})
+    _kept(places).write_text(json.dumps({"chart": found.chart, "pods": found.pods}))
+    return found
+
+
+def built() -> Images:
+    """What was built last: in the cluster's network nothing can be fetched to build with."""
+    try:
+        kept = json.loads(_kept(Places.of_environment()).read_text())
+    except OSError as error:
+        raise E2EError(f"the images are not built: {error}; leave --installed out") from error
+    return Images((), kept["chart"], kept["pods"])
+
+
+def _kept(places: Places) -> Path:
+    return places.cache / "e2e.json"
 
 
 def run(command: Sequence[str], environment: Mapping[str, str]) -> int:

@@ -14,7 +14,8 @@ from tests.e2e.errors import Broken, E2EError, Missed
 from tests.e2e.history import History, Seen, dig
 from tests.e2e.invariants import broken, moments
 from tests.e2e.kube import Cluster, Refused
-from tests.e2e.manifests import GOOD, NAME, Users, Version
+from tests.e2e.manifests import Users
+from tests.e2e.worlds import GOOD, LIGHT, Version, World, version_of
 
 from modelcanary_operator import names
 from modelcanary_operator.api import (
@@ -42,7 +43,7 @@ class Release:
     """What is installed, as teams need to know it."""
 
     namespace: str
-    image: str  # with a Python, for models and users
+    images: Mapping[str, str]  # `python`: one with a Python, for light models and users; `mlserver`
     ledger: str  # its URL
     authority: str  # the ledger's, in PEM; empty: it speaks plainly
 
@@ -54,6 +55,8 @@ class Team:
     release: Release
     namespace: str
     seed: int
+    world: World = LIGHT
+    name: str = "colours"  # of the target, the Service and the ModelCanary
     measured: dict[str, float] = field(default_factory=dict)
     report: Object = field(default_factory=dict)
     ended: int | None = None  # the revision from which on nothing is promised to the users any more
@@ -62,7 +65,7 @@ class Team:
 
     async def found(self) -> None:
         await self.cluster.create(NAMESPACES, "", manifests.namespace(self.namespace))
-        await self.create(CONFIG_MAPS, manifests.scripts(self.release.authority))
+        await self.create(CONFIG_MAPS, manifests.scripts(self.release.authority, self.world.files()))
         account = Kind("/api/v1", "serviceaccounts", "ServiceAccount")
         await _patiently(lambda: self.cluster.get(account, self.namespace, "default"), "the namespace's account")
 
@@ -73,30 +76,35 @@ class Team:
         self, version: Version = GOOD, *, replicas: int = 1, port: str | int = "http", users: Users | None = None
     ) -> None:
         """The model without us: a Deployment, its Service, and users who get answers."""
-        await self.create(SERVICES, manifests.service(port))
-        template = manifests.template(version, self.release.image)
-        await self.create(DEPLOYMENTS, manifests.deployment(template, replicas))
+        await self.create(SERVICES, manifests.service(self.name, port))
+        await self.create(DEPLOYMENTS, manifests.deployment(self.name, self.template(version), replicas))
         await self.start_users(users or Users())
 
     async def start_users(self, users: Users) -> None:
         """Returns when the first of them was answered."""
-        image, ledger = self.release.image, self.release.ledger
-        await self.create(PODS, manifests.load(users, self.namespace, image, ledger, self.seed))
+        image, ledger = self.release.images["python"], self.release.ledger
+        pod = manifests.load(self.name, self.world, users, self.namespace, image, ledger, self.seed)
+        await self.create(PODS, pod)
         await self.answers(1)
 
     async def adopt(self, more: Mapping[str, Any] | None = None) -> None:
         began = time.monotonic()
-        await self.create(CANARIES, manifests.canary(more))
+        await self.create(CANARIES, manifests.canary(self.name, self.world, more))
         await self.phase("Serving", ADOPTED)
         self.measured["adopted"] = time.monotonic() - began
 
     async def deploy(self, version: Version, **spec: Any) -> None:
         """As `kubectl set image`, or with `spec` as `helm upgrade`, does it."""
-        template = manifests.template(version, self.release.image)
-        await self.patch(DEPLOYMENTS, {"spec": {"template": template, **spec}})
+        await self.patch(DEPLOYMENTS, {"spec": {"template": self.template(version), **spec}})
 
-    async def patch(self, kind: Kind, body: Object, name: str = NAME, subresource: str = "") -> Object:
-        return await self.cluster.patch(kind, self.namespace, name, body, subresource)
+    def template(self, version: Version) -> Object:
+        return self.world.template(
+            self.name, version, self.release.images["python" if self.world is LIGHT else "mlserver"]
+        )
+
+    async def patch(self, kind: Kind, body: Object, name: str = "", subresource: str = "") -> Object:
+        """Of the target, the Service or the ModelCanary, by its kind; of another object by its name."""
+        return await self.cluster.patch(kind, self.namespace, name or self.name, body, subresource)
 
     async def annotate(self, verb: str, run: str) -> None:
         await self.patch(CANARIES, {"metadata": {"annotations": {verb: run}}})
@@ -108,7 +116,7 @@ class Team:
 
     @property
     def canary(self) -> Object:
-        return self.history.get(CANARIES, NAME) or {}
+        return self.history.get(CANARIES, self.name) or {}
 
     def status(self, *path: str) -> object:
         return dig(self.canary, "status", *path)
@@ -119,12 +127,10 @@ class Team:
 
     def baseline(self) -> str:
         """The version that the baseline's Deployment has."""
-        return manifests.version_of(
-            dig(self.history.get(DEPLOYMENTS, names.baseline(NAME)), "spec", "template", "spec")
-        )
+        return version_of(dig(self.history.get(DEPLOYMENTS, names.baseline(self.name)), "spec", "template", "spec"))
 
     def target(self) -> str:
-        return manifests.version_of(dig(self.history.get(DEPLOYMENTS, NAME), "spec", "template", "spec"))
+        return version_of(dig(self.history.get(DEPLOYMENTS, self.name), "spec", "template", "spec"))
 
     async def until(self, found: Callable[[], T | None], what: str, seconds: float) -> T:
         return await self.history.until(found, what, seconds, self._there)
@@ -155,14 +161,14 @@ class Team:
         if self.baseline() != version.name:
             raise Broken(f"the baseline has version {self.baseline()!r}, and {version.name!r} was promoted")
         await self.only(version)
-        self._acted(moment, DEPLOYMENTS, names.baseline(NAME))
+        self._acted(moment, DEPLOYMENTS, names.baseline(self.name))
 
     async def rolled_back(self, reason: str | None = None) -> None:
         moment = await self.judged("RollingBack")
         if reason not in (None, dig(moment.body, "status", "decided", "reason")):
             raise Broken(f"rolled back, and not for {reason}: {moment.status('decided')}")
         await self.phase("Cooldown", ROLLED)
-        self._acted(moment, DEPLOYMENTS, names.candidate(NAME))
+        self._acted(moment, DEPLOYMENTS, names.candidate(self.name))
 
     def _acted(self, decided: Seen, kind: Kind, name: str) -> None:
         """How long a decision took to be acted on."""
@@ -183,17 +189,17 @@ class Team:
         """The Service's ready endpoints: the pod and its version."""
         found = {}
         for piece in self.history.all(ENDPOINT_SLICES):
-            if dig(piece, "metadata", "labels", "kubernetes.io/service-name") != NAME:
+            if dig(piece, "metadata", "labels", "kubernetes.io/service-name") != self.name:
                 continue
             for endpoint in piece.get("endpoints") or []:
                 if dig(endpoint, "conditions", "ready"):
                     pod = str(dig(endpoint, "targetRef", "name"))
-                    found[pod] = manifests.version_of(dig(self.history.get(PODS, pod), "spec"))
+                    found[pod] = version_of(dig(self.history.get(PODS, pod), "spec"))
         return found
 
     async def ask_users(self, path: str = "/report") -> Object:
         """The users' report; `/set?rate=50` changes their habits."""
-        self.report = await self.cluster.ask(self.namespace, "load", manifests.LOAD_PORT, path)
+        self.report = await self.cluster.ask(self.namespace, manifests.users_of(self.name), manifests.LOAD_PORT, path)
         return self.report
 
     async def answers(self, count: int, seconds: float = 60.0) -> None:
@@ -224,7 +230,7 @@ class Team:
 
     async def delete(self, seconds: float = ADOPTED) -> None:
         """The ModelCanary, and nothing of ours is left afterwards."""
-        await self.cluster.delete(CANARIES, self.namespace, NAME)
+        await self.cluster.delete(CANARIES, self.namespace, self.name)
         await self.until(lambda: not self.canary, "the ModelCanary is gone", seconds)
         await self.nothing_left()
 
@@ -238,11 +244,11 @@ class Team:
                     for item in await self.cluster.list(kind, self.namespace, names.CANARY)
                 ]
             for kind in (DEPLOYMENTS, SERVICES):
-                found = await self.cluster.find(kind, self.namespace, NAME)
+                found = await self.cluster.find(kind, self.namespace, self.name)
                 if found is not None and names.PREFIX in str(
                     {**found, "metadata": {**found["metadata"], "managedFields": 0}}
                 ):
-                    left.append(f"{kind.plural}/{NAME} names us still")
+                    left.append(f"{kind.plural}/{self.name} names us still")
             if not left:
                 return
             if time.monotonic() > deadline:
@@ -252,7 +258,7 @@ class Team:
     async def finish(self) -> None:
         """Zero failed requests, and all that must hold at every moment."""
         report = await self.ask_users()
-        problems = broken(self.history, NAME, until=self.ended)
+        problems = broken(self.history, self.name, until=self.ended)
         if report["failed"]:
             problems.insert(0, f"{report['failed']} of {report['sent']} requests failed: {report['failures'][:5]}")
         if not report["answered"]:

@@ -1,9 +1,9 @@
 """The life that every user sees: adopted, a bad model rolled back, a better one promoted, deleted."""
 
 from tests.e2e.errors import Broken
-from tests.e2e.manifests import BAD, BETTER, GOOD
 from tests.e2e.scenario import Scenario
 from tests.e2e.team import Team
+from tests.e2e.worlds import BAD, BETTER, GOOD, REAL
 
 from modelcanary_operator.api import DEPLOYMENTS
 
@@ -40,7 +40,7 @@ async def delete(team: Team) -> None:
     await team.adopt()
     await team.delete()
     await team.only(GOOD)
-    target = await team.cluster.get(DEPLOYMENTS, team.namespace, "colours")
+    target = await team.cluster.get(DEPLOYMENTS, team.namespace, team.name)
     if target["spec"].get("paused") or target["spec"]["replicas"] != 1:
         raise Broken(f"the target is not as it was: {target['spec']}")
     await team.answers(50)
@@ -48,7 +48,9 @@ async def delete(team: Team) -> None:
 
 SCENARIOS = [
     Scenario("adopt", adopt),
-    Scenario("bad", bad, also_killed=True),
-    Scenario("better", better, also_killed=True),
+    Scenario("bad", bad, world=REAL),
+    Scenario("better", better, world=REAL),
+    Scenario("bad-light", bad, also_killed=True),
+    Scenario("better-light", better, also_killed=True),
     Scenario("delete", delete, also_killed=True),
 ]
