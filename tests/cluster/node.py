@@ -27,6 +27,8 @@ _COMMANDS = {
     **{"containerd": "containerd", "ctr": "containerd", "runc": "runc", "nft": "nftables", "conntrack": "conntrack"},
     **{"iptables": "iptables", "ip": "iproute2", "nsenter": "util-linux", "mount": "mount", "openssl": "openssl"},
 }
+#: In containerd's log, when it takes a kubelet.
+_CRI_IS_UP = b"Start streaming server"
 
 
 class Node:
@@ -126,7 +128,9 @@ class Node:
         state = self.places.state
         config = settings.containerd(self.places, self._socket)
         self.processes.start("containerd", inside.inside(["containerd", "-c", str(config)]))
-        self.processes.wait("containerd", "container runtime", lambda: self._try_ctr("version").returncode == 0)
+        # It answers before its part for the kubelet does, which ends where that is not there.
+        log = self.processes.log("containerd")
+        self.processes.wait("containerd", "container runtime", lambda: _CRI_IS_UP in log.read_bytes())
         if PAUSE not in self._ctr("images", "ls", "-q").splitlines():
             pause = self.places.binaries / "pause"
             self.load(docker_archive(state / "pause.tar", PAUSE, {"/pause": pause}, ["/pause"]))
