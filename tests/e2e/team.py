@@ -217,6 +217,37 @@ class Team:
             await asyncio.sleep(0.3)
         raise Missed(f"not within {seconds:g} s: {count} more answers; the users say {self.report}")
 
+    def pods(self, role: str) -> list[str]:
+        """The pods of ours that are ready, of the baseline or the candidate."""
+        return [
+            str(pod["metadata"]["name"])
+            for pod in self.history.all(PODS)
+            if dig(pod, "metadata", "labels", names.ROLE) == role
+            and dig(pod, "metadata", "labels", names.CANARY) == self.name
+            and not pod["metadata"].get("deletionTimestamp")
+            and _is_ready(pod)
+        ]
+
+    async def break_candidate(self, fault: str) -> None:
+        """From now on its light server goes wrong."""
+        for pod in self.pods(names.CANDIDATE):
+            await self.cluster.ask(self.namespace, pod, 8080, f"/fault/{fault}")
+
+    async def shadowed(self) -> None:
+        """Requests are mirrored; how long that took from the candidate's readiness on is measured."""
+        await self.phase("Shadowing", ADOPTED)
+        (pod, *_) = self.pods(names.CANDIDATE)
+        if self.world is LIGHT:
+            ready = next(
+                each.at for each in self.history.of(PODS, pod) if each.body is not None and _is_ready(each.body)
+            )
+            first = 0.0
+            deadline = time.monotonic() + 30.0
+            while not first and time.monotonic() < deadline:
+                first = float((await self.cluster.ask(self.namespace, pod, 8080, "/stats"))["first"])
+                await asyncio.sleep(0.5)
+            self.measured["ready to shadowing"] = first - ready
+
     # --- what must hold
 
     async def idle(self, seconds: float) -> None:
@@ -273,6 +304,11 @@ class Team:
 
     def stays(self, phase: str) -> list[Seen]:
         return moments(self.history, phase)
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
 async def _patiently(read: Callable[[], Any], what: str, seconds: float = 20.0) -> None:

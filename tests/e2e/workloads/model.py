@@ -3,9 +3,11 @@
 Runs in the pods of most scenarios: standard library only. `MODEL_FAULT` is what goes wrong:
 
 - `nan`, `html`, `500`, `hang`: each answer to a prediction; the probes are well
-- `crash`: it ends at once; `crash-after=N`: with its Nth prediction, so a share of the users is with it
+- `crash`: it ends at once; `die`: with its next prediction
 - `unready`: its readiness probe fails
 - `exit-at-once`: on SIGTERM, with requests under way
+
+`GET /fault/NAME` makes it go wrong while it runs.
 """
 
 import asyncio
@@ -32,6 +34,7 @@ class Server:
     fault: str
     ending: bool = False
     predictions: int = 0
+    first: float = 0.0
     last: float = 0.0
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -62,21 +65,25 @@ class Server:
         if method == "GET" and path in _READY:
             return (503 if self.fault == "unready" else 200), "text/plain", b"ok"
         if method == "GET" and path == "/stats":
-            return 200, "application/json", json.dumps({"predictions": self.predictions, "last": self.last}).encode()
+            seen = {"predictions": self.predictions, "first": self.first, "last": self.last}
+            return 200, "application/json", json.dumps(seen).encode()
+        if method == "GET" and path.startswith("/fault/"):
+            self.fault = path.removeprefix("/fault/")
+            return 200, "application/json", b"{}"
         if method != "POST" or not path.startswith(("/v2/models/", "/v1/models/")):
             return 404, "text/plain", b"no such path"
         self.predictions += 1
         self.last = time.time()
-        kind, _, number = self.fault.partition("=")
-        if kind == "crash-after" and self.predictions >= int(number):
+        self.first = self.first or self.last
+        if self.fault == "die":
             os._exit(1)
-        if kind == "hang":
+        if self.fault == "hang":
             await asyncio.sleep(3600)
-        if kind == "500":
+        if self.fault == "500":
             return 500, "application/json", b'{"error": "out of memory"}'
-        if kind == "html":
+        if self.fault == "html":
             return 200, "text/html", b"<html><body>Welcome</body></html>"
-        return 200, "application/json", self._predict(path, json.loads(body), broken=kind == "nan")
+        return 200, "application/json", self._predict(path, json.loads(body), broken=self.fault == "nan")
 
     def _predict(self, path: str, asked: dict[str, object], *, broken: bool) -> bytes:
         if path.startswith("/v1/"):

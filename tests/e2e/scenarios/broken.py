@@ -1,0 +1,36 @@
+"""Candidates that do not come up, or answer nonsense: each is a roll-back with that reason, and users see nothing."""
+
+from collections.abc import Awaitable, Callable
+
+from tests.e2e.errors import Broken
+from tests.e2e.scenario import Scenario
+from tests.e2e.team import Team
+from tests.e2e.worlds import GOOD, Version
+
+
+def rolled_back_for(reason: str, version: Version) -> Callable[[Team], Awaitable[None]]:
+    async def run(team: Team) -> None:
+        await team.serve()
+        await team.adopt({"mirror": {"timeout": "1s"}, "candidate": {"readyDeadline": "20s"}})
+        await team.deploy(version)
+        await team.rolled_back(reason)
+        await team.answers(30)
+        if team.baseline() != GOOD.name:
+            raise Broken(f"users have version {team.baseline()}")
+
+    return run
+
+
+def _broken(fault: str) -> Version:
+    return Version(f"broken-{fault}", fault=fault)
+
+
+SCENARIOS = [
+    Scenario("crash", rolled_back_for("CrashLooping", _broken("crash"))),
+    Scenario("unready", rolled_back_for("CandidateNotReady", _broken("unready"))),
+    Scenario("pull", rolled_back_for("ImagePullFailed", Version("missing", image="localhost/no-such-image:1"))),
+    Scenario("nan", rolled_back_for("NonFinite", _broken("nan"))),
+    Scenario("html", rolled_back_for("ErrorRate", _broken("html"))),
+    Scenario("status-500", rolled_back_for("ErrorRate", _broken("500"))),
+    Scenario("hang", rolled_back_for("ErrorRate", _broken("hang"))),
+]
