@@ -10,6 +10,8 @@ from tests.cluster.errors import ClusterError
 _ROOT = Path("/sys/fs/cgroup")
 _V1 = ("cpu", "cpuacct", "cpuset", "memory", "pids", "devices", "freezer", "blkio", "systemd")
 _MADE_BY_RUNC = ("unified",)  # of a hybrid machine
+#: On a busy machine all pods together are given as much as so many processes outside of any cgroup; else they were one.
+_PROCESSES = 12
 
 
 def make(name: str) -> None:
@@ -35,6 +37,8 @@ def _make_v1(name: str) -> None:
     for controller in _V1:
         if (_ROOT / controller).is_dir():
             (_ROOT / controller / name).mkdir(exist_ok=True)
+    if (_ROOT / "cpu" / name).is_dir():
+        (_ROOT / "cpu" / name / "cpu.shares").write_text(str(1024 * _PROCESSES))
     own = _ROOT / "cpuset" / name
     for file in ("cpuset.cpus", "cpuset.mems"):  # a new cpuset has none, and nothing can run in it
         if own.is_dir():
@@ -45,6 +49,7 @@ def _make_v2(name: str) -> None:
     wanted = [f"+{controller}" for controller in (_ROOT / "cgroup.controllers").read_text().split()]
     (_ROOT / "cgroup.subtree_control").write_text(" ".join(wanted))
     (_ROOT / name).mkdir(exist_ok=True)
+    (_ROOT / name / "cpu.weight").write_text(str(100 * _PROCESSES))
 
 
 def _remove_one(folder: Path) -> None:

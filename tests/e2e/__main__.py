@@ -10,12 +10,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from tests.cluster.errors import ClusterError
 from tests.cluster.places import Places
 from tests.cluster.target import Own, Target, choose
 from tests.e2e import setup
+from tests.e2e.chaos import killing
 from tests.e2e.errors import E2EError
 from tests.e2e.history import Observer
 from tests.e2e.kube import Cluster
@@ -97,7 +99,12 @@ async def _run(arguments: argparse.Namespace, target: Target, chosen: Sequence[S
             if not scenarios:
                 continue
             runner = Runner(cluster, observer, found, arguments.out, arguments.at_once, arguments.seed, say)
-            results += await runner.group(scenarios)
+            async with AsyncExitStack() as meanwhile:
+                if group is Group.KILLED:
+                    await meanwhile.enter_async_context(
+                        killing(cluster, found.namespace, "operator", arguments.seed, say)
+                    )
+                results += await runner.group(scenarios)
     return results
 
 

@@ -17,7 +17,7 @@ from tests.e2e.errors import E2EError
 from modelcanary_operator.api import Kind, Object
 from modelcanary_operator.kube import configuration
 
-_SECONDS = 30.0
+_SECONDS = 90.0
 _WATCH_SECONDS = 240
 _MERGE = "application/merge-patch+json"
 

@@ -85,7 +85,7 @@ class Team:
         image, ledger = self.release.images["python"], self.release.ledger
         pod = manifests.load(self.name, self.world, users, self.namespace, image, ledger, self.seed)
         await self.create(PODS, pod)
-        await self.answers(1)
+        await self.answers(1, 180.0)
 
     async def adopt(self, more: Mapping[str, Any] | None = None) -> None:
         began = time.monotonic()
