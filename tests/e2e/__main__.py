@@ -21,7 +21,7 @@ from tests.e2e.chaos import killing
 from tests.e2e.errors import E2EError
 from tests.e2e.history import Observer
 from tests.e2e.kube import Cluster
-from tests.e2e.release import install, release
+from tests.e2e.release import install, release, storage
 from tests.e2e.runner import Result, Runner
 from tests.e2e.scenario import Group, Scenario, all_scenarios
 from tests.e2e.summary import speeds, table
@@ -61,6 +61,7 @@ def _whole(arguments: argparse.Namespace, target: Target) -> int:
     say("the images")
     images = setup.build()
     say("the cluster")
+    setup.helm()
     target.up()
     try:
         for archive in images.archives:
@@ -91,9 +92,10 @@ async def _run(arguments: argparse.Namespace, target: Target, chosen: Sequence[S
     results: list[Result] = []
     async with await Cluster.connect(target.kubeconfig) as cluster, Observer(cluster).watching() as observer:
         if not arguments.installed:
+            await storage(cluster, target)
             await install(target, images.chart)
             say("the chart is installed")
-        found = await release(cluster, images.pods)
+        found = await release(cluster, target, images.pods)
         for group in Group:
             scenarios = [each for each in chosen if each.group is group]
             if not scenarios:

@@ -11,6 +11,8 @@ from images.build import build as build_images
 from images.errors import ImageError
 from images.places import PROJECT, Places
 from images.recipes import Recipe, parts
+from tests.cluster.build import build as build_programs
+from tests.cluster.places import Places as ClusterPlaces
 from tests.e2e.errors import E2EError
 
 _MLSERVER = Path(__file__).with_name("mlserver")
@@ -52,6 +54,11 @@ def built() -> Images:
 
 def _kept(places: Places) -> Path:
     return places.cache / "e2e.json"
+
+
+def helm() -> None:
+    """Beside the node's programs, where `Target.environment` finds it."""
+    build_programs(ClusterPlaces.of_environment(), ("helm",))
 
 
 def run(command: Sequence[str], environment: Mapping[str, str]) -> int:

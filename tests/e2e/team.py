@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from tests.cluster.target import Target
 from tests.e2e import manifests
 from tests.e2e.errors import Broken, E2EError, Missed
 from tests.e2e.history import History, Seen, dig
@@ -42,6 +43,7 @@ ADOPTED, ROLLED, JUDGED = 90.0, 90.0, 150.0  # seconds, on a machine that has mu
 class Release:
     """What is installed, as teams need to know it."""
 
+    target: Target
     namespace: str
     images: Mapping[str, str]  # `python`: one with a Python, for light models and users; `mlserver`
     ledger: str  # its URL
