@@ -96,10 +96,17 @@ def autoscaler(fields: Fields) -> str | None:
 
 def adoption(fields: Fields) -> Adoption:
     default = Adoption()
-    return Adoption(
+    read = Adoption(
         scale_target=fields.read("scaleTarget", flag, default.scale_target),
         service=fields.read("service", one_of(("Managed", "Untouched")), default.service),
     )
+    if read.service == "Untouched" and not read.scale_target:
+        raise fields.error(
+            "scaleTarget",
+            "needs service: Managed, or the target's own pods would go on answering users",
+            "let the Service be Managed, or the target be scaled",
+        )
+    return read
 
 
 def candidate(fields: Fields) -> Candidate:

@@ -219,7 +219,7 @@ def _autoscaler(spec: Spec, observed: Observed) -> Blocker | None:
         return Blocker(
             Why.AUTOSCALER_HIDDEN,
             f"spec.targetRef: the autoscaler {observed.autoscaler_hidden} belongs to a ScaledObject of KEDA that the "
-            "operator may not read; let it get, list, create, patch and delete scaledobjects of keda.sh",
+            "operator may not read; let it list, create, update, patch and delete scaledobjects of keda.sh",
         )
     if spec.autoscaler is None and len(observed.autoscalers) > 1:
         found = " and ".join(observed.autoscalers)
