@@ -22,6 +22,7 @@ from tests.operator.receiver import Answer, Receiver
 from modelcanary_gate.decision import Metric
 from modelcanary_gate.plan.phases import Phase
 from modelcanary_gate.spec import Guard, GuardType, Limit, LimitKind
+from modelcanary_gate.vocabulary import Role
 from modelcanary_operator.caller import Caller
 from modelcanary_operator.endpoints import Endpoint, EndpointType
 from modelcanary_operator.queries import Asked, ask, filled, read
@@ -65,7 +66,8 @@ def monitoring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitoring]
     folder = tmp_path_factory.mktemp("prometheus")
     scraped = f"127.0.0.1:{exporter.server_port}"
     (folder / "prometheus.yml").write_text(
-        "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
+        # A scrape that comes too late makes all values stale: on a busy machine it takes its time.
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
         f"scrape_configs: [{{job_name: shop, honor_labels: true, static_configs: [{{targets: ['{scraped}']}}]}}]\n"
     )
     program = debian_program("prometheus")
@@ -142,8 +144,6 @@ def test_nobody_there() -> None:
 
 def test_variables_are_filled_in_and_a_dollar_of_a_pattern_stays() -> None:
     query = 'x{r="$role", n="$namespace", m="${name}-$role", run="$run", p=~"a$|b$", q="$roles"}'
-    from modelcanary_gate.vocabulary import Role
-
     expected = 'x{r="candidate", n="team", m="fraud-candidate", run="run-1", p=~"a$|b$", q="$roles"}'
     assert filled(query, ABOUT, Role.CANDIDATE) == expected
 
@@ -181,7 +181,12 @@ def test_a_promotion_waits_for_a_value_and_for_its_limit(monitoring: Monitoring,
             (await cluster.status()).message
         )
         await asyncio.to_thread(monitoring.set, 200.0, 195.0)
-        await until(cluster, lambda: api.find_image("fraud-baseline") == "model:2", seconds=60)
+        baseline = ("deployments", "team", "fraud-baseline")
+
+        def promoted() -> bool:
+            return bool(api.objects[baseline]["spec"]["template"]["spec"]["containers"][0]["image"] == "model:2")
+
+        await until(cluster, promoted, seconds=60)
         value = cluster.metrics.registry.get_sample_value
         assert (value("modelcanary_metric_queries_total", {"endpoint": "main", "result": "missing"}) or 0) > 0
         assert cluster.errors == []
