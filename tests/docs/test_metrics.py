@@ -1,0 +1,78 @@
+"""docs/metrics.md has every metric that is exported, with its type, labels and meaning, and none that is not."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import prometheus_client
+
+from modelcanary_ledger.metrics import Metrics as LedgerMetrics
+from modelcanary_operator.metrics import Metrics as OperatorMetrics
+from modelcanary_sidecar.admin import Exporter
+from modelcanary_sidecar.figures import Figures
+
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    type: str
+    labels: tuple[str, ...]
+    meaning: str
+
+
+class Nothing:
+    """Numbers that are all 0, and mappings that are empty."""
+
+    reviews: dict[str, int] = {}  # noqa: RUF012
+    tallies = SimpleNamespace(
+        **dict.fromkeys(
+            ("pairs", "commits", "commit_seconds", "refused_full", "failures", "segments", "held", "behind"), 0
+        )
+    )
+    rows_waiting = 0
+
+
+def exported() -> dict[str, Row]:
+    nothing: Any = Nothing()
+    ledger = LedgerMetrics(nothing, nothing)._registry
+    sidecar = Exporter("team", "fraud", Figures, dict).registry
+    operator = OperatorMetrics().registry
+    return {name: row for registry in (operator, ledger, sidecar) for name, row in _rows(registry).items()}
+
+
+def _rows(registry: prometheus_client.CollectorRegistry) -> dict[str, Row]:
+    found = {}
+    for collector in list(registry._collector_to_names):
+        for family in collector.collect():
+            labels = getattr(collector, "_labelnames", None) or getattr(family, "_labelnames", ())
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            found[name] = Row(family.type, tuple(labels), family.documentation.rstrip("."))
+    return found
+
+
+def documented(text: str) -> dict[str, Row]:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]*) \| ([^|]*) \|$", text, re.MULTILINE)
+    return {
+        name: Row(kind, tuple(re.findall(r"`(\w+)`", labels)), meaning.strip().rstrip("."))
+        for name, kind, labels, meaning in rows
+    }
+
+
+def test_the_page_says_what_is_exported() -> None:
+    assert documented(PAGE.read_text()) == exported(), "python tests/docs/test_metrics.py prints the rows"
+
+
+def test_a_metric_that_is_missing_or_otherwise_is_found() -> None:
+    text = PAGE.read_text()
+    line = next(line for line in text.splitlines() if line.startswith("| `modelcanary_signals_total`"))
+    for change in ("", line.replace("| counter |", "| gauge |"), line.replace("`event`", "")):
+        assert documented(text.replace(line, change)) != exported()
+
+
+if __name__ == "__main__":
+    for name, row in exported().items():
+        shown = ", ".join(f"`{label}`" for label in row.labels)
+        print(f"| `{name}` | {row.type} | {shown} | {row.meaning} |")
