@@ -17,6 +17,19 @@ from modelcanary_gate.vocabulary import Verdict
 
 #: Nothing may be fetched or run, whatever the record holds.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+#: Of the counts whose names do not say it.
+_MEANINGS = {
+    "scored": "pairs of which both answers gave a loss",
+    "unlabelled": "scored pairs whose label may still come",
+    "missing": "scored pairs whose label has not come in time",
+    "duplicate": "labels that came again and said the same",
+    "conflict": "labels that came again and said otherwise; the first counts",
+    "unmatched": "labels whose id is of no pair",
+    "unsampled": "labels of requests that were not mirrored",
+    "ambiguous": "labels whose id is of several pairs",
+    "expired": "labels that came too late to count",
+    "dropped": "requests that were not mirrored, because of this limit",
+}
 _WORDS = {Verdict.PROMOTE: "Promote", Verdict.ROLL_BACK: "Roll back", Verdict.CONTINUE: "Undecided"}
 
 
@@ -73,7 +86,8 @@ def _header(record: Record) -> Markup:
 
 def _figures(record: Record) -> Markup:
     last = next((look for look in reversed(record.looks) if look.delta is not None), None)
-    cards = [("Pairs", f"{record.pairs:,}", f"{record.labelled:,} labelled")]
+    judged = f", {last.judged:,} of them judged" if last is not None and last.judged is not None else ""
+    cards = [("Pairs", f"{record.pairs:,}", f"{record.labelled:,} labelled{judged}")]
     if last is not None:
         cards += [
             ("Delta", _nats(last.delta), f"95% within {_nats(last.lower)} to {_nats(last.upper)}"),
@@ -193,10 +207,13 @@ def _traffic(record: Record) -> Markup:
     outcomes = sorted({name for counts in record.outcomes.values() for name in counts})
     heads = ["answers", *record.outcomes]
     cells = [[name, *(f"{counts.get(name, 0):,}" for counts in record.outcomes.values())] for name in outcomes]
-    counted = [[_spaced(name), f"{count:,}"] for name, count in record.counts.items()]
+    counted: list[list[Content]] = [
+        [_spaced(name), f"{count:,}", element("span", _MEANINGS.get(name.partition(".")[0], ""), class_="detail")]
+        for name, count in record.counts.items()
+    ]
     return join(
         _section("Answers", _table(heads, cells)) if cells else None,
-        _section("Counts", _table(["count", "pairs"], counted)) if counted else None,
+        _section("Counts", _table(["count", "number", "what is counted"], counted, numbers=(1,))) if counted else None,
     )
 
 

@@ -5,6 +5,7 @@ Called by `run`. What is shown is decided in `view`; here is only how it is draw
 
 import json
 import sys
+import textwrap
 from typing import Any, Protocol
 
 from rich.console import Console, Group
@@ -28,6 +29,9 @@ _GUARD_STYLE = {
     GuardStatus.FAILED: "red",
 }
 _BAR = 28
+_WIDTH = 80
+#: The same is not said again within so many seconds.
+_QUIET = 60.0
 
 
 class Progress(Protocol):
@@ -56,6 +60,8 @@ class Lines:
 
     def __init__(self) -> None:
         self._reason: Reason | None = None
+        self._last = ""
+        self._said = 0.0  # seconds into the run
 
     def started(self, facts: dict[str, Any]) -> None:
         self.say(_started(facts))
@@ -70,20 +76,26 @@ class Lines:
         pass
 
     def look(self, view: View) -> None:
-        decision = view.decision
+        decision, line = view.decision, shown.line(view)
+        if line == self._last and view.elapsed - self._said < _QUIET:
+            return
+        self._last, self._said = line, view.elapsed
         # What the message says is in the numbers of the line, but for the first time that a reason holds.
         explained = "" if decision.reason is self._reason else f": {decision.message}"
         self._reason = decision.reason
-        self.say(shown.line(view) + explained)
+        self._wrapped(f"{duration(view.elapsed)}: {line}{explained}")
 
     def verdict(self, view: View, files: dict[str, str]) -> None:
-        self.say(f"{view.decision.verdict} ({view.decision.reason}): {view.decision.message}")
-        self.say(f"delta {shown.delta_text(view.decision.measures)}, {view.decision.measures.judged} pairs judged")
+        self._wrapped(f"{view.decision.verdict} ({view.decision.reason}): {view.decision.message}")
+        self._wrapped(f"delta {shown.delta_text(view.decision.measures)}, {view.decision.measures.judged} pairs judged")
         for name, path in files.items():
             self.say(f"{name}: {path}")
 
     def close(self) -> None:
         pass
+
+    def _wrapped(self, line: str) -> None:
+        self.say(textwrap.fill(line, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
 
 
 class Machine:

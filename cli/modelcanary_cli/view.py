@@ -76,10 +76,10 @@ def samples_to_go(measures: Measures) -> str:
 
 
 def line(view: View) -> str:
-    """One look as one line of text."""
+    """One look as text, without its time."""
     counts, measures = view.counts, view.decision.measures
     return (
-        f"{duration(view.elapsed)}: {counts.pairs} pairs, {counts.labelled} labelled, {measures.judged} judged; "
+        f"{counts.pairs} pairs, {counts.labelled} labelled, {measures.judged} judged; "
         f"delta {delta_text(measures)}; "
         f"roll back {evidence_text(measures.rollback_evidence, measures.rollback_threshold)}, "
         f"promote {evidence_text(measures.promotion_evidence, measures.promotion_threshold)}; "

@@ -78,6 +78,10 @@ class Watch:
                 elapsed=self.elapsed,
                 pairs=self.counts.pairs,
                 labelled=self.counts.labelled,
+                outcomes={
+                    Role(role): {Outcome(outcome): number for outcome, number in counts.items()}
+                    for role, counts in self.counts.outcomes.items()
+                },
                 labels_per_second=self.labels_per_second(),
             )
         )

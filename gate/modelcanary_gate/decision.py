@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from modelcanary_gate.spec import GuardType
-from modelcanary_gate.vocabulary import Reason, Verdict
+from modelcanary_gate.vocabulary import Outcome, Reason, Role, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class Facts:
     elapsed: float = 0.0  # seconds since the run began
     pairs: int = 0  # mirrored and recorded
     labelled: int = 0  # of which a label came
+    #: how each model's answers came out, where it is known sooner than their block is full
+    outcomes: Mapping[Role, Mapping[Outcome, int]] = field(default_factory=dict)
     metrics: Mapping[str, Metric] = field(default_factory=dict)  # of guards of type prometheus, by their names
     labels_per_second: float = 0.0  # may be below 0 for a while: labels that turn out to be late are taken back
 

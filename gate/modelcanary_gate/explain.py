@@ -29,7 +29,7 @@ def message(
         case Reason.WAITING_FOR_PAIRS:
             return "no pair has been mirrored yet"
         case Reason.WAITING_FOR_LABELS:
-            return _unscored(outcomes) or f"{facts.pairs} pairs, and no label has come yet"
+            return _unscored(facts, outcomes) or f"{facts.pairs} pairs, and no label has come yet"
         case Reason.WAITING_FOR_MATURITY:
             if spec.labels.maturity == 0:
                 return f"{facts.labelled} labelled pairs wait until their block is full"
@@ -38,7 +38,7 @@ def message(
             few = f"{measures.judged} of the {spec.analysis.min_samples.promote:g} {_counted(spec)} of a promotion"
             if measures.rollback_evidence >= measures.rollback_threshold:
                 few += f"; {_rollback(measures)}, not yet for enough pairs or blocks in a row"
-            return _unscored(outcomes) or (f"{few}; {_delta(measures)}" if measures.judged else few)
+            return _unscored(facts, outcomes) or (f"{few}; {_delta(measures)}" if measures.judged else few)
         case Reason.TOO_EARLY:
             left = spec.analysis.min_duration - facts.elapsed
             return f"{_promotion(measures)}; minDuration ends in {duration(left)}"
@@ -74,7 +74,7 @@ def message(
         ):
             if guard is None:
                 return ""
-            why = _unscored(outcomes) if guard.type is GuardType.ERROR_RATE else ""
+            why = _unscored(facts, outcomes) if guard.type is GuardType.ERROR_RATE else ""
             return f"{_guard(guard)}; {why}" if why else _guard(guard)
 
 
@@ -149,11 +149,12 @@ def _guard(guard: GuardState) -> str:
     return text
 
 
-def _unscored(outcomes: NDArray[np.int64]) -> str:
+def _unscored(facts: Facts, outcomes: NDArray[np.int64]) -> str:
     """Why no pair could be scored, when most answers of one model cannot be."""
-    counts = {
+    folded = {
         role: {outcome: int(row[code]) for outcome, code in OUTCOME_CODES.items()}
         for role, row in zip(Role, outcomes, strict=True)
     }
-    found = most_unscored(counts)
+    # Blocks come when they are full; who has few pairs is told as well.
+    found = most_unscored(facts.outcomes or folded)
     return found.message if found is not None else ""

@@ -63,13 +63,26 @@ def test_a_look_for_machines_is_json_without_what_json_cannot_hold() -> None:
 def test_a_line_has_the_numbers_and_the_sentence_once(capsys: pytest.CaptureFixture[str]) -> None:
     lines = Lines()
     lines.look(VIEW)
-    lines.look(VIEW)
+    lines.look(replace(VIEW, counts=replace(VIEW.counts, pairs=2001)))
     lines.look(replace(VIEW, decision=replace(VIEW.decision, reason=Reason.GUARD_VETO, message="guard 'errors'")))
-    first, second, third = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    first, second, third = said.replace("\n  ", " ").splitlines()
     assert "2000 pairs, 1500 labelled, 1200 judged; delta -0.0100" in first
     assert first.endswith("Continue (EvidenceBelowThreshold): promotion evidence 14 of 200")
     assert second.endswith("Continue (EvidenceBelowThreshold)")
     assert third.endswith("Continue (GuardVeto): guard 'errors'")
+
+
+def test_the_same_is_said_once_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines()
+    for elapsed in (0.0, 30.0, 59.0, 61.0, 90.0, 122.0):
+        lines.look(replace(VIEW, elapsed=elapsed))
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines() if line[0] != " "] == [
+        "0 s",
+        "61 s",
+        "2.03 min",
+    ]
 
 
 def test_every_event_of_a_machine_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
