@@ -101,7 +101,6 @@ class Reconciler:
         found = await find(tools.api, tools.ledger, owner, resource, rivals=rivals, reports=reported)
         observed = tools.desk.heard(key, spec, status, await observe(found, owner, tools.probe))
         observed = self._watch(key, observed)
-        observed = self._watch(key, await observe(found, owner, tools.probe))
         if status.decided is not None and self._unkept.get(key) == status.decided.id:
             observed = replace(observed, reports=(*observed.reports, status.decided.id))
         now = tools.wall()
