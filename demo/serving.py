@@ -26,8 +26,8 @@ class Served:
         self.url = url
 
 
-def mlserver(python: Path, model: Path, folder: Path) -> Served:
-    """MLServer with one scikit-learn model that answers probabilities without being asked for them."""
+def mlserver(python: Path, model: Path, folder: Path, *, predict: str = "predict_proba") -> Served:
+    """MLServer with one scikit-learn model; unless told otherwise, it answers probabilities without being asked."""
 
     def start(port: int) -> Process:
         place = folder / MODEL
@@ -48,14 +48,14 @@ def mlserver(python: Path, model: Path, folder: Path) -> Served:
                 {
                     "name": MODEL,
                     "implementation": "mlserver_sklearn.SKLearnModel",
-                    "parameters": {"uri": str(model), "extra": {"predict_fn": "predict_proba"}},
+                    "parameters": {"uri": str(model), "extra": {"predict_fn": predict}},
                 }
             )
         )
         entry = "from mlserver.cli import main; main()"
         return Process([str(python), "-c", entry, "start", str(folder)], folder / "mlserver.log", cwd=folder)
 
-    return _ready("MLServer", start)
+    return ready("MLServer", start)
 
 
 def kserve(python: Path, model: Path, folder: Path) -> Served:
@@ -70,17 +70,17 @@ def kserve(python: Path, model: Path, folder: Path) -> Served:
             cwd=folder,
         )
 
-    return _ready("KServe", start)
+    return ready("KServe", start)
 
 
-def _ready(name: str, start: Callable[[int], Process]) -> Served:
-    """Started and ready. Tried again when it exits at once: the port may have been taken meanwhile."""
+def ready(name: str, start: Callable[[int], Process], path: str = READY, patience: float = PATIENCE) -> Served:
+    """Started, and answering `path` with 200. Tried again when it exits at once: its port may have been taken."""
     for _ in range(TRIES):
         port = free_port()
         process = start(port)
         url = f"http://127.0.0.1:{port}"
         try:
-            if _answers(process, url + READY):
+            if _answers(process, url + path, patience):
                 return Served(process, url)
         except BaseException:
             process.end()
@@ -89,8 +89,8 @@ def _ready(name: str, start: Callable[[int], Process]) -> Served:
     raise DemoError(f"{name} did not become ready; the end of {process.log}:\n{process.tail()}")
 
 
-def _answers(process: Process, url: str) -> bool:
-    deadline = time.monotonic() + PATIENCE
+def _answers(process: Process, url: str, patience: float) -> bool:
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline and process.returncode is None:
         try:
             if httpx.get(url, timeout=2.0).status_code == httpx.codes.OK:
