@@ -147,13 +147,21 @@ def _closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
 
 @dataclass(slots=True)
 class Users:
-    """`endpoints`: ports of the sidecars that new connections go to."""
+    """`endpoints`: where new connections go."""
 
-    endpoints: list[int] = field(default_factory=list)
+    endpoints: list[tuple[str, int]] = field(default_factory=list)
     sent: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     over: bool = False
     number: int = 0
+
+    def begin(self, tasks: asyncio.TaskGroup, rate: float) -> None:
+        """Three kinds of them, until it is over."""
+        for number in range(16):
+            tasks.create_task(self.kept_alive("kept alive, in use", 0.6 * rate / 16, number))
+        for number in range(8):
+            tasks.create_task(self.kept_alive("kept alive, seldom used", 0.2, 100 + number))
+        tasks.create_task(self.one_shot(0.4 * rate, 200))
 
     async def kept_alive(self, kind: str, rate: float, seed: int) -> None:
         arrivals = random.Random(seed)
@@ -193,7 +201,7 @@ class Users:
         try:
             async with asyncio.timeout(LIMIT):
                 if connection is None:
-                    connection = await asyncio.open_connection("127.0.0.1", choose.choice(self.endpoints))
+                    connection = await asyncio.open_connection(*choose.choice(self.endpoints))
                 reader, writer = connection
                 head = f"POST {PATH} HTTP/1.1\r\nHost: m\r\nX-Request-Id: r{self.number}\r\n"
                 head += f"{'Connection: close' if close else 'Accept: */*'}\r\nContent-Length: {len(BODY)}\r\n\r\n"
@@ -213,6 +221,16 @@ class Users:
             writer.close()
             return None
         return connection
+
+
+async def users_alone(address: str, rate: float) -> None:
+    """Users of one address until SIGTERM; what became of them is printed. For tests with pods."""
+    host, _, port = address.partition(":")
+    users = Users([(host, int(port))])
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, setattr, users, "over", True)
+    async with asyncio.TaskGroup() as tasks:
+        users.begin(tasks, rate)
+    print(json.dumps({"requests": dict(users.sent), "failures": users.failures}))
 
 
 # -- the whole
@@ -268,22 +286,18 @@ async def measure(restarts: int, rate: float, state: str) -> dict[str, object]:
         for number in range(2):
             pods.append(await Pod.start(ledger, number))
             await _until_ready(client, f"{pods[-1].admin}/readyz")
-        users.endpoints = [pod.port for pod in pods]
+        users.endpoints = [("127.0.0.1", pod.port) for pod in pods]
         starting = asyncio.create_task(Pod.start(ledger, 2))
         async with asyncio.TaskGroup() as tasks:
-            for number in range(16):
-                tasks.create_task(users.kept_alive("kept alive, in use", 0.6 * rate / 16, number))
-            for number in range(8):
-                tasks.create_task(users.kept_alive("kept alive, seldom used", 0.2, 100 + number))
-            tasks.create_task(users.one_shot(0.4 * rate, 200))
+            users.begin(tasks, rate)
             for number in range(restarts):
                 pods.append(await starting)
                 await _until_ready(client, f"{pods[-1].admin}/readyz")
-                users.endpoints = [other.port for other in pods]
+                users.endpoints = [("127.0.0.1", other.port) for other in pods]
                 starting = asyncio.create_task(Pod.start(ledger, 3 + number))
                 ending = asyncio.create_task(pods.pop(0).end(client))
                 await asyncio.sleep(HEARD)
-                users.endpoints = [other.port for other in pods]
+                users.endpoints = [("127.0.0.1", other.port) for other in pods]
                 said, of_pod = await ending
                 hooks[said] += 1
                 captured += of_pod
@@ -350,8 +364,12 @@ def main() -> None:
     parser.add_argument("--restarts", type=int, default=200)
     parser.add_argument("--rate", type=float, default=500.0, help="requests per second, of all users")
     parser.add_argument("--no-record", action="store_true")
+    parser.add_argument("--users", metavar="HOST:PORT", help="nothing but users, of this address, until SIGTERM")
     parser.add_argument("--role", choices=["baseline", "candidate"], help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.users:
+        uvloop.run(users_alone(given.users, given.rate))
+        return
     if given.role:
         uvloop.run(serve_model(BASELINE if given.role == "baseline" else CANDIDATE))
         return
