@@ -153,7 +153,11 @@ class LiveProcess:
     def _end(self) -> None:
         _log.info("SIGTERM: draining, answers now close their connections")
         self._drain.end(time.monotonic())
-        self._state.drain(True)
+        self._say_close(True)
+
+    def _say_close(self, close: bool) -> None:
+        self._state.drain(close)
+        self._splices.drain(close)
 
     def _pass_through(self, port: Port, first: bytes) -> None:
         if self._splices.begin(cast(asyncio.Transport, port), first):
@@ -198,7 +202,7 @@ class LiveProcess:
             connections = len(state.conversations) + len(self._splices.sides) + (not state.idle)
             phase = drain.step(now, connections)
             if (phase is not Phase.SERVING) is not state.draining:
-                state.drain(not state.draining)
+                self._say_close(not state.draining)
             if phase is not was and phase is Phase.FINISHING:
                 server.close()
             if phase in (Phase.EMPTYING, Phase.FINISHING, Phase.ENDED):
