@@ -58,6 +58,12 @@ def test_a_label_that_waits_for_its_pair_keeps_its_sender(world):
     assert [(line["id"], line["label"], line["sender"]) for line in lines] == [("i1", 0, "billing")]
 
 
+def test_who_takes_back_what_still_waits_for_its_pair_wrongs_nobody(world):
+    post(world, "billing", ("i1", 0))
+    post(world, "billing", ("i1", 1))
+    assert counted(world) == {"billing": {"unmatched": 1, "conflict": 1}}
+
+
 def test_senders_and_their_counts_outlive_the_process(world):
     put(world, BILLING, run="r1")
     world.record_ids("i1")

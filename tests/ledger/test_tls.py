@@ -82,6 +82,24 @@ def test_a_replaced_certificate_is_served_without_a_restart(
     assert log.read_text().count("is not replaced") == 1
 
 
+def test_trouble_is_tried_again_every_second_and_said_once(
+    tmp_path: Path, authorities: tuple[Authority, Authority], caplog: pytest.LogCaptureFixture
+) -> None:
+    now, served = [0.0], tmp_path / "served"
+    install(authorities[0], served)
+    certificate = Certificate(served / "tls.crt", served / "tls.key", lambda: now[0])
+    before = certificate.current()
+    (served / "tls.key").write_text("no key")
+    for _ in range(5):
+        now[0] += 1.0
+        assert certificate.current() is before
+    assert caplog.text.count("is not replaced") == 1
+    install(authorities[1], served)
+    assert certificate.current() is before  # within the second
+    now[0] += 1.0
+    assert certificate.current() is not before
+
+
 def test_an_old_protocol_is_refused(tmp_path: Path, authorities: tuple[Authority, Authority]) -> None:
     install(authorities[0], tmp_path / "served")
     served = Certificate(tmp_path / "served" / "tls.crt", tmp_path / "served" / "tls.key")

@@ -97,6 +97,18 @@ def test_an_answer_holds_for_a_while_and_is_asked_for_again(world: World) -> Non
         world.whose("job")
 
 
+def test_who_was_known_and_is_refused_is_not_let_in_when_the_api_goes_away(world: World) -> None:
+    world.whose("job")
+    del world.api.known["job"]
+    world.now += 121
+    with pytest.raises(Unauthorized):
+        world.whose("job")
+    world.api.trouble = NotReviewed("down")
+    world.now += 11
+    with pytest.raises(NotReviewed):
+        world.whose("job")
+
+
 def test_a_refusal_is_remembered_briefly(world: World) -> None:
     for _ in range(2):
         with pytest.raises(Unauthorized):
@@ -222,6 +234,11 @@ def test_questions_and_answers_are_bounded() -> None:
     world.whose("a")
     assert world.api.asked == ["a"]
     assert world.review.outcomes["shed"] == 1
+    world.api.asked.clear()
+    for name in ("x", "z"):
+        with pytest.raises(Unauthorized):
+            world.whose(name)
+    assert world.api.asked == ["x"]  # of three that were refused, two are remembered
 
 
 def test_no_token_is_logged_or_kept(world: World, caplog: pytest.LogCaptureFixture) -> None:
