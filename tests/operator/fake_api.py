@@ -89,6 +89,7 @@ class FakeApi:
         self.writes.append(("DELETE", kind.plural, name))
         if before["metadata"].get("finalizers"):
             before["metadata"]["deletionTimestamp"] = self.now
+            before["metadata"]["generation"] += 1
             self._bump(before)
         else:
             self._remove(kind.plural, namespace, name)

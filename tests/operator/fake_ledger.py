@@ -22,6 +22,7 @@ class FakeLedger:
         self.spec: dict[str, object] = {}
         self.epoch = 0
         self.puts: list[Instructions] = []
+        self.senders: list[str] = []
         self.up = True
         #: Added to the candidate's loss, by what its run's id contains.
         self.delta = 0.0
@@ -37,6 +38,7 @@ class FakeLedger:
             raise LedgerRefused("a newer leader has written")
         self.epoch, self.instructions, self.spec = request.epoch, request.instructions, request.spec
         self.puts.append(request.instructions)
+        self.senders = [sender.name for sender in request.senders]
         self.runs |= {request.instructions.run} - {""}
 
     async def evidence(self, namespace: str, name: str, run: str, since: str) -> EvidenceAnswer:

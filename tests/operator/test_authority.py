@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.operator.conftest import RealApi
 from tests.operator.fake_api import FakeApi
 from tests.operator.fake_ledger import FakeLedger
 from tests.operator.harness import SPEC, Cluster, settings, template
@@ -15,7 +16,9 @@ from modelcanary_gate.plan.phases import Phase
 from modelcanary_operator import manifests, names
 from modelcanary_operator.api import CONFIG_MAPS, DEPLOYMENTS
 from modelcanary_operator.authority import Authority, read_authorities
+from modelcanary_operator.bucket import Bucket
 from modelcanary_operator.errors import Refused, SettingsError
+from modelcanary_operator.kube import Kube, configuration
 from modelcanary_operator.manifests import Owner, Source
 from modelcanary_operator.templates import find_port
 
@@ -165,3 +168,20 @@ def test_it_is_mounted_beside_the_token_where_the_ledger_has_tls(options: tuple[
     assert ("--ledger-ca=/var/run/secrets/modelcanary/ca.crt" in pod["initContainers"][-1]["args"]) is mounted
     # A model's own containers see neither.
     assert all("modelcanary-token" not in str(container.get("volumeMounts")) for container in pod["containers"])
+
+
+@pytest.mark.cluster
+def test_a_real_api_server_takes_it(real_api: RealApi, namespace: str, bundle: Path) -> None:
+    async def story() -> None:
+        async with Kube(await configuration(real_api.kubeconfig), Bucket(100, 100)) as api:
+            authority = Authority(api, bundle, lambda: 0.0)
+            for uid in ("6f1c2c3e-0000-4000-8000-000000000001", "6f1c2c3e-0000-4000-8000-000000000002"):
+                await authority.keep(owner("fraud", uid))
+            bundle.write_text(ONE + TWO)
+            await authority.keep(owner("fraud", uid))
+            found = await api.get(CONFIG_MAPS, namespace, names.AUTHORITY)
+            assert found["data"] == {"ca.crt": ONE + TWO}
+            assert len(found["metadata"]["ownerReferences"]) == 2
+            await api.delete(CONFIG_MAPS, namespace, names.AUTHORITY)
+
+    asyncio.run(story())

@@ -34,7 +34,9 @@ def play(real_api: RealApi, story: Story) -> None:
 @pytest.mark.parametrize("target_port", ["http", 8080])
 def test_a_deploy_from_adoption_to_deletion(real_api: RealApi, namespace: str, target_port: str | int) -> None:
     async def story(cluster: Cluster, api: Kube, ledger: FakeLedger) -> None:
-        await cluster.set_up(target_port=target_port, spec={"sidecar": {"resources": {"limits": {"memory": "0.5Gi"}}}})
+        senders = {"labels": {"maturity": "0s", "senders": [{"name": "billing", "tokenSHA256": "ab" * 32}]}}
+        resources = {"sidecar": {"resources": {"limits": {"memory": "0.5Gi"}}}}
+        await cluster.set_up(target_port=target_port, spec={**resources, **senders})
         before = (await api.get(SERVICES, namespace, "fraud"))["spec"]
         await cluster.phase(Phase.SERVING)
         await cluster.settle()
@@ -69,6 +71,7 @@ def test_a_deploy_from_adoption_to_deletion(real_api: RealApi, namespace: str, t
         for kind in (DEPLOYMENTS, SERVICES, REVISIONS, PODS, AUTOSCALERS):
             assert await api.list(kind, namespace, {names.CANARY: "fraud"}) == []
         assert await cluster.resource() is None
+        assert ledger.senders == []  # its deletion is another generation, so the ledger hears of it
         assert cluster.errors == []
 
     play(real_api, story)

@@ -340,6 +340,37 @@ def test_what_cannot_be_adopted_is_left_alone_and_says_why(change: Callable[[Fak
     play(story)
 
 
+def test_the_ledger_hears_of_senders_also_while_nothing_runs_and_forgets_them_with_the_resource() -> None:
+    async def story(cluster: Cluster, api: FakeApi, ledger: FakeLedger) -> None:
+        def listed(*names: str) -> Object:
+            return {"senders": [{"name": name, "tokenSHA256": "ab" * 32} for name in names]}
+
+        async def edit(*names: str) -> None:
+            found = await api.get(CANARIES, "team", "fraud")
+            found["spec"]["labels"] |= listed(*names)
+            await api.replace(CANARIES, "team", "fraud", found)
+            await cluster.settle()
+
+        await cluster.set_up(spec={"labels": {"maturity": "0s", **listed("billing")}})
+        await cluster.settle()
+        assert (await cluster.status()).phase is Phase.SERVING
+        assert ledger.senders == ["billing"]
+        told = len(ledger.puts)
+        await cluster.settle()
+        assert len(ledger.puts) == told
+        await edit("billing", "desk")
+        assert ledger.senders == ["billing", "desk"]
+        await edit()
+        assert (ledger.senders, len(ledger.puts)) == ([], told + 2)
+        await edit("desk")
+        await api.delete(CANARIES, "team", "fraud")
+        await cluster.settle()
+        assert await cluster.resource() is None
+        assert ledger.senders == []
+
+    play(story)
+
+
 def test_of_two_for_one_target_the_older_has_it() -> None:
     async def story(cluster: Cluster, api: FakeApi, _: FakeLedger) -> None:
         await cluster.set_up()
