@@ -172,7 +172,10 @@ class Applier:
         if revision is None:
             raise Conflict(409, "the revision has gone")
         note = {names.REJECTED: write_note(rejected)}
-        await self._annotate(REVISIONS, revision["metadata"]["name"], facts.version(revision), note)
+        # Not by a patch: it would write the data in another order of keys, and the API server takes that for a change.
+        body = {"apiVersion": REVISIONS.api_version, "kind": REVISIONS.kind, **copy.deepcopy(revision)}
+        body["metadata"]["annotations"] = {**(body["metadata"].get("annotations") or {}), **note}
+        await self.api.replace(REVISIONS, self.owner.namespace, body["metadata"]["name"], body)
 
     async def _annotate(self, kind: Kind, name: str, version: str, annotations: Mapping[str, str | None]) -> None:
         patch: Object = {"metadata": {"resourceVersion": version, "annotations": dict(annotations)}}

@@ -82,7 +82,7 @@ apply.py writes, find.py reads, events.py watches.
   verbs: [get, list, watch, create, update, patch, delete]
 - apiGroups: [apps]
   resources: [controllerrevisions]
-  verbs: [list, create, patch, delete]
+  verbs: [list, create, update, delete]
 - apiGroups: [""]
   resources: [services]
   verbs: [list, watch, create, patch, delete]
