@@ -5,6 +5,7 @@ Called by `run` and `preflight`. Every error names the option and the remedy.
 
 import ipaddress
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -84,6 +85,20 @@ class Ports:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def read_endpoints(given: Sequence[str]) -> dict[str, str]:
+    """`NAME=URL` of each, http or https and with any path: where a Prometheus is."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, url = text.partition("=")
+        parts = urlsplit(url)
+        if not equals or not name or parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError("--endpoint", f"{text!r} is not NAME=URL", "use for example main=http://127.0.0.1:9090")
+        if name in found:
+            raise InputError("--endpoint", f"{name} is there twice", "name each once")
+        found[name] = url.rstrip("/")
+    return found
 
 
 def read_url(option: str, text: str) -> str:

@@ -2,7 +2,7 @@
 
 from modelcanary_gate.parse import to_reading
 from modelcanary_gate.protocol import Instructions
-from modelcanary_gate.spec import GuardType, Spec
+from modelcanary_gate.spec import Spec
 
 
 def mirroring(spec: Spec, *, version: int, run: str, candidate: str) -> Instructions:
@@ -25,8 +25,6 @@ def serving(spec: Spec, *, version: int) -> Instructions:
 
 def unsupported(spec: Spec) -> str | None:
     """The field that `run` cannot honour without making the verdict weaker than was asked for."""
-    if any(guard.type is GuardType.PROMETHEUS for guard in spec.guards):
-        return "spec.guards: a guard of type prometheus"
     if spec.labels.sources:
         return "spec.labels.sources"
     if spec.labels.senders:

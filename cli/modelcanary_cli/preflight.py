@@ -4,6 +4,7 @@ Called by `run`. What stops a run raises InputError; what only makes a verdict u
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -11,6 +12,7 @@ import httpx
 from modelcanary_cli.addresses import Address
 from modelcanary_cli.errors import InputError
 from modelcanary_cli.instruct import ignored, unsupported
+from modelcanary_cli.metrics import endpoint_missing
 from modelcanary_cli.specs import LoadedSpec
 from modelcanary_gate.parse import to_reading
 from modelcanary_gate.vocabulary import Role
@@ -19,7 +21,7 @@ from modelcanary_sidecar.decoding import Reader, ReadingError
 _LIMIT = 3.0
 
 
-def check_spec(loaded: LoadedSpec) -> list[str]:
+def check_spec(loaded: LoadedSpec, endpoints: Mapping[str, str]) -> list[str]:
     """Warnings about what `run` leaves aside. Raises InputError for what it cannot leave aside."""
     field = unsupported(loaded.spec)
     if field is not None:
@@ -27,6 +29,14 @@ def check_spec(loaded: LoadedSpec) -> list[str]:
             loaded.source,
             f"{field} is not supported by `run`, and leaving it aside would change the verdict",
             "remove it from the specification for this run",
+        )
+    missing = endpoint_missing(loaded.spec, endpoints)
+    if missing is not None:
+        field, name = missing
+        raise InputError(
+            loaded.source,
+            f"{field}: nothing says where {name} is",
+            f"give its Prometheus: --endpoint {name}=http://127.0.0.1:9090",
         )
     try:
         for role in Role:

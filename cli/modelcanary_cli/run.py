@@ -13,7 +13,7 @@ from types import FrameType
 import click
 
 from modelcanary_cli import preflight
-from modelcanary_cli.addresses import Ports, read_url
+from modelcanary_cli.addresses import Ports, read_endpoints, read_url
 from modelcanary_cli.errors import ExitCode
 from modelcanary_cli.progress import progress
 from modelcanary_cli.session import Options, Session
@@ -34,6 +34,13 @@ from modelcanary_cli.supervise import Interrupted
     metavar="HOST:PORT",
     help="Health and metrics of the proxy; a free port unless given.",
 )
+@click.option(
+    "--endpoint",
+    "endpoints",
+    multiple=True,
+    metavar="NAME=URL",
+    help="Where the Prometheus is that guards name; may be given several times.",
+)
 @click.option("--state", required=True, type=click.Path(path_type=Path), help="Folder of the run; resumed from it.")
 @click.option("--report", "report_path", type=click.Path(path_type=Path), help="HTML file, written at the end.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
@@ -46,6 +53,7 @@ def run(
     listen: str,
     feedback: str,
     admin: str,
+    endpoints: tuple[str, ...],
     state: Path,
     report_path: Path | None,
     as_json: bool,
@@ -59,7 +67,8 @@ def run(
     goes on.
     """
     loaded = load_spec(spec)
-    warnings = preflight.check_spec(loaded)
+    known = read_endpoints(endpoints)
+    warnings = preflight.check_spec(loaded, known)
     with Ports() as ports:
         options = Options(
             loaded=loaded,
@@ -68,6 +77,7 @@ def run(
             listen=ports.hold("--listen", listen),
             feedback=ports.hold("--feedback", feedback),
             admin=ports.hold("--admin", admin),
+            endpoints=known,
             report=report_path,
             keep_serving=keep_serving,
             new_run=new_run,

@@ -6,8 +6,8 @@ killed at any moment, the next session of the same state goes on.
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from modelcanary_cli import instruct
 from modelcanary_cli.addresses import Address
 from modelcanary_cli.errors import ExitCode, InputError
 from modelcanary_cli.ledger_client import Ledger, LedgerError
+from modelcanary_cli.metrics import MetricGuards
 from modelcanary_cli.progress import Progress
 from modelcanary_cli.record import read_record, write_record
 from modelcanary_cli.report import write_report
@@ -28,6 +29,7 @@ from modelcanary_gate.decision import Decision
 from modelcanary_gate.protocol import Instructions, PutInstructions
 from modelcanary_gate.record import Record
 from modelcanary_gate.vocabulary import Verdict
+from modelcanary_operator.prometheus import Asked
 
 #: Seconds between two questions for newer counts; looks come at `analysis.interval`.
 _TICK = 1.0
@@ -56,6 +58,7 @@ class Options:
     report: Path | None
     keep_serving: bool
     new_run: bool
+    endpoints: Mapping[str, str] = field(default_factory=dict)  # of guards on metrics: name to URL
 
 
 class Session:
@@ -79,6 +82,8 @@ class Session:
             startedAt=time.time(),
         )
         self._run, self._why = state.begin(fresh, new=options.new_run)
+        about = Asked(options.loaded.namespace, options.loaded.name, self._run.run)
+        self._metrics = MetricGuards(options.loaded.spec, options.endpoints, about)
 
     def play(self) -> ExitCode:
         """Raises CliError when a part does not start or stay."""
@@ -90,7 +95,7 @@ class Session:
             )
             return EXIT_CODES[decided.verdict]
         try:
-            with Supervisor(self._state.lock, self._show.say, self._stopping.is_set) as parts:
+            with self._metrics, Supervisor(self._state.lock, self._show.say, self._stopping.is_set) as parts:
                 self._start(parts, mirror=decided is None)
                 verdict = decided.verdict if decided is not None else self._judge(parts)
                 while self._options.keep_serving and not self._stopping.wait(_TICK):
@@ -185,7 +190,7 @@ class Session:
                 self._show.refresh(self._view())
                 continue
             next_look = heard + interval
-            self._decision = self._watch.decide()
+            self._decision = self._watch.decide(self._metrics.latest())
             view = self._view()
             for warning in self._watch.warnings(view.users.requests):
                 self._show.warn(warning)
@@ -205,7 +210,7 @@ class Session:
 
     def _view(self) -> View:
         if self._decision is None:
-            self._decision = self._watch.decide()
+            self._decision = self._watch.decide(self._metrics.latest())
         options = self._options
         return View(
             run=self._run.run,

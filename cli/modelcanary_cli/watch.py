@@ -4,9 +4,10 @@ Called by `run` with the ledger's answers. Knows no process, no terminal and no 
 """
 
 from collections import deque
+from collections.abc import Mapping
 
 from modelcanary_cli.ledger_client import Counts, Evidence
-from modelcanary_gate.decision import Decision, Facts
+from modelcanary_gate.decision import Decision, Facts, Metric
 from modelcanary_gate.gate import Gate
 from modelcanary_gate.recording import Recorder
 from modelcanary_gate.spec import Spec
@@ -71,8 +72,8 @@ class Watch:
         # labels that turn out to be late are taken back
         return max(0, after - before) / (now - then) if now > then else 0.0
 
-    def decide(self) -> Decision:
-        """The verdict on what was taken; kept as a look."""
+    def decide(self, metrics: Mapping[str, Metric] | None = None) -> Decision:
+        """The verdict on what was taken, with the values of guards on metrics; kept as a look."""
         decision = self._gate.decide(
             Facts(
                 elapsed=self.elapsed,
@@ -82,6 +83,7 @@ class Watch:
                     Role(role): {Outcome(outcome): number for outcome, number in counts.items()}
                     for role, counts in self.counts.outcomes.items()
                 },
+                metrics=metrics or {},
                 labels_per_second=self.labels_per_second(),
             )
         )

@@ -39,10 +39,6 @@ def test_serving_mirrors_nothing() -> None:
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        (
-            {"guards": [{"name": "sales", "type": "prometheus", "endpoint": "main", "query": "up", "min": 1}]},
-            "prometheus",
-        ),
         ({"labels": {"sources": [{"kafka": {"endpoint": "main", "topic": "t"}}]}}, "sources"),
         ({"labels": {"senders": [{"name": "billing", "tokenSHA256": "0" * 64}]}}, "senders"),
     ],

@@ -25,7 +25,7 @@ from modelcanary_gate.spec import Guard, GuardType, Limit, LimitKind
 from modelcanary_gate.vocabulary import Role
 from modelcanary_operator.caller import Caller
 from modelcanary_operator.endpoints import Endpoint, EndpointType
-from modelcanary_operator.queries import Asked, ask, filled, read
+from modelcanary_operator.prometheus import Asked, ask, filled, read
 
 ABOUT = Asked("team", "fraud", "run-1")
 VALUE = 'sum(conversions{namespace="$namespace", role="$role"})'

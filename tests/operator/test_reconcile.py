@@ -318,7 +318,9 @@ def _container_beside(api: FakeApi) -> None:
             "EndpointUnknown",
         ),
         (
-            lambda api: api[CANARIES, "fraud"]["spec"].update(mirror={"scoringCopy": True}),
+            lambda api: api[CANARIES, "fraud"]["spec"].update(
+                labels={"sources": [{"files": {"endpoint": "a", "path": "p"}}]}
+            ),
             "NotSupported",
         ),
         (lambda api: api[CANARIES, "fraud"]["spec"]["model"].update(classes=["one"]), "InvalidSpec"),
