@@ -1,14 +1,9 @@
 """Guards on metrics in a run without a cluster."""
 
-import json
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
+from tests.cli.metric_server import answering
 
 from modelcanary_cli.addresses import read_endpoints
 from modelcanary_cli.errors import InputError
@@ -18,40 +13,17 @@ from modelcanary_gate.parse import parse_spec
 from modelcanary_gate.spec import Spec
 from modelcanary_operator.prometheus import Asked
 
-VALUES = {"baseline": 200.0, "candidate": 150.0}
-
-
-@pytest.fixture
-def prometheus() -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            (query,) = parse_qs(self.rfile.read(int(self.headers["content-length"])).decode())["query"]
-            sample = {"metric": {}, "value": [time.time(), str(VALUES[query])]}
-            body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": [sample]}}).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
 
 def spec() -> Spec:
     guard = {"name": "sales", "type": "prometheus", "endpoint": "main", "query": "$role", "min": "x0.95"}
     return parse_spec({"model": {"classes": ["no", "yes"]}, "guards": [guard]}, require_target=False)
 
 
-def test_the_values_are_there_when_they_were_answered(prometheus: str) -> None:
-    with MetricGuards(spec(), read_endpoints([f"main={prometheus}/"]), Asked("default", "fraud", "r")) as guards:
+def test_the_values_are_there_when_they_were_answered() -> None:
+    with (
+        answering({"baseline": 200.0, "candidate": 150.0}) as url,
+        MetricGuards(spec(), read_endpoints([f"main={url}/"]), Asked("default", "fraud", "r")) as guards,
+    ):
         assert guards.latest() == {}, "a look waits for nobody"
         ends = time.monotonic() + 30
         while not (found := guards.latest()) and time.monotonic() < ends:

@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.cli.metric_server import answering
 
 from modelcanary_cli.addresses import Ports
 
@@ -62,9 +63,11 @@ def model(kind: str) -> Iterator[str]:
 class Run:
     """A `modelcanary run --json` and its events."""
 
-    def __init__(self, folder: Path, baseline: str, candidate: str, *more: str, min_promote: int = 1000) -> None:
+    def __init__(
+        self, folder: Path, baseline: str, candidate: str, *more: str, min_promote: int = 1000, text: str = SPEC
+    ) -> None:
         spec = folder / "canary.yaml"
-        spec.write_text(SPEC.replace("MIN_PROMOTE", str(min_promote)))
+        spec.write_text(text.replace("MIN_PROMOTE", str(min_promote)))
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "modelcanary_cli", "run", "--json", "--spec", str(spec)),
@@ -123,8 +126,10 @@ class Run:
 
 
 @contextmanager
-def running(folder: Path, baseline: str, candidate: str, *more: str, min_promote: int = 1000) -> Iterator[Run]:
-    run = Run(folder, baseline, candidate, *more, min_promote=min_promote)
+def running(
+    folder: Path, baseline: str, candidate: str, *more: str, min_promote: int = 1000, spec: str = SPEC
+) -> Iterator[Run]:
+    run = Run(folder, baseline, candidate, *more, min_promote=min_promote, text=spec)
     try:
         yield run
     finally:
@@ -231,6 +236,22 @@ def test_a_verdict_ends_the_run(tmp_path: Path, slope: str, verdict: str, reason
         with running(tmp_path, baseline, candidate) as again:
             assert "decided before" in again.kind("message")["message"]
             assert again.end() == code
+
+
+def test_a_metric_holds_a_promotion_until_it_is_within_its_limit(tmp_path: Path) -> None:
+    values = {"baseline": 200.0, "candidate": 150.0}
+    guard = '  guards: [{name: sales, type: prometheus, endpoint: main, query: "$role", min: x0.95}]\n'
+    with model("1") as baseline, model("2") as candidate, answering(values) as prometheus:
+        spec = SPEC.replace("MIN_PROMOTE", "1000") + guard
+        missing = refused(tmp_path, "--baseline", baseline, "--candidate", candidate, spec=spec)
+        assert "spec.guards[0].endpoint: nothing says where main is" in missing
+        assert "--endpoint main=http://" in missing
+        with running(tmp_path, baseline, candidate, "--endpoint", f"main={prometheus}", spec=spec) as run:
+            with Users(run.kind("started")):
+                run.until(lambda found: found["event"] == "look" and found["reason"] == "GuardVeto")
+                values["candidate"] = 195.0
+                assert run.kind("verdict")["verdict"] == "Promote"
+            assert run.end() == 0
 
 
 def test_killed_and_resumed_and_interrupted(tmp_path: Path) -> None:
