@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from images.engines import Engine, choose
-from images.places import Places, version
+from images.places import Places, project
 from images.recipes import Recipe
 
 #: Archives of an image that are kept, the newest.
@@ -38,7 +38,7 @@ def build(places: Places, recipes: Iterable[Recipe]) -> list[Built]:
 
 def _build(places: Places, engine: Engine, recipe: Recipe) -> Built:
     digest = recipe.digest(f"{type(engine).__name__} {engine.base()} {places.epoch}")
-    reference = f"localhost/{recipe.name}:{version()}-{digest}"
+    reference = f"localhost/{recipe.name}:{project()['version']}-{digest}"
     archive = places.cache / f"{recipe.name}-{digest}.tar"
     if archive.is_file():
         archive.touch()  # it is in use: not among the oldest

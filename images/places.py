@@ -4,6 +4,7 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
 #: Of every file in an image, where SOURCE_DATE_EPOCH does not say it: the same as hatchling's for the wheel.
@@ -32,7 +33,8 @@ class Places:
         )
 
 
-def version() -> str:
+def project() -> dict[str, Any]:
+    """What pyproject.toml says of it."""
     with (PROJECT / "pyproject.toml").open("rb") as file:
-        found: str = tomllib.load(file)["project"]["version"]
+        found: dict[str, Any] = tomllib.load(file)["project"]
     return found

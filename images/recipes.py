@@ -6,17 +6,19 @@ wheel's build.
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from images.errors import ImageError
-from images.places import PROJECT, Places
+from images.places import PROJECT, Places, project
 
-PARTS = ("operator", "ledger", "sidecar")
+#: The project's images, and the extras of the distribution that each has.
+PARTS: Mapping[str, Sequence[str]] = {"operator": ("operator", "cli"), "ledger": ("ledger",), "sidecar": ("sidecar",)}
 _FOLDER = Path(__file__).resolve().parent
 
 
@@ -56,10 +58,24 @@ class Recipe:
 
 
 def parts(places: Places) -> list[Recipe]:
-    """The project's own three."""
+    """The project's own three. Raises ImageError where a lock lacks what the project asks for."""
+    for part in PARTS:
+        missing = unlocked(part)
+        if missing:
+            raise ImageError(f"images/locks/{part}.txt has no {', '.join(sorted(missing))}; run: make locks")
     built = wheel(places)
     files = {name: _FOLDER / name for name in ("Containerfile", "install.py", *(f"locks/{part}.txt" for part in PARTS))}
     return [Recipe(f"modelcanary-{part}", {**files, built.name: built}, target=part) for part in PARTS]
+
+
+def unlocked(part: str) -> set[str]:
+    """What the project declares for a part, and its lock has not. An image without it would not start."""
+    declared = {*project()["dependencies"]}
+    for extra in PARTS[part]:
+        declared |= {*project()["optional-dependencies"][extra]}
+    names = {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in declared} - {"modelcanary"}
+    lock = (_FOLDER / "locks" / f"{part}.txt").read_text()
+    return names - set(re.findall(r"^([\w.-]+)==", lock, re.MULTILINE))
 
 
 def wheel(places: Places) -> Path:

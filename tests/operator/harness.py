@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.operator.controllers import Controllers
+from tests.operator.granted import Granted
 
 from modelcanary_gate.plan.phases import Phase
 from modelcanary_operator import names, status_json
@@ -85,6 +86,7 @@ class Cluster:
         self.api = api
         self.ledger = ledger
         self.settings = given or settings()
+        self.granted = Granted(api)  # the operator's: with its rights, and no others
         self.controllers = Controllers(api)
         self.now = 1_767_225_600.0  # 2026-01-01
         self.probed: list[tuple[str, int]] = []
@@ -108,7 +110,7 @@ class Cluster:
             self.probed.append((address, port))
             return self.answers
 
-        metrics, recorder = Metrics(), Recorder(self.api, "test")
+        metrics, recorder = Metrics(), Recorder(self.granted, "test")
         pool = Pool(metrics)
         outside = Outside(
             directory=self.directory,
@@ -123,7 +125,7 @@ class Cluster:
         self.metrics, self.pool = metrics, pool
         self.reconciler = Reconciler(
             Tools(
-                api=self.api,
+                api=self.granted,
                 ledger=self.ledger,
                 settings=self.settings,
                 epoch=self.epoch,

@@ -63,7 +63,11 @@ priorityClassName: {{ . }}
 {{- end }}
 
 {{- define "modelcanary.ledgerUrl" -}}
-http://modelcanary-ledger.{{ .Release.Namespace }}.svc:8071
+{{ ternary "https" "http" .Values.tls.enabled }}://modelcanary-ledger.{{ .Release.Namespace }}.svc:8071
+{{- end }}
+
+{{- define "modelcanary.tlsSecret" -}}
+{{ .Values.tls.existingSecret | default "modelcanary-ledger-tls" }}
 {{- end }}
 
 {{/*
@@ -103,7 +107,7 @@ apply.py writes, find.py reads, events.py watches.
   verbs: [list, create, update, patch, delete]
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [list, create, delete]
+  verbs: [get, list, create, patch, delete]
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
