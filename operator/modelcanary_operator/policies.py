@@ -6,6 +6,7 @@ reach. A pod that no policy of the user's isolates is not isolated by ours, but 
 
 import copy
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -57,6 +58,7 @@ def fact(ours: Sequence[Object], asked: Sequence[Object], role: str) -> Policies
             for item in asked
             if (live := there.get(item["metadata"]["name"])) is None
             or facts.label(live, names.UID) != facts.label(item, names.UID)
+            or facts.annotation(live, names.COPY_OF) != facts.annotation(item, names.COPY_OF)
             or not templates.contains(live["spec"], item["spec"])
         ),
         spare=tuple(sorted(there.keys() - {item["metadata"]["name"] for item in asked})),
@@ -78,7 +80,8 @@ def _baseline(owner: Owner, users: Sequence[Object], pods: Pods) -> Object | Non
         spec["ingress"] = [*rules, {"from": [_of_namespace(owner.settings.operator_namespace)], "ports": port}]
     if any("Egress" in _types(item) for item in applying):
         spec["egress"] = [{"to": [_role(owner, names.CANDIDATE)]}, _ledger(owner)]
-    return _policy(owner, names.baseline(owner.name), names.BASELINE, owner.labels(names.BASELINE), spec)
+    selected = {"matchLabels": owner.labels(names.BASELINE)}
+    return _policy(owner, names.baseline(owner.name), names.BASELINE, selected, spec) if spec else None
 
 
 def _candidate(owner: Owner, users: Sequence[Object], pods: Pods) -> Object | None:
@@ -94,7 +97,8 @@ def _candidate(owner: Owner, users: Sequence[Object], pods: Pods) -> Object | No
         spec["egress"] = [copy.deepcopy(_DNS)]
     elif any("Egress" in _types(item) for item in lost):
         spec["egress"] = [copy.deepcopy(rule) for item in lost for rule in _rules(item, "Egress")]
-    return _policy(owner, names.candidate(owner.name), names.CANDIDATE, owner.labels(names.CANDIDATE), spec)
+    selected = {"matchLabels": owner.labels(names.CANDIDATE)}
+    return _policy(owner, names.candidate(owner.name), names.CANDIDATE, selected, spec) if spec else None
 
 
 def _reach(owner: Owner, users: Sequence[Object], pods: Pods) -> list[Object]:
@@ -111,21 +115,24 @@ def _reach(owner: Owner, users: Sequence[Object], pods: Pods) -> list[Object]:
         ]
         if rules:
             digest = hashlib.sha256(item["metadata"]["name"].encode()).hexdigest()[:10]
-            built = _policy(owner, f"{names.candidate(owner.name)}-{digest}", names.CANDIDATE, {}, {"ingress": rules})
-            if built is not None:
-                built["spec"]["podSelector"] = copy.deepcopy(item["spec"].get("podSelector") or {})
-                found.append(built)
+            selected = copy.deepcopy(item["spec"].get("podSelector") or {})
+            found.append(
+                _policy(owner, f"{names.candidate(owner.name)}-{digest}", names.CANDIDATE, selected, {"ingress": rules})
+            )
     return found
 
 
-def _policy(owner: Owner, name: str, role: str, selected: Mapping[str, str], spec: Object) -> Object | None:
-    if not spec:
-        return None
+def _policy(owner: Owner, name: str, role: str, selected: Object, spec: Object) -> Object:
     types = [kind for kind, rules in (("Ingress", "ingress"), ("Egress", "egress")) if rules in spec]
     metadata: Object = {
         "name": name,
         "namespace": owner.namespace,
         "labels": {**owner.labels(role), names.UID: owner.uid},
+    }
+    whole: Object = {"podSelector": selected, "policyTypes": types, **spec}
+    # What a rule leaves out means everything: that it is there still does not show by what is asked for alone.
+    metadata["annotations"] = {
+        names.COPY_OF: hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
     }
     if role == names.CANDIDATE:
         metadata["ownerReferences"] = [owner.reference()]
@@ -133,7 +140,7 @@ def _policy(owner: Owner, name: str, role: str, selected: Mapping[str, str], spe
         "apiVersion": NETWORK_POLICIES.api_version,
         "kind": NETWORK_POLICIES.kind,
         "metadata": metadata,
-        "spec": {"podSelector": {"matchLabels": dict(selected)}, "policyTypes": types, **spec},
+        "spec": whole,
     }
 
 

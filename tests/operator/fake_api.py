@@ -22,6 +22,7 @@ class FakeApi:
         self.version = 100
         self.writes: list[tuple[str, str, str]] = []
         self.saboteur: Saboteur = lambda *_: None
+        self.not_installed = {"scaledobjects"}
         self.now = "2026-01-01T00:00:00Z"
 
     def __getitem__(self, place: tuple[Kind, str]) -> Object:
@@ -40,6 +41,8 @@ class FakeApi:
 
     async def list(self, kind: Kind, namespace: str, labels: Mapping[str, str] | None = None) -> list[Object]:
         self.saboteur("before", "LIST", kind.plural, "")
+        if kind.plural in self.not_installed:
+            raise NotFound(404, "the server could not find the requested resource")
         wanted = (labels or {}).items()
         return [
             copy.deepcopy(found)
