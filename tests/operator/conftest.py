@@ -44,6 +44,8 @@ def namespace(real_api: RealApi) -> Iterator[str]:
         "/apis/apps/v1/namespaces/team/controllerrevisions",
         "/apis/discovery.k8s.io/v1/namespaces/team/endpointslices",
         "/apis/autoscaling/v2/namespaces/team/horizontalpodautoscalers",
+        "/apis/networking.k8s.io/v1/namespaces/team/networkpolicies",
+        "/api/v1/namespaces/team/persistentvolumeclaims",
         "/api/v1/namespaces/team/pods",
         "/api/v1/namespaces/team/events",
     )

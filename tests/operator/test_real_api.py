@@ -4,16 +4,27 @@ There are no controllers and no nodes; the test plays them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 from tests.operator.conftest import RealApi
 from tests.operator.fake_ledger import FakeLedger
 from tests.operator.harness import Cluster
+from tests.operator.test_neighbours import policy, scaled_object
 
 from modelcanary_gate.plan.phases import Phase
 from modelcanary_operator import names
-from modelcanary_operator.api import AUTOSCALERS, CANARIES, DEPLOYMENTS, PODS, REVISIONS, SERVICES
+from modelcanary_operator.api import (
+    AUTOSCALERS,
+    CANARIES,
+    DEPLOYMENTS,
+    NETWORK_POLICIES,
+    PODS,
+    REVISIONS,
+    SCALED_OBJECTS,
+    SERVICES,
+)
 from modelcanary_operator.bucket import Bucket
 from modelcanary_operator.errors import Conflict, NotFound, Refused, Unavailable
 from modelcanary_operator.kube import Kube, configuration
@@ -132,3 +143,75 @@ def test_a_server_that_is_not_there_is_unavailable(real_api: RealApi) -> None:
                 await api.get(DEPLOYMENTS, "team", "fraud")
 
     asyncio.run(run())
+
+
+SCALED_OBJECT_DEFINITION = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "scaledobjects.keda.sh"},
+    "spec": {
+        "group": "keda.sh",
+        "scope": "Namespaced",
+        "names": {"kind": "ScaledObject", "listKind": "ScaledObjectList", "plural": "scaledobjects"},
+        "versions": [
+            {
+                "name": "v1alpha1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
+
+
+@pytest.fixture
+def keda(real_api: RealApi) -> Iterator[None]:
+    """The definition of its resource; there is nobody who scales."""
+    client = real_api.plane.client()
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    client.expect("POST", path, SCALED_OBJECT_DEFINITION)
+    deadline = time.monotonic() + 20.0
+    while client.request("GET", "/apis/keda.sh/v1alpha1/namespaces/team/scaledobjects")[0] != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield
+    client.expect("DELETE", f"{path}/scaledobjects.keda.sh")
+    client.close()
+
+
+@pytest.mark.usefixtures("keda")
+def test_policies_and_an_autoscaler_of_kedas_from_adoption_to_deletion(real_api: RealApi, namespace: str) -> None:
+    """Their copies are accepted as they are built, read back as such, and not written twice."""
+
+    async def story(cluster: Cluster, api: Kube, ledger: FakeLedger) -> None:
+        await cluster.set_up()
+        scaled = scaled_object()
+        scaled |= {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject"}
+        await api.create(SCALED_OBJECTS, namespace, scaled)
+        users = policy()
+        users["spec"] |= {"policyTypes": ["Ingress", "Egress"], "egress": [{"to": [{"podSelector": {}}]}]}
+        await api.create(NETWORK_POLICIES, namespace, users)
+        await cluster.settle()
+        ours = await api.get(SCALED_OBJECTS, namespace, "fraud-baseline")
+        assert ours["spec"]["scaleTargetRef"]["name"] == "fraud-baseline"
+        assert (await api.get(SCALED_OBJECTS, namespace, "fraud"))["metadata"]["annotations"] != {}
+        ledger.silent = True
+        await cluster.push("model:2")
+        await cluster.phase(Phase.SHADOWING)
+        await cluster.settle()
+        found = {item["metadata"]["name"]: item for item in await api.list(NETWORK_POLICIES, namespace)}
+        assert found.keys() == {"users", "fraud-baseline", "fraud-candidate"}
+        versions = {name: item["metadata"]["resourceVersion"] for name, item in found.items()}
+        cluster.restart()
+        await cluster.look()
+        again = await api.list(NETWORK_POLICIES, namespace)
+        assert {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in again} == versions
+        await api.delete(CANARIES, namespace, "fraud")
+        await cluster.settle()
+        assert [item["metadata"]["name"] for item in await api.list(NETWORK_POLICIES, namespace)] == ["users"]
+        (left,) = await api.list(SCALED_OBJECTS, namespace)
+        assert (left["metadata"]["name"], left["metadata"].get("annotations")) == ("fraud", None)
+        assert cluster.errors == []
+
+    play(real_api, story)
