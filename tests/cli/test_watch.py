@@ -55,6 +55,14 @@ def test_a_worse_candidate_is_rolled_back_and_every_change_is_an_event() -> None
     assert [event.kind for event in record.events] == ["WaitingForLabels", "LossRegression"]
 
 
+def test_why_answers_cannot_be_scored_is_said_before_a_block_is_full() -> None:
+    watch = Watch(SPEC)
+    watch.take(evidence([], pairs=30, outcomes={"baseline": {"ok": 30}, "candidate": {"classCount": 30}}))
+    decision = watch.decide()
+    assert decision.reason is Reason.WAITING_FOR_LABELS
+    assert "30 of 30 answers of the candidate could not be scored: classCount" in decision.message
+
+
 def test_blocks_that_come_again_count_once() -> None:
     once, twice = Watch(SPEC), Watch(SPEC)
     made = blocks(0.02, 4)
