@@ -100,6 +100,7 @@ class Evidence:
                 elapsed=max(0.0, min(answer.now - answer.startedAt, elapsed)),
                 pairs=counts.pairs,
                 labelled=counts.labelled,
+                outcomes=counts.outcomes,
                 metrics=metrics,
                 labels_per_second=(after - before) / (now - then) if now > then else 0.0,
             )
