@@ -70,6 +70,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "egress": [{"ports": [{"port": 9090, "protocol": "TCP"}]}],
         },
         "tls": {"enabled": True},
+        "endpoints": {
+            "main": {"type": "prometheus", "url": "http://prometheus.monitoring:9090"},
+            "gate": {
+                "type": "webhook",
+                "url": "https://change.example",
+                "headerFiles": {"Authorization": "/etc/modelcanary/secrets/change"},
+                "secretFile": "/etc/modelcanary/secrets/signature",
+                "namespaces": ["team-a"],
+            },
+        },
+        "endpointsSecret": "endpoints",
     },
     "a claim and a secret of theirs": {
         "ledger": {"storage": {"existingClaim": "evidence"}},

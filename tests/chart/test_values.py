@@ -83,6 +83,9 @@ def test_no_section_takes_what_it_does_not_know() -> None:
         ("monitoring.podMonitors", 1),
         ("tls.enabled", "true"),
         ("rbac.create", True),
+        ("endpoints.main", {"type": "grafana", "url": "http://grafana"}),
+        ("endpoints.main.uri", "http://prometheus"),
+        ("endpoints.main", {"type": "webhook", "url": "ftp://files"}),
         ("crds.keep", False),
     ],
 )
