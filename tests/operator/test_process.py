@@ -1,6 +1,7 @@
 """The operator as a process, with a real ledger and a real API server: events, lease, queue, evidence and signals."""
 
 import asyncio
+import json
 import signal
 import sys
 import time
@@ -94,11 +95,11 @@ def ledger(real_api: RealApi, tmp_path: Path) -> Iterator[tuple[str, Sidecars]]:
         sidecars.close()
 
 
-def operator(real_api: RealApi, ledger: str, port: int) -> list[str]:
+def operator(real_api: RealApi, ledger: str, port: int, endpoints: Path) -> list[str]:
     command = [
         *(sys.executable, "-m", "modelcanary_operator", "--kubeconfig", str(real_api.plane.kubeconfig)),
         *("--sidecar-image", "sidecar:1", "--ledger", ledger, "--namespaces", "team", "--own-namespace", "team"),
-        *("--listen", "127.0.0.1:0", "--sidecar-port", str(port)),
+        *("--listen", "127.0.0.1:0", "--sidecar-port", str(port), "--endpoints-file", str(endpoints)),
     ]
     return real_api.plane.network.inside(command)
 
@@ -122,6 +123,10 @@ def test_deploys_are_gated_by_a_process_that_is_killed(
     port = network.port(18080)
     listening = network.inside([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)])
     log = tmp_path / "operator.log"
+    hook, told, endpoints = network.port(8099), tmp_path / "told", tmp_path / "endpoints.yaml"
+    endpoints.write_text(f"log: {{type: webhook, url: 'http://127.0.0.1:{hook}'}}")
+    telling = network.inside([sys.executable, str(Path(__file__).with_name("hook.py")), str(hook), str(told)])
+    webhooks = [{"endpoint": "log", "events": ["RunStarted", "RolledBack", "Promoted"]}]
 
     async def story() -> None:
         async with Kube(await configuration(real_api.kubeconfig), Bucket(10_000, 10_000)) as api:
@@ -151,8 +156,8 @@ def test_deploys_are_gated_by_a_process_that_is_killed(
             await api.create(DEPLOYMENTS, namespace, deployment())
             await api.create(SERVICES, namespace, service())
             await controllers.settle()
-            with process(operator(real_api, url, port), log) as first:
-                await api.create(CANARIES, namespace, canary({"analysis": {**_QUICK}}))
+            with process(operator(real_api, url, port, endpoints), log) as first:
+                await api.create(CANARIES, namespace, canary({"analysis": {**_QUICK}, "webhooks": webhooks}))
                 await until(lambda: reached("Serving"), controllers, "adopted")
                 sidecars.worse = 0.3
                 await push("model:2")
@@ -167,13 +172,19 @@ def test_deploys_are_gated_by_a_process_that_is_killed(
             # Its term is over, without waiting for it.
             lease["spec"]["leaseDurationSeconds"] = 1
             await api.replace(LEASES, namespace, "modelcanary-operator", lease)
-            with process(operator(real_api, url, port), log) as second:
+            with process(operator(real_api, url, port, endpoints), log) as second:
 
                 async def promoted() -> bool:
                     await asyncio.to_thread(sidecars.mirror)
                     return await image("fraud-baseline") == "model:3" and await phase() == "Serving"
 
                 await until(promoted, controllers, "promoted by the other process")
+
+                async def all_told() -> bool:
+                    found = await api.get(CANARIES, namespace, "fraud")
+                    return not found["status"].get("signals")
+
+                await until(all_told, controllers, "told")
                 await api.delete(CANARIES, namespace, "fraud")
 
                 async def gone() -> bool:
@@ -191,12 +202,17 @@ def test_deploys_are_gated_by_a_process_that_is_killed(
             said = {event["reason"] for event in await api.list(EVENTS, namespace)}
             assert {"LossRegression", "CandidateNoWorse", "TargetPaused", "TargetReleased"} <= said
 
-    with process(listening, tmp_path / "listening.log"):
+    with process(listening, tmp_path / "listening.log"), process(telling, tmp_path / "telling.log"):
         try:
             asyncio.run(story())
         except BaseException:
             print(log.read_text()[-6000:])
             raise
+    # By its id, each is known again that a process may have sent before it was killed.
+    sent = {event["id"]: event["type"] for event in map(json.loads, told.read_text().splitlines())}
+    assert [kind.removeprefix("io.modelcanary.") for kind in sent.values()] == [
+        *("RunStarted", "RolledBack", "RunStarted", "Promoted")
+    ]
 
 
 _QUICK: Object = {
