@@ -48,6 +48,7 @@ def namespace(real_api: RealApi) -> Iterator[str]:
         "/api/v1/namespaces/team/persistentvolumeclaims",
         "/api/v1/namespaces/team/pods",
         "/api/v1/namespaces/team/events",
+        "/api/v1/namespaces/team/configmaps?labelSelector=modelcanary.io/role=report",
     )
     for path in collections:
         client.expect("DELETE", path)
