@@ -1,7 +1,7 @@
 """Where in an answer of a protocol of the user's own the numbers are: JSON Pointer (RFC 6901) or JMESPath.
 
 `presets` makes one `Finder` per role from `model.pointer`. A pointer is a few look-ups; an expression is for what a
-pointer cannot say, and costs about ten times as much.
+pointer cannot say, and takes longer.
 """
 
 import re
