@@ -67,6 +67,7 @@ SOFT = np.array([0.0, 1.0, 0.0]).tobytes()
         (feedback({"data": {"tensor": {"shape": [1, 3], "values": [0, 1, 0]}}}), [("req-1", 0, SOFT)]),
         (feedback({"strData": "fraud"}), [("req-1", 0, 1)]),
         (feedback({"data": {"ndarray": [1]}}, response={}, request={"meta": {"puid": "req-4"}}), [("req-4", 0, 1)]),
+        (feedback({"data": {"ndarray": [1]}}, request={"meta": {"puid": "req-9"}}), [("req-1", 0, 1)]),
         (event({"label": "fraud", "index": 2}), [("req-1", 2, 1)]),
         (event("fraud"), [("req-1", 0, 1)]),
         (event(1), [("req-1", 0, 1)]),
