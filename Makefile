@@ -26,7 +26,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 types: $(STAMP)
-	$(BIN)/mypy gate sidecar ledger operator cli demo tests/crds tests/cluster tests/e2e images tests/images
+	$(BIN)/mypy gate sidecar ledger operator cli demo tests/crds tests/cluster tests/e2e images tests/images tests/chart
 
 layers: $(STAMP)
 	$(BIN)/pytest -q tests/layers
@@ -68,7 +68,7 @@ cluster-up: $(STAMP) ## a real Kubernetes node of the project's own (root), or k
 	$(BIN)/python -m tests.cluster up
 
 cluster-test: $(STAMP) ## a whole node comes up, runs pods and leaves nothing (root)
-	$(BIN)/python -m pytest -q -m node tests/cluster tests/operator
+	$(BIN)/python -m pytest -q -m node tests/cluster tests/operator tests/images tests/chart
 
 cluster-down: $(STAMP) ## ends what cluster-up started
 	$(BIN)/python -m tests.cluster down

@@ -83,7 +83,8 @@ def everything(node: Node) -> set[str]:
     found = call(node, "kubectl", "get", inside, "-n", NAMESPACE, "-o", "name", "--ignore-not-found").split()
     kinds = call(node, "kubectl", "api-resources", "--verbs=list", "--namespaced=false", "-o", "name").split()
     outside = call(node, "kubectl", "get", ",".join(kinds), "-o", "name", "--ignore-not-found").split()
-    return {*found, *(name for name in outside if "modelcanary" in name)}
+    # The API server makes itself an APIService of each group that a definition brings.
+    return {*found, *(name for name in outside if "modelcanary" in name and not name.startswith("apiservice."))}
 
 
 def test_a_release_from_beginning_to_end(node: Node, images: list[Built], tmp_path: Path) -> None:
