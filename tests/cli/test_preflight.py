@@ -21,7 +21,7 @@ def test_what_only_the_scorer_can_tell_is_told_before_the_run(tmp_path: Path, po
     path = tmp_path / "canary.yaml"
     path.write_text(f"{HEAD}  model: {{classes: [a, b], protocol: custom, pointer: '{pointer}'}}\n")
     with pytest.raises(InputError) as caught:
-        check_spec(load_spec(path))
+        check_spec(load_spec(path), {})
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -29,4 +29,4 @@ def test_what_only_the_scorer_can_tell_is_told_before_the_run(tmp_path: Path, po
 def test_a_good_expression_passes(tmp_path: Path) -> None:
     path = tmp_path / "canary.yaml"
     path.write_text(f"{HEAD}  model: {{classes: [a, b], protocol: custom, pointer: 'jmespath:a[*].b'}}\n")
-    assert check_spec(load_spec(path)) == []
+    assert check_spec(load_spec(path), {}) == []
