@@ -33,6 +33,8 @@ from typing import Any
 import httpx
 import uvloop
 
+from modelcanary_sidecar.figures import Drop
+
 HERE = Path(__file__).parent
 PATH = "/v2/models/m/infer"
 HOOK = "/drain/of-this-bench"
@@ -42,6 +44,7 @@ CANDIDATE = BASELINE.replace(b"0.25,0.75", b"0.50,0.50")
 HEARD = 0.5  # seconds until users' connections go elsewhere
 DELAY = 2.0  # of the drain
 LIMIT = 30.0  # for anything to happen
+_NEVER_CAPTURED = frozenset(Drop) - {Drop.QUEUE}
 
 
 class Model(asyncio.Protocol):
@@ -313,7 +316,8 @@ async def measure(restarts: int, rate: float, state: str) -> dict[str, object]:
         counts = asked.json()["counts"]
     await _ended(candidate, signal.SIGKILL)
     await _ended(recording, signal.SIGTERM)
-    dropped = sum(counts["dropped"].values())
+    # Of what was captured: the other reasons are those for which a request never was.
+    dropped = sum(count for reason, count in counts["dropped"].items() if reason not in _NEVER_CAPTURED)
     return {
         "restarts": restarts,
         "requests": dict(users.sent),
@@ -335,6 +339,7 @@ def record(result: dict[str, Any]) -> None:
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / "drain.json").write_text(json.dumps(result, indent=1) + "\n")
     rows = "".join(f"| {kind} | {count:,} |\n" for kind, count in sorted(result["requests"].items()))
+    counted = result["captured"] - result["pairs"] - result["lost_pairs"]
     text = (
         "## Restarts of sidecars under load\n\n"
         f"`make bench-drain`: {result['restarts']} restarts of sidecars and their models, one after the other, in "
@@ -345,8 +350,8 @@ def record(result: dict[str, Any]) -> None:
         "machine.\n\n"
         f"| users | requests |\n|---|---|\n{rows}\n"
         f"**{len(result['failures'])} requests failed.** Captured {result['captured']:,}, in the ledger "
-        f"{result['pairs']:,} pairs, {sum(result['dropped'].values()):,} counted as dropped; **{result['lost_pairs']} "
-        "lost**.\n"
+        f"{result['pairs']:,} pairs, {counted:,} counted as dropped "
+        f"by starved scorers; **{result['lost_pairs']} lost**.\n"
         f"What the hooks said: {', '.join(f'{said} {count}' for said, count in sorted(result['hooks'].items()))}."
     )
     path, begin, end = HERE / "RESULTS.md", "<!-- drain:begin -->", "<!-- drain:end -->"

@@ -73,7 +73,7 @@ class Mirror:
             self._asking.stop()
         self._tasks = None
         if not await self._sender.flush(_FLUSH_TIME):
-            logger.warning("%d pairs are lost: the ledger did not take them in time", len(self._sender.buffer))
+            logger.warning("%d pairs are lost: the ledger did not take them in time", self._sender.unsent)
 
     async def _let_finish(self) -> None:
         """Until the models have answered what they were asked, or their time is up."""

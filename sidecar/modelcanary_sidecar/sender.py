@@ -59,6 +59,11 @@ class Sender:
         self.batches = self.retries = self.heartbeats = 0
         self._unreachable = False
 
+    @property
+    def unsent(self) -> int:
+        """Pairs that the ledger has not acknowledged."""
+        return len(self.buffer) + (self._unsent[1] if self._unsent is not None else 0)
+
     def add(self, run: str, pair: Pair) -> None:
         self.buffer.add(run, pair)
         if self.buffer.full_batch:

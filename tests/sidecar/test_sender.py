@@ -291,6 +291,7 @@ def test_flush_gives_up_in_time() -> None:
             sender.add("run-1", pair(1))
             started = time.monotonic()
             assert not await sender.flush(0.2)
+            assert sender.unsent == 1  # it is under way, and not in the buffer any more
             assert time.monotonic() - started < 2.0
 
     asyncio.run(main())
