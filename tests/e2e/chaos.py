@@ -24,7 +24,7 @@ async def kill(cluster: Cluster, namespace: str, app: str) -> int:
     """SIGKILL for all processes of an app's pods; how many pods. The pods themselves go too, so that none backs off."""
     killed = 0
     for pod in await cluster.list(PODS, namespace, f"app.kubernetes.io/component={app}"):
-        for process in _processes(pod["metadata"]["uid"]):
+        for process in processes_of(pod["metadata"]["uid"]):
             os.kill(process, signal.SIGKILL)
         # In a cluster whose processes are elsewhere, this is as near as one comes.
         await cluster.delete(PODS, namespace, pod["metadata"]["name"], gracePeriodSeconds=0)
@@ -32,7 +32,7 @@ async def kill(cluster: Cluster, namespace: str, app: str) -> int:
     return killed
 
 
-def _processes(uid: str) -> list[int]:
+def processes_of(uid: str) -> list[int]:
     """Of a pod, by the cgroup that is named after it; none where the nodes are other machines."""
     names = (uid, uid.replace("-", "_"))
     found = []
