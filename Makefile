@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # What is built once and kept outside of the tree: environments of model servers.
 export MODELCANARY_CACHE ?= $(HOME)/.cache/modelcanary
 
-.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down demo demo-servers bench-drain bench-gates bench-ledger bench-proxy bench-recompute bench-replay clean
+.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down e2e demo demo-servers bench-drain bench-gates bench-ledger bench-proxy bench-recompute bench-replay clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -69,6 +69,9 @@ cluster-up: $(STAMP) ## a real Kubernetes node of the project's own (root), or k
 
 cluster-test: $(STAMP) ## a whole node comes up, runs pods and leaves nothing (root)
 	$(BIN)/python -m pytest -q -m node tests/cluster tests/operator tests/images tests/chart
+
+e2e: $(STAMP) ## deploys on a real cluster, with users whose every answer is checked; SCENARIOS="bad steps" for some
+	$(BIN)/python -m tests.e2e $(SCENARIOS)
 
 cluster-down: $(STAMP) ## ends what cluster-up started
 	$(BIN)/python -m tests.cluster down
