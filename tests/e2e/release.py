@@ -23,7 +23,8 @@ _USER = 65532  # of the images
 
 
 async def helm(target: Target, *arguments: str) -> str:
-    return await command(target, ["helm", *arguments])
+    # Longer than helm's own limit: ended in the middle of an upgrade, it would refuse the next.
+    return await command(target, ["helm", *arguments], seconds=_SECONDS + 60.0)
 
 
 async def command(target: Target, arguments: Sequence[str], *, seconds: float = _SECONDS) -> str:
