@@ -9,6 +9,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import kopf
@@ -36,6 +37,7 @@ class Watcher:
         self._enqueue = enqueue
         self._index = Index()
         self._stop = threading.Event()
+        self._ending: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None  # of the watch that is on
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
@@ -43,6 +45,10 @@ class Watcher:
 
     def stop(self, seconds: float = 5.0) -> None:
         self._stop.set()
+        if self._ending is not None:
+            loop, ending = self._ending
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(ending.set)
         self._thread.join(seconds)
 
     def known(self) -> list[Key]:
@@ -68,6 +74,11 @@ class Watcher:
 
     async def _watch(self) -> None:
         namespaces = self._settings.namespaces
+        # Not `_stop` itself: kopf would wait for it in a thread, and a loop whose watch has failed would wait for that.
+        ending = asyncio.Event()
+        self._ending = asyncio.get_running_loop(), ending
+        if self._stop.is_set():
+            return
         await kopf.operator(
             registry=self._registry(),
             settings=_kopf_settings(),
@@ -76,7 +87,7 @@ class Watcher:
             standalone=True,
             clusterwide=not namespaces,
             namespaces=namespaces,
-            stop_flag=self._stop,
+            stop_flag=ending,
         )
 
     def _registry(self) -> kopf.OperatorRegistry:
@@ -140,4 +151,5 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.networking.request_timeout = 30
+    settings.networking.error_backoffs = (0.5, 1.0, 2.0)  # after that the watch ends, and is started again
     return settings

@@ -1,6 +1,9 @@
 """kopf as it is started: what it would find out for itself where an image gives it nothing to find."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import kopf
@@ -9,6 +12,9 @@ from kubernetes.aio.client import Configuration
 from tests.operator.harness import settings
 
 from modelcanary_operator.events import Watcher
+
+#: That kopf makes before it gives a watch up.
+_TRIES = 4
 
 
 def test_kopf_need_not_ask_for_the_users_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,3 +34,48 @@ def test_kopf_need_not_ask_for_the_users_name(monkeypatch: pytest.MonkeyPatch) -
     watcher.stop()
     assert given["identity"] == found.identity
     assert found.identity.startswith("pod-1")
+
+
+@contextmanager
+def forbidding(again: threading.Event) -> Iterator[str]:
+    """An API server that lets nobody see what there is; `again`: it was asked from the beginning once more."""
+    begun = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/apis":
+                begun.append(self.path)
+            if len(begun) > _TRIES:
+                again.set()
+            body = b'{"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403}'
+            self.send_response(403)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nobody reads it."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_watch_that_fails_is_started_again() -> None:
+    """It once waited for its own end: the thread that kopf waits for a stop in kept its loop from ending."""
+    again = threading.Event()
+    with forbidding(again) as url:
+        connection = Configuration()
+        connection.host = url
+        watcher = Watcher(settings("--kubeconfig", "/none"), connection, lambda _: None)
+        watcher.start()
+        assert again.wait(60.0)
+        watcher.stop(60.0)
+        assert not watcher.alive
