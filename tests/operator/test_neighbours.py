@@ -1,6 +1,7 @@
 """The user's own objects around the model, over the life of a deploy: autoscalers, NetworkPolicies, volumes, clocks."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from modelcanary_operator.api import (
     SERVICES,
     Object,
 )
+from modelcanary_operator.errors import ApiError, Refused
 from modelcanary_operator.status_json import moment
 
 Story = Callable[[Cluster, FakeApi, FakeLedger], Awaitable[None]]
@@ -385,3 +387,44 @@ def test_clocks_that_disagree_end_no_deadline_and_skip_no_duration(skew: int) ->
         assert 118.0 <= cluster.now - began <= 160.0
 
     play(story)
+
+
+@pytest.mark.parametrize("first", ["deployments", "services", "controllerrevisions", "pods"])
+@pytest.mark.parametrize("end", ["serving", "shadowing", "rolledBack"])
+def test_a_namespace_that_ends_is_not_held_up(first: str, end: str) -> None:
+    """Its controller deletes all that is in it, in no order that is ours, and nothing can be created any more."""
+
+    async def story(cluster: Cluster, api: FakeApi, ledger: FakeLedger) -> None:
+        await cluster.set_up()
+        await api.create(NETWORK_POLICIES, "team", policy())
+        await cluster.settle()
+        ledger.delta, ledger.silent = 0.2, end == "shadowing"
+        if end != "serving":
+            await cluster.push("model:2")
+            await cluster.phase(Phase.SHADOWING if end == "shadowing" else Phase.COOLDOWN)
+
+        def terminating(when: str, method: str, plural: str, name: str) -> None:
+            if when == "before" and method == "POST":
+                raise Refused(403, "unable to create new content in namespace team because it is being terminated")
+
+        api.saboteur = terminating
+        cluster.check = no_check  # type: ignore[method-assign]
+        await api.delete(CANARIES, "team", "fraud")
+        for _ in range(3):
+            with contextlib.suppress(ApiError):
+                await cluster.reconciler.reconcile(KEY)
+        for chosen in (first, "pods", "controllerrevisions", "deployments", "services", "networkpolicies"):
+            for kind, _, name in [place for place in api.objects if place[0] == chosen]:
+                api.objects.pop((kind, "team", name))
+            for _ in range(3):
+                with contextlib.suppress(ApiError):
+                    await cluster.reconciler.reconcile(KEY)
+        for _ in range(20):
+            await cluster.reconciler.reconcile(KEY)
+        assert await cluster.resource() is None
+
+    play(story)
+
+
+async def no_check() -> None:
+    """Users are gone with the namespace."""

@@ -199,7 +199,8 @@ def test_policies_and_an_autoscaler_of_kedas_from_adoption_to_deletion(real_api:
         ledger.silent = True
         await cluster.push("model:2")
         await cluster.phase(Phase.SHADOWING)
-        await cluster.settle()
+        for _ in range(10):
+            await cluster.look()
         found = {item["metadata"]["name"]: item for item in await api.list(NETWORK_POLICIES, namespace)}
         assert found.keys() == {"users", "fraud-baseline", "fraud-candidate"}
         versions = {name: item["metadata"]["resourceVersion"] for name, item in found.items()}
