@@ -1,4 +1,4 @@
-"""The Kubernetes API as the ledger sees it: one question, whose a token is. Called by `token_review`.
+"""The Kubernetes API as the ledger sees it: one question, whose a token is. Asked by `token_review`, made by `main`.
 
 The pod's own token and the API's certificate authority are files that are replaced while the process runs, so both are
 read anew. Every foreign error becomes NotReviewed. It must not know callers, nor keep an answer.
@@ -6,7 +6,6 @@ read anew. Every foreign error becomes NotReviewed. It must not know callers, no
 
 import asyncio
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -14,6 +13,7 @@ import msgspec
 
 from modelcanary_gate.protocol import AUDIENCE
 from modelcanary_ledger.errors import NotReviewed
+from modelcanary_ledger.token_review import Identity
 
 _PATH = "/apis/authentication.k8s.io/v1/tokenreviews"
 _SECONDS = 3.0  # in all: callers wait for it, and those that are known need not
@@ -34,14 +34,6 @@ class _Status(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     status: _Status = msgspec.field(default_factory=_Status)
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Whose a token is; `pod`: the one that it is bound to, empty if none."""
-
-    username: str
-    pod: str
 
 
 class KubeApi:

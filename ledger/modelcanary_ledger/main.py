@@ -14,7 +14,6 @@ from modelcanary_ledger.app import LedgerApp
 from modelcanary_ledger.auth import Callers, read_token_file
 from modelcanary_ledger.core import Ledger
 from modelcanary_ledger.errors import SettingsError
-from modelcanary_ledger.kube_api import KubeApi
 from modelcanary_ledger.quota import Quota
 from modelcanary_ledger.serving_tls import Certificate
 from modelcanary_ledger.settings import Settings, read_settings
@@ -70,6 +69,8 @@ def _reviewer(settings: Settings) -> TokenReview | None:
     review = settings.review
     if review is None:
         return None
+    from modelcanary_ledger.kube_api import KubeApi  # noqa: PLC0415 - its HTTP client takes as long as all the rest
+
     return TokenReview(KubeApi(review.url, review.account), review.operators, time.time)
 
 

@@ -19,7 +19,6 @@ import msgspec
 from modelcanary_gate.protocol import AUDIENCE
 from modelcanary_ledger import rights
 from modelcanary_ledger.errors import NotReviewed, Unauthorized
-from modelcanary_ledger.kube_api import Identity
 from modelcanary_ledger.rights import Caller
 
 log = logging.getLogger(__name__)
@@ -40,7 +39,17 @@ class ReviewLimits:
     pending: int = 64  # questions at once
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose a token is; `pod`: the one that it is bound to, empty if none."""
+
+    username: str
+    pod: str
+
+
 class Api(Protocol):
+    """`kube_api` is the real one."""
+
     async def review(self, token: str) -> Identity | None: ...
 
     async def close(self) -> None: ...

@@ -11,9 +11,9 @@ import pytest
 
 from modelcanary_ledger import token_review
 from modelcanary_ledger.errors import NotReviewed, Unauthorized
-from modelcanary_ledger.kube_api import Identity, KubeApi
+from modelcanary_ledger.kube_api import KubeApi
 from modelcanary_ledger.rights import Call, Kind
-from modelcanary_ledger.token_review import ReviewLimits, TokenReview
+from modelcanary_ledger.token_review import Identity, ReviewLimits, TokenReview
 
 OPERATOR = "system:serviceaccount:modelcanary:operator"
 NOW = 1_800_000_000.0
