@@ -1,9 +1,12 @@
 """Transcripts of one client with the live path."""
 
 import gc
+import socket
 
 import pytest
+from tests.sidecar.live_path.conftest import Port
 
+from modelcanary_sidecar.client import Client as Connected
 from modelcanary_sidecar.conversation import Conversation
 from modelcanary_sidecar.model_connection import ModelConnection
 
@@ -535,3 +538,32 @@ def test_a_connection_that_ended_is_gone_at_once(stage, request_of) -> None:
         assert alive() == before
     finally:
         gc.enable()
+
+
+class _Transport(Port):
+    """Of a real connection, of which nothing is read."""
+
+    def __init__(self, end: socket.socket) -> None:
+        super().__init__()
+        self._end = end
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        pass
+
+    def get_extra_info(self, name: str) -> socket.socket:
+        return self._end
+
+
+def test_a_connection_on_which_something_has_come_is_not_closed_as_idle(stage) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        client = Connected(stage.state)
+        client.connection_made(_Transport(ours))
+        theirs.sendall(b"POST")
+        client.close_idle(stage.now)
+        assert not client.port.ended
+        ours.recv(4)
+        client.close_idle(stage.now - 0.1)  # it came later than that
+        assert not client.port.ended
+        client.close_idle(stage.now)
+        assert client.port.ended == "close"

@@ -89,6 +89,10 @@ class Hook:
     def held(self) -> bool:
         return self._thread.is_alive()
 
+    def held_for(self, seconds: float) -> bool:
+        self._thread.join(seconds)
+        return self.held
+
     def wait(self) -> str:
         self._thread.join(DEADLINE)
         assert not self.held
@@ -163,7 +167,7 @@ def test_a_hook_waits_for_every_live_process(model: RawModel, start: Callable[..
         release.set()
         until(lambda: process.metric("in_flight") < 20)
         until(lambda: "503" in process.admin_says("/readyz"))
-        assert hook.held
+        assert hook.held_for(1.0)  # by then the first process has said so
         os.kill(live[1], signal.SIGCONT)
         assert all(receive_all(client).endswith(b"ok") for client in clients)
         assert hook.wait().endswith("drained\n")
