@@ -4,6 +4,8 @@ The API server and kube-controller-manager are real; the test plays the schedule
 """
 
 import asyncio
+import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,18 @@ from tests.cluster.places import Places
 from tests.operator.conftest import RealApi
 from tests.operator.controllers import Controllers, pod_status
 from tests.operator.fake_ledger import FakeLedger
-from tests.operator.harness import Cluster
+from tests.operator.harness import KEY, Cluster, canary
 from tests.operator.processes import process
 
 from modelcanary_gate.plan.phases import Phase
 from modelcanary_operator.api import CANARIES, DEPLOYMENTS, PODS, SERVICES, Kind, Object
 from modelcanary_operator.bucket import Bucket
-from modelcanary_operator.errors import Conflict, NotFound
+from modelcanary_operator.errors import ApiError, Conflict, NotFound
 from modelcanary_operator.kube import Kube, configuration
 from modelcanary_operator.templates import contains
 
 pytestmark = pytest.mark.node
-_CONTROLLERS = "deployment,replicaset,endpointslice,garbagecollector"
+_CONTROLLERS = "deployment,replicaset,endpointslice,garbagecollector,namespace"
 _REPLICA_SETS = Kind("/apis/apps/v1", "replicasets", "ReplicaSet")
 
 
@@ -129,6 +131,62 @@ def test_users_notice_nothing(real_api: RealApi, namespace: str, target_port: st
             assert await images() == {("fraud", "model:3", 2)}
             assert (await api.get(SERVICES, namespace, "fraud"))["spec"] == before
             assert cluster.errors == []
+
+    with process(plane.network.inside(command), tmp_path / "controllers.log"):
+        try:
+            asyncio.run(story())
+        finally:
+            client.request("DELETE", "/api/v1/nodes/one")
+            client.close()
+
+
+def test_deleted_in_the_foreground_made_again_and_gone_with_its_namespace(
+    real_api: RealApi, namespace: str, tmp_path: Path
+) -> None:
+    """After a roll-back: the rejected template never serves, the garbage collector ends nothing that does, and the
+    finalizer does not hold up a namespace in which nothing can be created any more.
+    """
+    plane = real_api.plane
+    binaries = build(Places.of_environment(), ["kube-controller-manager"])
+    command = [
+        *(str(binaries / "kube-controller-manager"), f"--kubeconfig={plane.kubeconfig}"),
+        *("--leader-elect=false", f"--controllers={_CONTROLLERS}"),
+    ]
+    client = plane.client()
+    client.request("POST", "/api/v1/nodes", {"metadata": {"name": "one"}})
+    path = f"/apis/modelcanary.io/v1alpha1/namespaces/{namespace}/modelcanaries/fraud"
+
+    async def story() -> None:
+        async with Kube(await configuration(real_api.kubeconfig), Bucket(10_000, 10_000)) as api:
+            ledger = FakeLedger()
+            cluster = Cluster(api, ledger)
+            cluster.controllers = Kubelet(api, client)
+            await cluster.set_up()
+            await cluster.settle()
+            ledger.delta = 0.2
+            await cluster.push("model:2")
+            await cluster.phase(Phase.COOLDOWN)
+            options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
+            client.expect("DELETE", path, options)
+            for _ in range(200):
+                await cluster.look()
+                cluster.now += 2.0
+                if await cluster.resource() is None:
+                    break
+            assert await cluster.resource() is None
+            target = await api.get(DEPLOYMENTS, namespace, "fraud")
+            assert target["spec"]["template"]["spec"]["containers"][0]["image"] == "model:1"
+            assert [item["metadata"]["name"] for item in await api.list(DEPLOYMENTS, namespace)] == ["fraud"]
+
+            await api.create(CANARIES, namespace, canary())
+            await cluster.phase(Phase.SERVING)
+            client.expect("DELETE", f"/api/v1/namespaces/{namespace}")
+            deadline = time.monotonic() + 60.0
+            while client.request("GET", f"/api/v1/namespaces/{namespace}")[0] == 200:
+                assert time.monotonic() < deadline, await cluster.status()
+                await cluster.controllers.tick()
+                with contextlib.suppress(ApiError):
+                    await cluster.reconciler.reconcile(KEY)
 
     with process(plane.network.inside(command), tmp_path / "controllers.log"):
         try:
