@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -24,4 +25,5 @@ def write(folder: Path) -> None:
 if __name__ == "__main__":
     place = Path(tempfile.mkdtemp())
     write(place)
-    main(["start", str(place)])
+    sys.argv[1:] = ["start", str(place)]
+    main()
