@@ -48,7 +48,10 @@ class Runner:
 
         async def one(scenario: Scenario) -> Result:
             async with room:
-                return await self._run(scenario)
+                result = await self._run(scenario)
+            # The next scenario need not wait until the pods of this one have ended.
+            await _quietly(lambda: self._end(f"e2e-{scenario.name}"))
+            return result
 
         return list(await asyncio.gather(*(one(each) for each in scenarios)))
 
@@ -75,7 +78,6 @@ class Runner:
         if error:
             await _quietly(lambda: evidence.keep(team, self.kept / scenario.name, error))
         self.say(f"{scenario.name}: {'FAILED: ' + error if error else 'passed'} after {seconds:.0f} s")
-        await _quietly(lambda: self._end(namespace))
         return Result(scenario.name, seconds, error, team.report, team.measured)
 
     async def _end(self, namespace: str) -> None:
