@@ -25,7 +25,7 @@ class Pace:
 
     flush: float = 0.25  # the longest that a pair waits for others
     heartbeat: float = 1.0  # during a run, without a batch
-    idle: float = 30.0  # without a run
+    idle: float = 3.0  # without a run: how much later than its beginning a run is heard of
     eager: float = 60.0  # after the start: as during a run, so that a run begins at once
     backoff: float = 0.1  # doubled after each failure
     longest_backoff: float = 5.0
