@@ -13,10 +13,13 @@ from dataclasses import dataclass
 
 from modelcanary_operator.api import LEASES, Api, Object
 from modelcanary_operator.errors import ApiError, Conflict, LeaseLost, NotFound
+from modelcanary_operator.names import PREFIX
 from modelcanary_operator.status_json import moment
 
 _log = logging.getLogger(__name__)
 NAME = "modelcanary-operator"
+#: Annotation of the Lease.
+EPOCH = f"{PREFIX}/epoch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,9 @@ class Lease:
                 "metadata": {"name": NAME, "namespace": self._namespace},
                 "spec": self._spec({}, 0),
             }
-            found = await self._api.create(LEASES, self._namespace, body)
-            return self._took(found, before)
+            epoch = self._number(body)
+            await self._api.create(LEASES, self._namespace, body)
+            return self._took(epoch, before)
         spec = found["spec"]
         seen = (found["metadata"].get("uid"), spec.get("holderIdentity"), spec.get("renewTime"))
         if seen != self._seen:
@@ -114,12 +118,22 @@ class Lease:
         if not free:
             return False
         found["spec"] = self._spec(spec, int(spec.get("leaseTransitions") or 0) + 1)
-        return self._took(await self._api.replace(LEASES, self._namespace, NAME, found), before)
+        epoch = self._number(found)
+        await self._api.replace(LEASES, self._namespace, NAME, found)
+        return self._took(epoch, before)
 
-    def _took(self, found: Object, before: float) -> bool:
+    def _took(self, epoch: int, before: float) -> bool:
         self._renewed = before
-        self.epoch = int(found["spec"].get("leaseTransitions") or 0) + 1
+        self.epoch = epoch
         return True
+
+    def _number(self, lease: Object) -> int:
+        """The next epoch, noted on the lease. Seconds of the clock, unless it was set back: a ledger outlives the lease
+        where the release is taken away and comes again, and would refuse an epoch that began from 1."""
+        noted = lease["metadata"].get("annotations") or {}
+        epoch = max(int(noted.get(EPOCH) or 0) + 1, int(self._wall()))
+        lease["metadata"]["annotations"] = {**noted, EPOCH: str(epoch)}
+        return epoch
 
     async def _try_to_renew(self) -> bool:
         found = await self._api.get(LEASES, self._namespace, NAME)

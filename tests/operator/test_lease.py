@@ -127,3 +127,19 @@ def test_of_two_that_take_a_free_lease_at_once_one_leads() -> None:
             task.cancel()
 
     play(story)
+
+
+def test_an_epoch_is_higher_than_those_before_though_the_lease_is_gone_or_the_clock_set_back() -> None:
+    async def story(api: FakeApi, clock: Time) -> None:
+        clock.now = 1000.0
+        first = lease(api, clock, "one")
+        assert await first.acquire() == 1000
+        await first.release()
+        clock.now = 900.0
+        second = lease(api, clock, "two")
+        assert await second.acquire() == 1001
+        await api.delete(LEASES, "team", NAME)
+        clock.now = 2000.0
+        assert await lease(api, clock, "three").acquire() == 2000
+
+    play(story)
