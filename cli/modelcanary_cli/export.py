@@ -116,7 +116,7 @@ def _asking() -> Iterator[None]:
     try:
         yield
     except (httpx.HTTPError, msgspec.DecodeError) as error:
-        raise LedgerError(f"the ledger did not answer to the end: {error or type(error).__name__}") from error
+        raise LedgerError(f"the ledger did not answer to the end: {str(error) or type(error).__name__}") from error
 
 
 def _refuse(answer: httpx.Response) -> None:

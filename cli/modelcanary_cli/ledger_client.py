@@ -91,7 +91,7 @@ class Ledger:
         try:
             answer = self._client.request(method, f"/{path}", content=content, params=params, headers=headers)
         except httpx.HTTPError as error:
-            raise LedgerError(f"the ledger does not answer: {error or type(error).__name__}") from error
+            raise LedgerError(f"the ledger does not answer: {str(error) or type(error).__name__}") from error
         if answer.is_error:
             raise LedgerError(f"the ledger refused {method} {path}: {answer.status_code} {answer.text[:500]}")
         return answer.content

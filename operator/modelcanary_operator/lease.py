@@ -92,7 +92,7 @@ class Lease:
             async with asyncio.timeout(self._terms.call):
                 return await step()
         except (ApiError, TimeoutError) as error:
-            _log.warning("lease: %s", error or type(error).__name__)
+            _log.warning("lease: %s", str(error) or type(error).__name__)
             return False
 
     async def _try_to_take(self) -> bool:

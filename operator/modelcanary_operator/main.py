@@ -176,6 +176,13 @@ async def _until(stopping: asyncio.Event) -> None:
     raise Ended
 
 
+def _innermost(group: BaseException) -> BaseException:
+    """What a task has raised, without the groups that tasks wrap around it."""
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
+
+
 def main() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s modelcanary-operator: %(message)s")
     for talkative in ("httpx", "httpcore", "kopf"):
@@ -192,7 +199,7 @@ def main() -> None:
         lost = group.subgroup(LeaseLost)
         if lost is None:
             raise
-        _log.error("%s; this process ends", lost.exceptions[0])
+        _log.error("%s; this process ends", _innermost(lost))
         sys.exit(_LOST)
 
 
