@@ -27,20 +27,20 @@ class Judged:
         return version in self.since and self.since[version] <= revision
 
 
-def broken(history: History, service: str, *, until: int | None = None) -> list[str]:
-    """What did not hold, in words; `until`: the revision at which the namespace began to end."""
+def broken(history: History, name: str, *, until: int | None = None) -> list[str]:
+    """What did not hold, in words. `name`: of Service and ModelCanary; `until`: the revision at which all began to end."""
     limit = until if until is not None else 1 << 62
-    return [*_endpoints(history, service, limit), *_promotions(history)]
+    return [*_endpoints(history, name, limit), *_promotions(history, name)]
 
 
-def _endpoints(history: History, service: str, limit: int) -> Iterable[str]:
-    judged, versions = judged_versions(history), _pods(history)
-    adopted, released = _reign(history)
+def _endpoints(history: History, name: str, limit: int) -> Iterable[str]:
+    judged, versions = judged_versions(history, name), _pods(history)
+    adopted, released = _reign(history, name)
     slices: dict[str, frozenset[str]] = {}
     served = False
     for seen in history.of(ENDPOINT_SLICES):
         labels = dig(seen.body, "metadata", "labels") or {}
-        if seen.name not in slices and labels.get("kubernetes.io/service-name") != service:  # type: ignore[attr-defined]
+        if seen.name not in slices and labels.get("kubernetes.io/service-name") != name:  # type: ignore[attr-defined]
             continue
         if seen.revision >= limit:
             return
@@ -48,7 +48,7 @@ def _endpoints(history: History, service: str, limit: int) -> Iterable[str]:
         ready = frozenset().union(*slices.values())
         served = served or bool(ready)
         if served and not ready:
-            yield f"at {seen.at:.3f} the Service {service} had no ready endpoint (revision {seen.revision})"
+            yield f"at {seen.at:.3f} the Service {name} had no ready endpoint (revision {seen.revision})"
         if adopted is None or not adopted <= seen.revision < released:
             continue
         for pod in slices[seen.name]:
@@ -57,11 +57,11 @@ def _endpoints(history: History, service: str, limit: int) -> Iterable[str]:
                 yield f"at {seen.at:.3f} pod {pod} of version {version!r}, which nothing judged, was an endpoint"
 
 
-def judged_versions(history: History) -> Judged:
+def judged_versions(history: History, name: str) -> Judged:
     """The version that the target had when it was adopted, and each that a decision promoted, from that on."""
     templates = _templates(history)
     judged = Judged()
-    for seen in history.of(CANARIES):
+    for seen in history.of(CANARIES, name):
         adopted = dig(seen.body, "status", "baseline", "template")
         if not judged.since and isinstance(adopted, str):
             judged.since[templates.get(adopted, adopted)] = 0
@@ -71,28 +71,28 @@ def judged_versions(history: History) -> Judged:
     return judged
 
 
-def _reign(history: History) -> tuple[int | None, int]:
+def _reign(history: History, name: str) -> tuple[int | None, int]:
     """The revisions between which we answer for who serves: from the adoption to the end of the resource."""
     began, ended = None, 1 << 62
-    for seen in history.of(CANARIES):
+    for seen in history.of(CANARIES, name):
         if began is None and seen.status("phase") == "Serving":
             began = seen.revision
         ended = seen.revision if seen.body is None else 1 << 62
     return began, ended
 
 
-def _promotions(history: History) -> Iterable[str]:
+def _promotions(history: History, name: str) -> Iterable[str]:
     """Each template that the baseline took must have a decision of its own before it."""
     decisions: list[tuple[int, str, str]] = []  # revision, decision, template
-    for seen in history.of(CANARIES):
+    for seen in history.of(CANARIES, name):
         if seen.status("phase") == _PROMOTING:
             decision = str(seen.status("decided", "id"))
             if decision not in {known for _, known, _ in decisions}:
                 decisions.append((seen.revision, decision, str(seen.status("run", "candidateTemplate"))))
     serving = ""
-    for seen in history.of(DEPLOYMENTS):
+    for seen in history.of(DEPLOYMENTS, names.baseline(name)):
         template = dig(seen.body, "metadata", "annotations", names.TEMPLATE)
-        if dig(seen.body, "metadata", "labels", names.ROLE) != names.BASELINE or template in (serving, None):
+        if template in (serving, None):
             continue
         if serving:
             found = next((each for each in decisions if each[2] == template and each[0] < seen.revision), None)
@@ -125,11 +125,11 @@ def _ready(body: Object) -> frozenset[str]:
     )
 
 
-def moments(history: History, phase: str) -> list[Seen]:
+def moments(history: History, name: str, phase: str) -> list[Seen]:
     """The first change of each stay in a phase."""
     found: list[Seen] = []
     before = None
-    for seen in history.of(CANARIES):
+    for seen in history.of(CANARIES, name):
         now = seen.status("phase")
         if now == phase != before:
             found.append(seen)

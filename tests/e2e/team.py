@@ -78,9 +78,13 @@ class Team:
         self, version: Version = GOOD, *, replicas: int = 1, port: str | int = "http", users: Users | None = None
     ) -> None:
         """The model without us: a Deployment, its Service, and users who get answers."""
+        await self.model(version, replicas=replicas, port=port)
+        await self.start_users(users or Users())
+
+    async def model(self, version: Version = GOOD, *, replicas: int = 1, port: str | int = "http") -> None:
+        """A Deployment and its Service, without users."""
         await self.create(SERVICES, manifests.service(self.name, port))
         await self.create(DEPLOYMENTS, manifests.deployment(self.name, self.template(version), replicas))
-        await self.start_users(users or Users())
 
     async def start_users(self, users: Users) -> None:
         """Returns when the first of them was answered."""
@@ -145,10 +149,10 @@ class Team:
 
     async def judged(self, wanted: str, seconds: float = JUDGED) -> Seen:
         """The moment of the next decision, which must be `wanted`: Promoting, RollingBack or Clearing."""
-        after = max((each.revision for each in self.history.of(CANARIES)), default=0)
+        after = max((each.revision for each in self.history.of(CANARIES, self.name)), default=0)
 
         def decided() -> Seen | None:
-            later = [each for each in self.history.of(CANARIES) if each.revision > after]
+            later = [each for each in self.history.of(CANARIES, self.name) if each.revision > after]
             return next((each for each in later if each.status("decided")), None)
 
         found = await self.until(decided, f"a decision, to be {wanted}", seconds)
@@ -305,7 +309,7 @@ class Team:
         return f"status {status}; endpoints {self.endpoints()}"
 
     def stays(self, phase: str) -> list[Seen]:
-        return moments(self.history, phase)
+        return moments(self.history, self.name, phase)
 
 
 def _is_ready(pod: Object) -> bool:

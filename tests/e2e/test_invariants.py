@@ -34,7 +34,11 @@ class Story:
 
     def baseline(self, template: str, version: str) -> "Story":
         metadata = {"labels": {names.ROLE: names.BASELINE}, "annotations": {names.TEMPLATE: template}}
-        return self.add(DEPLOYMENTS, "b", {"metadata": metadata, "spec": {"template": {"spec": _pod(version)}}})
+        return self.add(
+            DEPLOYMENTS,
+            names.baseline("colours"),
+            {"metadata": metadata, "spec": {"template": {"spec": _pod(version)}}},
+        )
 
     def phase(self, phase: str, **status: Any) -> "Story":
         return self.add(CANARIES, "colours", {"status": {"phase": phase, "baseline": {"template": "t1"}, **status}})

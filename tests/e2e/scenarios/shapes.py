@@ -62,9 +62,9 @@ async def scaled(team: Team) -> None:
 async def ends_at_once(team: Team) -> None:
     """A model that exits on SIGTERM, with requests under way: its pods are evicted, updated and promoted away."""
     rude = Version("rude", fault="exit-at-once")
-    await team.serve(rude, replicas=2, users=Users({"rate": 0.0}))
+    await team.model(rude, replicas=2)
     await team.adopt()
-    await team.ask_users("/set?rate=60&one_shot=0.5")
+    await team.start_users(Users({"rate": 60.0, "one_shot": 0.5}))
     await team.answers(100)
     (pod, *_) = team.pods(names.BASELINE)
     await team.cluster.delete(PODS, team.namespace, pod)
