@@ -234,7 +234,7 @@ def test_words_are_the_parsers_own() -> None:
 
 
 def test_the_name_has_the_same_limit() -> None:
-    (rule,) = resource_schema(DEFINITION)["x-kubernetes-validations"]
+    rule, _ = resource_schema(DEFINITION)["x-kubernetes-validations"]
     most = int(re.findall(r"size\(self\.metadata\.name\) <= (\d+)", rule["rule"])[0])
     resource = example("minimal.yaml")
     assert parse_resource(changed(resource, {"metadata.name": "a" * most}))

@@ -101,6 +101,35 @@ def test_status_is_a_subresource(apiserver: ControlPlane, resources: Resources) 
         resources.delete("status")
 
 
+def test_what_is_adopted_cannot_be_exchanged_for_another(resources: Resources) -> None:
+    """The operator would take the new target's pods away, and leave the old one as it is."""
+    exchanges = {
+        "spec.targetRef.name": "other",
+        "spec.service.name": "other",
+        "spec.service.port": "grpc",
+    }
+    created = resources.create(changed(LEAST, {"metadata.name": "exchanged"}))
+    try:
+        for phase, free in ((None, True), ("Stalled", True), ("Pending", True), ("Adopting", False), ("Serving", False)):
+            kept = resources.get("exchanged")
+            if phase is not None:
+                written = resources.put({**kept, "status": {**STATUS, "phase": phase}}, "/status")
+                assert written.accepted, written.message
+            for place, value in exchanges.items():
+                answer = resources.put(changed(resources.get("exchanged"), {place: value}))
+                assert answer.accepted is free, (phase, place, answer.message)
+                if free:  # and back
+                    again = {**resources.get("exchanged"), "spec": created["spec"]}
+                    assert resources.put(again).accepted
+                else:
+                    assert "spec.targetRef" in answer.fields and "delete the ModelCanary" in answer.message
+            # All else may be edited.
+            assert resources.put(changed(resources.get("exchanged"), {"spec.suspend": phase == "Serving"})).accepted
+    finally:
+        resources.delete("exchanged")
+
+
+
 def test_explain_says_what_each_field_is(apiserver: ControlPlane, defined: dict[str, Any]) -> None:
     overview = kubectl(apiserver, "explain", "modelcanary.spec")
     for name, node in SPEC["properties"].items():
