@@ -1,14 +1,15 @@
 """Gives sidecars the authorities that the ledger's certificate may be of: a ConfigMap in each canary's namespace.
 
 Called by `reconcile` before it looks. The ConfigMap belongs to all ModelCanaries of its namespace and goes with the
-last. What is given is read from a file that may be replaced at any time. It must not know phases.
+last; one that is there already, such as the chart's in the release's namespace, stays its maker's. What is given is
+read from a file that may be replaced at any time. It must not know phases.
 """
 
 import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from modelcanary_operator import names
+from modelcanary_operator import facts, names
 from modelcanary_operator.api import CONFIG_MAPS, Api, Object
 from modelcanary_operator.errors import NotFound, Refused, SettingsError
 from modelcanary_operator.manifests import Owner
@@ -68,11 +69,14 @@ class Authority:
             await self._api.create(CONFIG_MAPS, owner.namespace, built)
             return
         owners = live["metadata"].get("ownerReferences") or []
-        belongs = any(item["uid"] == owner.uid for item in owners)
+        ours = facts.label(live, names.ROLE) == names.AUTHORITY
+        # With an owner of ours, somebody else's would be collected with our last ModelCanary.
+        belongs = not ours or any(item["uid"] == owner.uid for item in owners)
         if belongs and (live.get("data") or {}).get(FILE) == text:
             return
         metadata: Object = {"resourceVersion": live["metadata"]["resourceVersion"]}
-        metadata["ownerReferences"] = owners if belongs else [*owners, reference]
+        if not belongs:
+            metadata["ownerReferences"] = [*owners, reference]
         patch = {"metadata": metadata, "data": built["data"]}
         await self._api.merge(CONFIG_MAPS, owner.namespace, names.AUTHORITY, patch)
 

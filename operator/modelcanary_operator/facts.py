@@ -231,7 +231,8 @@ def verbs(resource: Object) -> Verbs:
     return Verbs(**{verb: annotation(resource, name) for verb, name in names.VERBS.items()})
 
 
-def reports(config_maps: Sequence[Object]) -> tuple[str, ...]:
-    """The decisions that they are about, the oldest first."""
+def reports(config_maps: Sequence[Object], canary: str) -> tuple[str, ...]:
+    """The decisions that they are about, the oldest first. Copies that somebody made under other names are theirs."""
     ordered = sorted(config_maps, key=lambda item: (item["metadata"]["creationTimestamp"], item["metadata"]["name"]))
-    return tuple(annotation(item, names.DECISION) for item in ordered)
+    decisions = [(annotation(item, names.DECISION), str(item["metadata"]["name"])) for item in ordered]
+    return tuple(decision for decision, name in decisions if name == names.report(canary, decision))

@@ -96,7 +96,7 @@ class Operator:
             health = Health(self._why_not_live, self._why_not_ready, self._metrics.text)
             server = await asyncio.start_server(health.answer, settings.host, settings.port)
             _log.info("listening on %s", server.sockets[0].getsockname()[:2])
-            self._lease = lease = Lease(apart, settings.own_namespace, settings.identity)
+            self._lease = lease = Lease(apart, settings.own_namespace, settings.identity, wall=apart.server_time)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(_until(stopping))

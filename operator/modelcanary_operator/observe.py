@@ -78,7 +78,7 @@ async def observe(found: Found, owner: Owner, probe: Probe) -> Observed:
         measured=EvidencePlan.of(spec).digest,
         verbs=facts.verbs(found.resource),
         refresh=facts.annotation(found.resource, names.REFRESH),
-        reports=facts.reports(found.reports),
+        reports=facts.reports(found.reports, name),
         rivals=_rivals(found),
         taken=tuple(found.taken),
         candidate_matches=tuple(

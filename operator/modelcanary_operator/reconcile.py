@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from modelcanary_gate.decision import Decision
 from modelcanary_gate.errors import SpecError
 from modelcanary_gate.parse import parse_spec
-from modelcanary_gate.plan.actions import KeepReport
+from modelcanary_gate.plan.actions import Action, KeepReport
 from modelcanary_gate.plan.instructing import weight_of
 from modelcanary_gate.plan.observed import Observed
 from modelcanary_gate.plan.phases import JUDGED, RUNNING, Phase
@@ -72,6 +72,7 @@ class Reconciler:
         self._tools = tools
         self._evidence: dict[Key, Evidence] = {}
         self._unkept: dict[Key, str] = {}  # the decision whose report the API server refuses
+        self._refused: dict[Key, str] = {}  # what it refuses else, as it was said
         self._sightings = Sightings(tools.monotonic)
         self._version = _own_version()
         self._authority = Authority(tools.api, tools.settings.ledger_ca, tools.monotonic)
@@ -126,15 +127,24 @@ class Reconciler:
             await Applier(tools.api, tools.ledger, owner, found, tools.epoch, record).apply(action)
         except Refused as error:
             if not isinstance(action, KeepReport):
+                await self._say_refused(key, resource, action, error, now)
                 raise
             # A quota, or a permission that is missing, keeps no candidate alive.
             self._unkept[key] = action.decision
             await tools.recorder.say(resource, Why.REPORT_NOT_KEPT, str(error), now, warning=True)
             return 0.0
+        self._refused.pop(key, None)
         tools.metrics.writes.labels(type(action).__name__).inc()
         _log.info("%s/%s: %s", key.namespace, key.name, action)
         await tools.recorder.action(resource, action, now)
         return 0.0
+
+    async def _say_refused(self, key: Key, resource: Object, action: Action, error: Refused, now: float) -> None:
+        """Once, where its owner looks: the operator's log is not theirs to read."""
+        words = f"{type(action).__name__} is tried again until it is allowed; the API server says: {error}"
+        if self._refused.get(key) != words:
+            self._refused[key] = words
+            await self._tools.recorder.say(resource, Why.WRITE_REFUSED, words, now, warning=True)
 
     def _summary(self, key: Key, status: Status) -> Summary | None:
         """Of the run that is on; None where it was not looked at since this process began."""
@@ -165,6 +175,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._evidence.pop(key, None)
         self._unkept.pop(key, None)
+        self._refused.pop(key, None)
         self._authority.forget(key)
         self._tools.desk.forget(key)
         self._sightings.forget(key)

@@ -92,6 +92,19 @@ def test_what_others_did_to_it_is_set_right(bundle: Path) -> None:
     assert world.given["data"] == {"ca.crt": ONE}
 
 
+def test_one_that_is_there_already_stays_its_makers(bundle: Path) -> None:
+    """The chart has one in its own namespace: with owners of ours it would be collected with our last canary."""
+    world = World(bundle)
+    theirs = {"metadata": {"name": names.AUTHORITY, "labels": {"app.kubernetes.io/managed-by": "Helm"}}}
+    asyncio.run(world.api.create(CONFIG_MAPS, "team", {**theirs, "data": {"ca.crt": ONE}}))
+    world.keep("fraud")
+    assert len(world.api.writes) == 1 and "ownerReferences" not in world.given["metadata"]
+    bundle.write_text(TWO)
+    world.keep("fraud")
+    assert world.given["data"] == {"ca.crt": TWO}, "sidecars beside it follow all the same"
+    assert "ownerReferences" not in world.given["metadata"]
+
+
 @pytest.mark.parametrize("broken", ["", "no certificate", ONE + "-----BEGIN PRIVATE KEY-----\nx\n", ONE * 20_000])
 def test_what_is_no_list_of_certificates_is_never_given(
     bundle: Path, broken: str, caplog: pytest.LogCaptureFixture

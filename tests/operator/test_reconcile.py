@@ -514,6 +514,31 @@ def test_a_leader_that_was_frozen_mid_write_changes_nothing() -> None:
     play(story)
 
 
+def test_what_the_api_server_refuses_is_said_once_where_the_owner_looks() -> None:
+    async def story(cluster: Cluster, api: FakeApi, _: FakeLedger) -> None:
+        allowed = False
+
+        def refuse(when: str, method: str, plural: str, name: str) -> None:
+            if (when, method, plural) == ("before", "POST", "deployments") and not allowed:
+                raise Refused(403, "denied the request: images of this registry may not run")
+
+        await cluster.set_up()
+        api.saboteur = refuse
+        while len(cluster.errors) < 5:
+            await cluster.look()
+
+        async def told() -> list[str]:
+            return [item["message"] for item in await api.list(EVENTS, "team") if item["reason"] == "WriteRefused"]
+
+        [words] = await told()
+        assert "ApplyBaseline is tried again" in words and "images of this registry" in words
+        allowed = True
+        await cluster.settle()
+        assert (await cluster.status()).phase is Phase.SERVING and len(await told()) == 1
+
+    play(story)
+
+
 def test_a_definition_that_does_not_keep_the_status_is_said_to_be_older() -> None:
     async def story(cluster: Cluster, api: FakeApi, _: FakeLedger) -> None:
         await cluster.set_up()

@@ -181,6 +181,27 @@ def test_the_last_ten_are_kept() -> None:
     play(story)
 
 
+def test_a_copy_that_somebody_keeps_is_not_counted_nor_deleted() -> None:
+    async def story(cluster: Cluster, api: FakeApi, ledger: FakeLedger) -> None:
+        await serve(cluster)
+        ledger.delta = -0.1
+        for number in range(2, KEPT_REPORTS + 4):
+            api.now = f"2026-01-01T00:{number:02}:00Z"
+            await cluster.push(f"model:{number}")
+            await cluster.phase(Phase.SHADOWING)
+            await cluster.settle()
+            if number == 2:
+                [first] = await kept(api)
+                copied = {**first["metadata"], "name": "for-the-auditors"}
+                await api.create(CONFIG_MAPS, "team", {**first, "metadata": copied})
+        found = {item["metadata"]["name"] for item in await kept(api)}
+        assert "for-the-auditors" in found and len(found) == KEPT_REPORTS + 1
+        serving = api[DEPLOYMENTS, "fraud-baseline"]["spec"]["template"]["spec"]["containers"][0]["image"]
+        assert serving == f"model:{KEPT_REPORTS + 3}"
+
+    play(story)
+
+
 def test_what_does_not_fit_is_left_out_and_said() -> None:
     noise = random.Random(1)
 

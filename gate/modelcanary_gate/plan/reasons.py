@@ -69,6 +69,7 @@ class Why(StrEnum):
     RETRIED = "Retried"
     VERB_REFUSED = "VerbRefused"  # an annotation names a run that cannot be meant
     REPORT_NOT_KEPT = "ReportNotKept"
+    WRITE_REFUSED = "WriteRefused"  # by the API server: a permission, a policy, a quota
     # what ends a candidate without the gate
     IMAGE_PULL_FAILED = "ImagePullFailed"
     CONFIG_MISSING = "ConfigMissing"
