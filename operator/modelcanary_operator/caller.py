@@ -24,6 +24,7 @@ _TIMEOUT = httpx.Timeout(10.0, connect=3.0)
 #: Seconds for the whole of a call, however slowly its parts come.
 _TIME_LIMIT = 15.0
 _SECRET_SIZE = 16384
+_AUTHORITY_SIZE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ class Caller:
 
     def __init__(self, time_limit: float = _TIME_LIMIT) -> None:
         self._time_limit = time_limit
-        self._clients: dict[Path | None, httpx.AsyncClient] = {}
+        self._clients: dict[Path | None, tuple[str, httpx.AsyncClient]] = {}  # with a hash of the caFile
+        self._retired: dict[Path | None, httpx.AsyncClient] = {}  # of the caFile before: calls may be under way in them
 
     async def __aenter__(self) -> Self:
         return self
@@ -65,7 +67,7 @@ class Caller:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for client in self._clients.values():
+        for client in (*(client for _, client in self._clients.values()), *self._retired.values()):
             await client.aclose()
 
     async def call(self, endpoint: Endpoint, call: Call, now: float, most: int = 16384) -> Reply:
@@ -78,10 +80,11 @@ class Caller:
         url = endpoint.url or secret(endpoint, "URL", endpoint.url_file).rstrip("/")
         if endpoint.url_file is not None and (wrong := wrong_url(url)):
             raise EndpointFailed(f"the endpoint {endpoint.name}: what is in its urlFile {wrong}")
+        client = await self._client(endpoint)
         try:
             async with (
                 asyncio.timeout(self._time_limit),
-                self._client(endpoint).stream("POST", url + call.path, content=call.body, headers=headers) as answer,
+                client.stream("POST", url + call.path, content=call.body, headers=headers) as answer,
             ):
                 body = b""
                 async for piece in answer.aiter_raw():
@@ -93,28 +96,36 @@ class Caller:
             raise EndpointFailed(f"the endpoint {endpoint.name} does not answer: {type(error).__name__}") from None
         return Reply(answer.status_code, body[:most])
 
-    def _client(self, endpoint: Endpoint) -> httpx.AsyncClient:
+    async def _client(self, endpoint: Endpoint) -> httpx.AsyncClient:
+        """One that trusts what the endpoint's caFile holds now."""
+        authority = secret(endpoint, "caFile", endpoint.ca_file, _AUTHORITY_SIZE) if endpoint.ca_file else ""
+        stamp = hashlib.sha256(authority.encode()).hexdigest()
         known = self._clients.get(endpoint.ca_file)
-        if known is not None:
-            return known
+        if known is not None and known[0] == stamp:
+            return known[1]
         verify: ssl.SSLContext | bool = True
         if endpoint.ca_file is not None:
             try:
-                verify = ssl.create_default_context(cafile=str(endpoint.ca_file))
-            except (OSError, ssl.SSLError) as error:
+                verify = ssl.create_default_context(cadata=authority)
+            except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
                 raise EndpointFailed(f"the endpoint {endpoint.name}: its caFile cannot be used") from error
         made = httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False, trust_env=False, verify=verify)
-        self._clients[endpoint.ca_file] = made
+        self._clients[endpoint.ca_file] = (stamp, made)
+        if known is not None:
+            gone = self._retired.get(endpoint.ca_file)
+            self._retired[endpoint.ca_file] = known[1]
+            if gone is not None:
+                await gone.aclose()
         return made
 
 
-def secret(endpoint: Endpoint, what: str, file: Path | None) -> str:
+def secret(endpoint: Endpoint, what: str, file: Path | None, most: int = _SECRET_SIZE) -> str:
     """Raises EndpointFailed."""
     try:
         if file is None:
             raise FileNotFoundError
         with file.open("rb") as opened:
-            found = opened.read(_SECRET_SIZE).decode().strip()
+            found = opened.read(most).decode().strip()
     except (OSError, UnicodeDecodeError):
         raise EndpointFailed(f"the endpoint {endpoint.name}: the file of its {what} cannot be read") from None
     if not found:

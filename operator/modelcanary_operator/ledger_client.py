@@ -3,6 +3,7 @@
 Called by `observe`, `apply` and `evidence`. A ledger that does not answer is LedgerUnavailable, never a surprise.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,8 @@ from modelcanary_operator.trust import Trust
 T = TypeVar("T")
 
 _TIMEOUT = httpx.Timeout(10.0, connect=2.0)
+#: Seconds for the whole of a call, however slowly its parts come: after a restart the evidence is all of a run's.
+_TIME_LIMIT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,12 @@ class Ledger(Protocol):
 class HttpLedger:
     """Use it as an async context manager. Implements `Ledger`."""
 
-    def __init__(self, url: str, token_file: Path | None = None, authority: Path | None = None) -> None:
+    def __init__(
+        self, url: str, token_file: Path | None = None, authority: Path | None = None, time_limit: float = _TIME_LIMIT
+    ) -> None:
         """`authority`: the file of those who may have signed the ledger's certificate."""
         self._token_file = token_file
+        self._time_limit = time_limit
         trust = Trust(url, authority, httpx.Limits(max_connections=16))
         self._http = httpx.AsyncClient(base_url=url, timeout=_TIMEOUT, trust_env=False, transport=trust)
 
@@ -103,8 +109,9 @@ class HttpLedger:
         path = f"/v1/runs/{quote(namespace, safe='')}/{quote(name, safe='')}/{what}"
         headers = {"Content-Type": "application/json", "Accept": "application/json"} | self._authorization()
         try:
-            answer = await self._http.request(method, path, content=body, params=query, headers=headers)
-        except httpx.HTTPError as error:
+            async with asyncio.timeout(self._time_limit):
+                answer = await self._http.request(method, path, content=body, params=query, headers=headers)
+        except (httpx.HTTPError, TimeoutError) as error:
             raise LedgerUnavailable(f"the ledger does not answer: {type(error).__name__} {error}") from error
         if 400 <= answer.status_code < 500 and answer.status_code not in (401, 408, 429):
             raise LedgerRefused(f"the ledger refuses {method} {what}: {answer.status_code} {answer.text[:300]}")

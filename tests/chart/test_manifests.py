@@ -177,6 +177,24 @@ def test_the_operator_reads_the_endpoints_as_they_are_listed() -> None:
     assert volumes[mounts["/etc/modelcanary/secrets"]]["secret"]["secretName"] == "endpoints"
 
 
+def test_policies_let_through_what_the_parts_need() -> None:
+    narrow = {"metricsFrom": [{"namespaceSelector": {"matchLabels": {"team": "metrics"}}}], "restrictEgress": True}
+    made = render({"networkPolicies": narrow, "sidecar": {"port": 15000}})
+    policies = of_kind(made, "NetworkPolicy")
+    tests = next(item["metadata"]["labels"] for item in made if item["metadata"]["name"] == "modelcanary-test")
+    (ingress,) = policies["modelcanary-operator"]["spec"]["ingress"]
+    admitted = [peer["podSelector"]["matchLabels"].items() <= tests.items() for peer in ingress["from"][:1]]
+    assert admitted == [True] and ingress["from"][1:] == narrow["metricsFrom"], "helm test, and who scrapes"
+    for policy in policies.values():
+        names, _ = policy["spec"]["egress"][:2]
+        assert [(port["port"], port["protocol"]) for port in names["ports"]] == [
+            *((53, "UDP"), (53, "TCP"), (5353, "UDP"), (5353, "TCP"))
+        ]
+    probes = policies["modelcanary-operator"]["spec"]["egress"][-1]
+    assert "ports" not in probes, "a baseline keeps the port that it was made with"
+    assert probes["to"][0]["podSelector"] == {"matchLabels": {"modelcanary.io/role": "baseline"}}
+
+
 def test_monitoring_is_asked_for() -> None:
     assert not [item for item in render() if item["apiVersion"].startswith("monitoring")]
     made = render({"monitoring": {"podMonitors": True, "prometheusRule": True, "labels": {"release": "prometheus"}}})

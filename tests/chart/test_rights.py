@@ -11,6 +11,7 @@ from tests.chart.helm import Manifest, of_kind, render
 from tests.operator.granted import Right, chart_rules, rights
 
 from modelcanary_operator import api, events
+from modelcanary_operator.names import AUTHORITY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]
 
@@ -69,6 +70,14 @@ def test_the_operator_may_do_what_it_does_and_touches_nothing_more() -> None:
     # Creating cannot be granted by name, and need not be: the Lease is the chart's.
     assert set(rights(lease["rules"])) == lease_rights - {right(api.LEASES, "create")}
     assert [rule["resourceNames"] for rule in lease["rules"]] == [["modelcanary-operator"]]
+
+
+def test_of_config_maps_it_reads_and_changes_one_alone() -> None:
+    """Clusters keep settings in them that give rights: nodes' and people's among them."""
+    named = {rule["verbs"][0]: rule.get("resourceNames") for rule in chart_rules() if "configmaps" in rule["resources"]}
+    granted = {verb for _, resource, verb in rights(chart_rules()) if resource == "configmaps"}
+    assert named == {"list": None, "get": [AUTHORITY]}
+    assert granted == {"list", "create", "delete", "get", "patch"}
 
 
 def roles(manifests: list[Manifest]) -> list[Any]:

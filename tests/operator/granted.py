@@ -39,16 +39,25 @@ class Granted:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._rights = frozenset(rights(chart_rules()))
+        #: Of rights that are given for certain objects: their names.
+        self._named = {
+            right: frozenset(rule["resourceNames"])
+            for rule in chart_rules()
+            if "resourceNames" in rule
+            for right in rights([rule])
+        }
         self.used: set[Right] = set()
 
-    def _check(self, kind: Kind, verb: str, subresource: str = "") -> None:
+    def _check(self, kind: Kind, verb: str, subresource: str = "", name: str = "") -> None:
         group = kind.api_version.rpartition("/")[0]
         right = group, "/".join([kind.plural, *([subresource] if subresource else [])]), verb
         assert right in self._rights, f"the chart does not let the operator {verb} {right[1]} of {group or 'v1'}"
+        if right in self._named:
+            assert name in self._named[right], f"the chart does not let the operator {verb} {right[1]} {name}"
         self.used.add(right)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object:
-        self._check(kind, "get")
+        self._check(kind, "get", name=name)
         return await self._api.get(kind, namespace, name)
 
     async def list(self, kind: Kind, namespace: str, labels: Mapping[str, str] | None = None) -> list[Object]:
@@ -64,13 +73,13 @@ class Granted:
         return await self._api.create(kind, namespace, body)
 
     async def replace(self, kind: Kind, namespace: str, name: str, body: Object, subresource: str = "") -> Object:
-        self._check(kind, "update", subresource)
+        self._check(kind, "update", subresource, name)
         return await self._api.replace(kind, namespace, name, body, subresource)
 
     async def merge(self, kind: Kind, namespace: str, name: str, patch: Object) -> Object:
-        self._check(kind, "patch")
+        self._check(kind, "patch", name=name)
         return await self._api.merge(kind, namespace, name, patch)
 
     async def delete(self, kind: Kind, namespace: str, name: str, version: str | None = None) -> None:
-        self._check(kind, "delete")
+        self._check(kind, "delete", name=name)
         await self._api.delete(kind, namespace, name, version)

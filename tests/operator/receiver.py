@@ -1,6 +1,7 @@
 """A real HTTP server that keeps what it is sent and answers as it is told: for all that the operator tells and asks."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -25,15 +26,16 @@ Script = Callable[[Request], Answer | Awaitable[Answer]]
 
 
 class Receiver:
-    """Use it as an async context manager; `answer` may be exchanged at any time."""
+    """Use it as an async context manager; `answer` may be exchanged at any time. With a context it speaks TLS."""
 
-    def __init__(self, answer: Script = lambda _: Answer()) -> None:
+    def __init__(self, answer: Script = lambda _: Answer(), tls: ssl.SSLContext | None = None) -> None:
         self.answer = answer
+        self._tls = tls
         self.requests: list[Request] = []
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(
@@ -45,7 +47,8 @@ class Receiver:
     @property
     def url(self) -> str:
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        scheme, host = ("http", "127.0.0.1") if self._tls is None else ("https", "localhost")
+        return f"{scheme}://{host}:{self._server.sockets[0].getsockname()[1]}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

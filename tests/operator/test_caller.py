@@ -5,11 +5,13 @@ import base64
 import hashlib
 import hmac
 import logging
+import ssl
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from tests.cluster.pki import Authority
 from tests.operator.receiver import Answer, Receiver, Request
 
 from modelcanary_operator.caller import Call, Caller, Reply
@@ -126,3 +128,32 @@ def test_a_secret_that_cannot_be_used_is_not_told(
 def test_what_an_answer_says_becomes_one_line() -> None:
     assert Reply(409, b" no:\n\x1b[31m a freeze \xff").text() == "no: [31m a freeze \N{REPLACEMENT CHARACTER}"
     assert len(Reply(409, b"x" * 999).text()) == 300
+
+
+def test_a_replaced_ca_file_is_followed_at_the_next_call(tmp_path: Path) -> None:
+    """A mounted Secret is replaced while the operator runs; nobody restarts it for that."""
+    one, two = Authority(tmp_path / "one"), Authority(tmp_path / "two")
+    two.issue("hook", "/CN=hook", "DNS:localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(two.folder / "hook.crt", two.folder / "hook.key")
+    bundle = tmp_path / "bundle.crt"
+
+    async def story(server: Receiver, caller: Caller) -> None:
+        known = endpoint(server.url, ca_file=bundle)
+        for problem in ("no certificate", "", None):
+            if problem is not None:
+                bundle.write_text(problem)
+            else:
+                bundle.unlink()
+            with pytest.raises(EndpointFailed, match="caFile"):
+                await caller.call(known, CALL, 0.0)
+        for authority, trusted in ((one, False), (two, True), (one, False), (two, True)):
+            bundle.write_bytes((authority.folder / "ca.crt").read_bytes())
+            if trusted:
+                assert (await caller.call(known, CALL, 0.0)).ok
+            else:
+                with pytest.raises(EndpointFailed, match="does not answer"):
+                    await caller.call(known, CALL, 0.0)
+        assert len(server.requests) == 2
+
+    play(story, Receiver(tls=context))
