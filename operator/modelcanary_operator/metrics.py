@@ -36,6 +36,12 @@ class Metrics:
             ["namespace", "name", "phase"],
             registry=self.registry,
         )
+        self.stalled = Gauge(
+            "modelcanary_stalled",
+            "1 where nothing goes on before somebody changes something, in whatever phase; else 0.",
+            ["namespace", "name"],
+            registry=self.registry,
+        )
         self.decisions = Counter(
             "modelcanary_decisions",
             "Runs that ended, by how and why.",
@@ -79,14 +85,17 @@ class Metrics:
         self._phases: dict[Key, Phase] = {}
         self._finished = clock()
 
-    def in_phase(self, key: Key, phase: Phase | None) -> None:
+    def in_phase(self, key: Key, phase: Phase | None, *, stalled: bool = False) -> None:
         """None: it is gone."""
         before = self._phases.pop(key, None)
         if before is not None and before is not phase:
             self.phase.remove(key.namespace, key.name, str(before))
+        if before is not None and phase is None:
+            self.stalled.remove(key.namespace, key.name)
         if phase is not None:
             self._phases[key] = phase
             self.phase.labels(key.namespace, key.name, str(phase)).set(1)
+            self.stalled.labels(key.namespace, key.name).set(stalled)
 
     def endpoints(self, count: int, *, valid: bool) -> None:
         """`count` are those that hold, whether the last list could be read or not."""

@@ -115,7 +115,8 @@ class Reconciler:
             await self._write_status(key, resource, document, status, result.status, now)
             tools.metrics.signals_lost.inc(_lost(status, result.status, observed))
             return 0.0
-        tools.metrics.in_phase(key, result.status.phase)
+        stalled = result.status.stalled or result.status.phase is Phase.STALLED
+        tools.metrics.in_phase(key, result.status.phase, stalled=stalled)
         if not result.actions:
             return min(wait for wait in (result.after, due, tools.settings.resync) if wait is not None)
         action = result.actions[0]
@@ -255,6 +256,7 @@ class Reconciler:
             patch: Object = {"metadata": {"finalizers": others, "resourceVersion": metadata["resourceVersion"]}}
             await self._tools.api.merge(CANARIES, key.namespace, key.name, patch)
             return 0.0
+        self._tools.metrics.in_phase(key, status.phase, stalled=True)
         held = replace(status, reason=str(Why.INVALID_SPEC), message=str(error), stalled=True)
         document = self._document(resource, None, held, Observed(name=key.name), None, now)
         if document != (resource.get("status") or {}):

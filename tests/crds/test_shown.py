@@ -110,7 +110,13 @@ def test_what_is_adopted_cannot_be_exchanged_for_another(resources: Resources) -
     }
     created = resources.create(changed(LEAST, {"metadata.name": "exchanged"}))
     try:
-        for phase, free in ((None, True), ("Stalled", True), ("Pending", True), ("Adopting", False), ("Serving", False)):
+        for phase, free in (
+            (None, True),
+            ("Stalled", True),
+            ("Pending", True),
+            ("Adopting", False),
+            ("Serving", False),
+        ):
             kept = resources.get("exchanged")
             if phase is not None:
                 written = resources.put({**kept, "status": {**STATUS, "phase": phase}}, "/status")
@@ -127,7 +133,6 @@ def test_what_is_adopted_cannot_be_exchanged_for_another(resources: Resources) -
             assert resources.put(changed(resources.get("exchanged"), {"spec.suspend": phase == "Serving"})).accepted
     finally:
         resources.delete("exchanged")
-
 
 
 def test_explain_says_what_each_field_is(apiserver: ControlPlane, defined: dict[str, Any]) -> None:

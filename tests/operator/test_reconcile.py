@@ -539,6 +539,34 @@ def test_what_the_api_server_refuses_is_said_once_where_the_owner_looks() -> Non
     play(story)
 
 
+def test_what_is_stalled_can_be_alerted_on_in_every_phase() -> None:
+    async def story(cluster: Cluster, api: FakeApi, _: FakeLedger) -> None:
+        def stalled() -> float | None:
+            return cluster.metrics.registry.get_sample_value(
+                "modelcanary_stalled", {"namespace": "team", "name": "fraud"}
+            )
+
+        await cluster.set_up()
+        await cluster.settle()
+        assert stalled() == 0
+        target = api.objects.pop((DEPLOYMENTS.plural, "team", "fraud"))
+        await cluster.settle()
+        assert stalled() == 1 and (await cluster.status()).phase is Phase.SERVING
+        api.objects[DEPLOYMENTS.plural, "team", "fraud"] = target
+        await cluster.settle()
+        assert stalled() == 0
+        spec = api[CANARIES, "fraud"]["spec"]
+        model, spec["model"] = spec["model"], {}
+        await cluster.settle()
+        assert stalled() == 1, "also where the specification cannot be read"
+        api[CANARIES, "fraud"]["spec"]["model"] = model
+        await api.delete(CANARIES, "team", "fraud")
+        await cluster.settle()
+        assert stalled() is None
+
+    play(story)
+
+
 def test_a_definition_that_does_not_keep_the_status_is_said_to_be_older() -> None:
     async def story(cluster: Cluster, api: FakeApi, _: FakeLedger) -> None:
         await cluster.set_up()
