@@ -28,7 +28,7 @@ class Judged:
 
 
 def broken(history: History, name: str, *, until: int | None = None) -> list[str]:
-    """What did not hold, in words. `name`: of Service and ModelCanary; `until`: the revision at which all began to end."""
+    """What did not hold, in words. `name`: of Service and ModelCanary; `until`: the revision of the end."""
     limit = until if until is not None else 1 << 62
     return [*_endpoints(history, name, limit), *_promotions(history, name)]
 
