@@ -21,7 +21,8 @@ import pytest
 from modelcanary_gate.protocol import PairBatch
 from modelcanary_ledger.core import Ledger
 
-KILLS = 100
+#: MODELCANARY_KILLS=100 by hand: each costs a start, and much more on a busy machine.
+KILLS = int(os.environ.get("MODELCANARY_KILLS", "30"))
 MODEL = "/v1/runs/ns/m"
 SPEC = {"model": {"classes": ["cat", "dog", "owl"]}, "labels": {"maturity": "0s"}}
 
@@ -184,6 +185,7 @@ class Labeller(Sender):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_nothing_acknowledged_is_lost_or_counted_twice(tmp_path, make_pair, answer_loss):
     rng = random.Random(20)
     service = Service(tmp_path / "state")
@@ -211,7 +213,7 @@ def test_nothing_acknowledged_is_lost_or_counted_twice(tmp_path, make_pair, answ
 
     recorded = [identifier for recorder in recorders for identifier in recorder.sent_ids]
     first = {key: label for labeller in labellers for key, label in labeller.first.items()}
-    assert len(recorded) == len(set(recorded)) > 5000
+    assert len(recorded) == len(set(recorded)) > 20 * KILLS
     exported = [json.loads(line) for line in service.request("GET", f"{MODEL}/pairs").splitlines()]
     assert sorted(row["id"] for row in exported) == sorted(recorded)
     assert {row["id"]: row["label"] for row in exported if row["label"] is not None} == first
