@@ -243,4 +243,3 @@ def test_nothing_acknowledged_is_lost_or_counted_twice(tmp_path, make_pair, answ
         f"{KILLS} kills, {len(recorded)} pairs, {len(first)} labels, {labellers[0].counts}, "
         f"start: median {statistics.median(service.starts):.2f} s, {os.cpu_count()} cores"
     )
-    assert statistics.median(service.starts) < 3.0
