@@ -128,9 +128,10 @@ def retry(
 
     def check(picture: Picture) -> tuple[str, str]:
         status = picture.status
-        if status.phase is not Phase.COOLDOWN or status.last is None or status.rejected is None:
+        if status.phase is not Phase.COOLDOWN or status.rejected is None:
             raise RefusedError(f"there is nothing to retry: no template is in its cooldown; {_where(picture)}")
-        return status.last.run, f"template {status.rejected.template} is tried again"
+        # Not the last run: others may have been on since this template was rejected, and a status may have been lost.
+        return status.rejected.run, f"template {status.rejected.template} is tried again"
 
     def judge(picture: Picture) -> Outcome | None:
         if picture.status.run is None:

@@ -108,6 +108,21 @@ def test_verbs_are_checked_carried_out_and_refused(played: Played) -> None:
     assert names.PROMOTE not in resource["metadata"].get("annotations", {})
 
 
+def test_a_template_can_be_retried_that_others_were_tried_after(played: Played) -> None:
+    played.serve()
+    played.ledger.delta = 0.2
+    played.push("model:2", Phase.COOLDOWN)
+    played.ledger.delta = -0.1
+    played.push("model:3", Phase.PROMOTING)
+    played.do(played.cluster.settle())
+    played.push("model:2", Phase.COOLDOWN)
+    status = played.do(played.cluster.status())
+    assert status.last.run != status.rejected.run
+    said = played.call("retry", "fraud")
+    assert said.code == 0 and status.rejected.run in said.out
+    played.do(played.cluster.phase(Phase.SHADOWING))
+
+
 def test_waiting_does_not_take_the_last_deploy_for_this_one(played: Played) -> None:
     played.serve()
     assert played.call("wait", "fraud").code == 0, "the template serves"
