@@ -29,12 +29,15 @@ Enqueue = Callable[[Key], None]
 
 
 class Watcher:
-    """`enqueue` is called in kopf's thread."""
+    """`enqueue` is called in kopf's thread, and so is `failed`: a watch has ended by an error."""
 
-    def __init__(self, settings: Settings, connection: Configuration, enqueue: Enqueue) -> None:
+    def __init__(
+        self, settings: Settings, connection: Configuration, enqueue: Enqueue, failed: Callable[[], None]
+    ) -> None:
         self._settings = settings
         self._connection = connection
         self._enqueue = enqueue
+        self._failed = failed
         self._index = Index()
         self._stop = threading.Event()
         self._ending: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None  # of the watch that is on
@@ -67,6 +70,7 @@ class Watcher:
                 pause = _FIRST_PAUSE
             except Exception:  # noqa: BLE001 - the one boundary of kopf's loop: whatever ends it, it is started again
                 _log.exception("the watch ended; again in %.0f s", pause)
+                self._failed()
             for key in self._index.known():  # what was deleted while nobody watched gives no event
                 self._enqueue(key)
             self._stop.wait(pause)

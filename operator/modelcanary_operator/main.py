@@ -142,7 +142,7 @@ class Operator:
         def enqueue(key: Key) -> None:
             loop.call_soon_threadsafe(self._queue.add, key)
 
-        watcher = Watcher(settings, connection, enqueue)
+        watcher = Watcher(settings, connection, enqueue, self._metrics.watch_failures.inc)
 
         def look_again() -> None:
             for key in watcher.known():

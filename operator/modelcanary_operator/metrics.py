@@ -29,6 +29,11 @@ class Metrics:
             registry=self.registry,
         )
         self.queue = Gauge("modelcanary_operator_queue", "ModelCanaries that wait.", registry=self.registry)
+        self.watch_failures = Counter(
+            "modelcanary_operator_watch_failures",
+            "Ends of the watch by an error; while it does not stand, changes are not heard of.",
+            registry=self.registry,
+        )
         self.leading = Gauge("modelcanary_operator_leading", "1 while this process leads.", registry=self.registry)
         self.phase = Gauge(
             "modelcanary_phase",
