@@ -17,7 +17,7 @@ from tests.e2e.kube import Cluster
 
 from modelcanary_operator.api import PODS
 
-_PAUSES = (12.0, 40.0)  # seconds between two kills
+_PAUSES = (20.0, 60.0)  # seconds between two kills
 
 
 async def kill(cluster: Cluster, namespace: str, app: str) -> int:

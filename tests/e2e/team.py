@@ -58,6 +58,7 @@ class Team:
     namespace: str
     seed: int
     world: World = LIGHT
+    patience: float = 1.0  # by which all waits are longer
     name: str = "colours"  # of the target, the Service and the ModelCanary
     measured: dict[str, float] = field(default_factory=dict)
     report: Object = field(default_factory=dict)
@@ -139,7 +140,7 @@ class Team:
         return version_of(dig(self.history.get(DEPLOYMENTS, self.name), "spec", "template", "spec"))
 
     async def until(self, found: Callable[[], T | None], what: str, seconds: float) -> T:
-        return await self.history.until(found, what, seconds, self._there)
+        return await self.history.until(found, what, seconds * self.patience, self._there)
 
     async def phase(self, wanted: str, seconds: float, *, reason: str | None = None) -> None:
         def reached() -> bool:
