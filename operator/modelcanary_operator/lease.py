@@ -83,10 +83,6 @@ class Lease:
 
         await self._tried(give_up)
 
-    @property
-    def held(self) -> bool:
-        return self.epoch > 0 and self._clock() - self._renewed < self._terms.deadline
-
     async def _tried(self, step: Callable[[], Awaitable[bool]]) -> bool:
         try:
             async with asyncio.timeout(self._terms.call):

@@ -56,7 +56,7 @@ def test_one_leads_and_the_other_waits_until_it_stops_renewing() -> None:
         holding = asyncio.create_task(one.hold())
         waiting = asyncio.create_task(two.acquire())
         await clock.pass_by(60.0)
-        assert not waiting.done() and not holding.done() and one.held
+        assert not waiting.done() and not holding.done()
         holding.cancel()
         # The other has seen the last renewal, and waits for the term from then on, by its own clock.
         await clock.pass_by(12.0)
@@ -111,7 +111,6 @@ def test_the_leader_ends_before_its_term_does_when_it_cannot_renew(hangs: bool) 
         await clock.pass_by(8.0)
         assert not holding.done()
         await clock.pass_by(4.0)
-        assert not one.held
         with pytest.raises(LeaseLost, match="not renewed"):
             await holding
 
