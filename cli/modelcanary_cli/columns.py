@@ -92,6 +92,14 @@ def seconds(values: pa.ChunkedArray, source: Path, name: str) -> Floats:
     return times
 
 
+def times(values: pa.ChunkedArray, source: Path, name: str) -> Floats:
+    """Seconds since the epoch where not every row need say; NaN in rows without."""
+    kind = values.type
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind):
+        return np.asarray(scalars(values, source, name, missing=True), dtype=np.float64)
+    return seconds(values, source, name)
+
+
 def texts(values: pa.ChunkedArray, source: Path, name: str) -> pa.ChunkedArray:
     """Ids and other names, as text: 7 and "7" are the same id."""
     _refuse_null(values, source, name)

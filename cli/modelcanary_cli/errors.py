@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
     UNDECIDED = 2
     BAD_INPUT = 3
     DIFFERS = 4
-    UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h: the API server does not answer
+    UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h: the API server, or the ledger, does not answer
     INTERNAL = 70  # EX_SOFTWARE of sysexits.h
     INTERRUPTED = 130
     BROKEN_PIPE = 141

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 import httpx
@@ -18,6 +19,7 @@ import pyarrow.parquet
 from modelcanary_cli.errors import InputError
 from modelcanary_cli.exported import BATCH
 from modelcanary_cli.files import refuse_unwritable, write_whole
+from modelcanary_cli.ledger_access import connect, ledger_options
 from modelcanary_cli.ledger_client import LedgerError
 from modelcanary_cli.options import PATH
 
@@ -42,10 +44,9 @@ _COLUMNS: list[tuple[str, pa.DataType]] = [
 
 @click.command()
 @click.argument("name")
-@click.option("--ledger", required=True, metavar="URL", help="Such as http://modelcanary-ledger.modelcanary:8071.")
+@ledger_options
 @click.option("-n", "--namespace", default="default", show_default=True, help="Of the ModelCanary.")
 @click.option("--run", metavar="RUN", help="A run's id; else the present one.")
-@click.option("--token-file", type=PATH, metavar="FILE", help="A bearer token for the ledger.")
 @click.option("--evidence", type=PATH, metavar="FILE", help="Write the run's evidence too (JSON).")
 @click.option("-o", "--output", required=True, type=PATH, metavar="FILE", help="The Parquet file.")
 def export(
@@ -54,6 +55,7 @@ def export(
     namespace: str,
     run: str | None,
     token_file: Path | None,
+    ledger_ca: Path | None,
     evidence: Path | None,
     output: Path,
 ) -> None:
@@ -62,10 +64,9 @@ def export(
     NAME is the ModelCanary. The ledger keeps pairs until no label is waited for any more (labels.maxDelay).
     """
     refuse_unwritable(output, evidence)
-    headers = {} if token_file is None else {"Authorization": f"Bearer {_token(token_file)}"}
-    base = f"{ledger.rstrip('/')}/v1/runs/{namespace}/{name}"
+    base = f"/v1/runs/{quote(namespace, safe='')}/{quote(name, safe='')}"
     query = {"run": run} if run is not None else {}
-    with _asking(), httpx.Client(timeout=_LIMIT, headers=headers) as client:
+    with _asking(), connect(ledger, token_file, ledger_ca, _LIMIT) as client:
         if evidence is not None:
             answer = client.get(f"{base}/evidence", params={**query, "unclosed": "true"})
             _refuse(answer)
@@ -122,10 +123,3 @@ def _asking() -> Iterator[None]:
 def _refuse(answer: httpx.Response) -> None:
     if answer.is_error:
         raise LedgerError(f"the ledger refused: {answer.status_code} {answer.text[:500]}")
-
-
-def _token(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError as error:
-        raise InputError(path, f"cannot be read ({error.strerror})", "give the file of a token") from error

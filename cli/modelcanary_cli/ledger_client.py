@@ -21,7 +21,7 @@ _LIMIT = httpx.Timeout(10.0, connect=2.0)
 class LedgerError(CliError):
     """The ledger did not answer, or refused."""
 
-    exit_code = ExitCode.INTERNAL
+    exit_code = ExitCode.UNAVAILABLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ _COMMANDS = {
     "report": "modelcanary_cli.report",
     "export": "modelcanary_cli.export",
     "recompute": "modelcanary_cli.recompute",
+    "labels": "modelcanary_cli.labels",
     "status": "modelcanary_cli.cluster.status",
     "wait": "modelcanary_cli.cluster.wait",
     **dict.fromkeys(("promote", "rollback", "pause", "resume", "retry"), "modelcanary_cli.cluster.verbs"),

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from modelcanary_cli.classes import encode
-from modelcanary_cli.columns import Floats, scalars, seconds
+from modelcanary_cli.columns import Floats, times
 from modelcanary_cli.errors import InputError
 from modelcanary_cli.exported import Targets, ids_of, read_ids
 from modelcanary_cli.tables import Wanted, read_rows
@@ -45,7 +45,7 @@ class Joined:
 
 def read_labels(sources: Sequence[Path], spec: Spec) -> Labels:
     """Raises InputError naming the column or the row."""
-    tables, values, times = [], [], []
+    tables, values, came = [], [], []
     for source in sources:
         rows = read_rows(source, Wanted(_COLUMNS))
         label = rows.take("label", "what turned out to be true")
@@ -55,11 +55,15 @@ def read_labels(sources: Sequence[Path], spec: Spec) -> Labels:
         values.append(encode(label, spec.model.classes, spec.model.task, source))
         names = [name for name in ("id", "index") if name in rows or name == "id"]
         tables.append(ids_of(pa.table({name: rows.take(name, "of the request") for name in names}), source))
-        times.append(_times(rows.take("labelledAt"), source) if "labelledAt" in rows else np.full(rows.count, np.nan))
+        came.append(
+            times(rows.take("labelledAt"), source, "labelledAt")
+            if "labelledAt" in rows
+            else np.full(rows.count, np.nan)
+        )
     if len({part.ndim for part in values}) > 1:
         raise InputError(sources[0], "one file holds classes, another numbers per class", "give one kind of labels")
     together: Targets = np.concatenate(values)  # type: ignore[assignment]  # of one kind, as was checked
-    return Labels(pa.concat_tables(tables), together, np.concatenate(times))
+    return Labels(pa.concat_tables(tables), together, np.concatenate(came))
 
 
 def join(pairs: Sequence[Path], labels: Labels) -> Joined:
@@ -114,9 +118,3 @@ def _refuse_repeated(source: Path, ids: pa.Table, left: NDArray[np.int64], right
         row = int(max(left[order[same[0]]], left[order[same[0] + 1]]))
         name = ids.column("id")[row].as_py()
         raise InputError(source, f"the id {name!r} comes twice", "give each pair once, and one run at a time")
-
-
-def _times(values: pa.ChunkedArray, source: Path) -> Floats:
-    if pa.types.is_floating(values.type) or pa.types.is_integer(values.type) or pa.types.is_null(values.type):
-        return np.asarray(scalars(values, source, "labelledAt", missing=True), dtype=np.float64)
-    return seconds(values, source, "labelledAt")

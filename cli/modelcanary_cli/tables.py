@@ -74,10 +74,13 @@ class Rows:
             return file.read([name]).column(name)
 
 
-def read_rows(path: Path, wanted: Wanted) -> Rows:
-    """Raises InputError where the file is not there, is empty, or is not of its format."""
+def read_rows(path: Path, wanted: Wanted, form: str | None = None) -> Rows:
+    """Raises InputError where the file is not there, is empty, or is not of its format.
+
+    `form`: parquet, csv or ndjson, where that is known.
+    """
     with _reading(path):
-        match _format(path):
+        match form or _format(path):
             case "parquet":
                 rows = _read_parquet(path, wanted)
             case "csv":

@@ -93,7 +93,7 @@ def _sagemaker(value: Fields, row: int, classes: Mapping[str, int]) -> list[Fiel
             raise _refused("groundTruthData.data is not CSV", field, row, "send one label, or one per line") from error
         if any(len(cell) != 1 for cell in cells):
             raise _refused("several columns in groundTruthData.data", field, row, "send one label, or one per line")
-        labels: list[object] = [_untyped(cell[0].strip(), classes) for cell in cells]
+        labels: list[object] = [untyped(cell[0].strip(), classes) for cell in cells]
     elif encoding == "JSON":
         try:
             said = json.loads(data)
@@ -141,10 +141,17 @@ def _per_instance(identifier: str, labels: list[object], source: str, row: int) 
     return [{"id": identifier, "index": index, "label": label, "source": source} for index, label in enumerate(labels)]
 
 
-def _untyped(text: str, classes: Mapping[str, int]) -> object:
-    """A class's name, else its index: `1` and `1.0` where no class is called so."""
+def untyped(text: str, classes: Mapping[str, int]) -> str | int:
+    """A label from where there are no types: a class's name, else its index, `1` and `1.0` alike.
+
+    Where classes are called by numbers, no number is an index: of the classes 1, 2 and 3, 0 would be taken for 1.
+    """
+    if text in classes:
+        return text
     whole = text.removesuffix(".0")
-    return int(whole) if text not in classes and whole and len(whole) < 10 and _WHOLE.issuperset(whole) else text
+    if whole in classes or not (whole and len(whole) < 10 and _WHOLE.issuperset(whole)):
+        return whole if whole in classes else text
+    return text if next(iter(classes), "").isdecimal() else int(whole)
 
 
 def _typed(value: object, classes: Mapping[str, int]) -> object:
@@ -153,7 +160,7 @@ def _typed(value: object, classes: Mapping[str, int]) -> object:
         value = value[0]
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return _untyped(value, classes) if isinstance(value, str) else value
+    return untyped(value, classes) if isinstance(value, str) else value
 
 
 def _values(body: bytes) -> list[object]:

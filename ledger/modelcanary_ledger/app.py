@@ -117,7 +117,8 @@ class LedgerApp:
         sender = caller.sends_as(standing.namespace, standing.name)
         account = (caller.kind, standing.namespace, sender)
         self._quota.admit(account)
-        labels = read_labels(await read_body(request, MAX_BODY), request.headers, standing)
+        untyped = request.query_params.get("untyped") == "true"
+        labels = read_labels(await read_body(request, MAX_BODY), request.headers, standing, untyped=untyped)
         self._quota.charge(account, len(labels))
         counts = await self._writer.change(lambda change: change.feedback(standing, labels, sender), rows=len(labels))
         self._metrics.labels(counts)

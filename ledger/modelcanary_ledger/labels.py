@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from modelcanary_gate.spec import Task
+from modelcanary_ledger import aliases
 from modelcanary_ledger.batches import MAX_ID, MAX_INDEX
 from modelcanary_ledger.errors import BadRequest, LedgerError, Unprocessable
 from modelcanary_ledger.join import Posted
@@ -21,8 +22,11 @@ _SUM_TOLERANCE = 1e-3
 _NAMED = 12  # classes that an error names
 
 
-def read_labels(body: bytes, headers: Mapping[str, str], standing: Standing) -> list[Posted]:
-    """Raises BadRequest for what is not JSON or not a label, Unprocessable for a value that cannot be."""
+def read_labels(body: bytes, headers: Mapping[str, str], standing: Standing, *, untyped: bool = False) -> list[Posted]:
+    """Raises BadRequest for what is not JSON or not a label, Unprocessable for a value that cannot be.
+
+    `untyped`: labels that are text come from where there are no types, such as CSV.
+    """
     records = read_records(body, headers, standing.class_index)
     if len(records) > MAX_LABELS:
         raise BadRequest(f"{len(records)} labels in one request", remedy=f"send at most {MAX_LABELS} at a time")
@@ -32,6 +36,10 @@ def read_labels(body: bytes, headers: Mapping[str, str], standing: Standing) -> 
             field="label",
             remedy="put its instructions first",
         )
+    if untyped:
+        for record in records:
+            if isinstance(record.label, str):
+                record.label = aliases.untyped(record.label, standing.class_index)
     return [_posted(record, row, standing) for row, record in enumerate(records)]
 
 

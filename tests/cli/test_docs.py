@@ -36,6 +36,8 @@ def test_commands_in_pages_exist(page: Path) -> None:
         command = cli.get_command(CONTEXT, words[1])
         if words[1].startswith("-"):
             continue
+        if isinstance(command, click.Group):
+            command = command.get_command(CONTEXT, words[2])
         assert command is not None, f"{page.name}: {line}"
         known = {option for parameter in command.params for option in parameter.opts}
         for word in words[2:]:

@@ -164,3 +164,31 @@ def test_whatever_is_sent_is_labels_or_an_error_of_ours(body: object, binary: bo
     except LedgerError:
         return
     assert all(isinstance(label, Posted) for label in found)
+
+
+@pytest.mark.parametrize(
+    ("classes", "label", "found"),
+    [
+        (["legit", "fraud"], "1", 1),
+        (["legit", "fraud"], "1.0", 1),
+        (["legit", "fraud"], "fraud", 1),
+        (["1", "2", "3"], "2", 1),  # a name comes before an index
+        (["1", "2", "3"], "2.0", 1),
+        (["1", "2", "3"], "0", None),  # would be taken for 1
+        (["legit", "fraud"], "2", None),
+        (["legit", "fraud"], "1.5", None),
+    ],
+)
+def test_labels_from_where_there_are_no_types(classes: list[str], label: str, found: int | None) -> None:
+    spec = parse_spec({"model": {"classes": classes}}, require_target=False)
+    standing = Standing(1, "ns", "m", spec=spec, class_index={name: index for index, name in enumerate(classes)})
+    body = json.dumps({"id": "a", "label": label}).encode()
+    if found is None:
+        with pytest.raises(LedgerError, match="none of the classes"):
+            read_labels(body, {}, standing, untyped=True)
+        return
+    (posted,) = read_labels(body, {}, standing, untyped=True)
+    assert posted.value == found
+    if label not in classes:
+        with pytest.raises(LedgerError, match="none of the classes"):
+            read_labels(body, {}, standing)
