@@ -279,7 +279,7 @@ class Team:
             for kind in _OURS:
                 left += [
                     f"{kind.plural}/{item['metadata']['name']}"
-                    for item in await self.cluster.list(kind, self.namespace, names.CANARY)
+                    for item in await self.cluster.list(kind, self.namespace, f"{names.CANARY}={self.name}")
                 ]
             for kind in (DEPLOYMENTS, SERVICES):
                 found = await self.cluster.find(kind, self.namespace, self.name)
