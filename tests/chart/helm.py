@@ -81,6 +81,22 @@ VARIANTS: dict[str, dict[str, Any]] = {
             },
         },
         "endpointsSecret": "endpoints",
+        "recompute": {
+            "enabled": True,
+            "schedule": "@daily",
+            "canaries": [
+                {"namespace": "team-a", "name": "fraud", "configMap": "fraud"},
+                {
+                    "namespace": "team-b",
+                    "name": "pets",
+                    "configMap": "pets",
+                    "claim": "labels",
+                    "schedule": "0 4 * * 1-5",
+                    "args": ["--labels=/data/labels.parquet", "--maturity=2d"],
+                },
+            ],
+            "tolerations": [{"key": "batch", "operator": "Exists"}],
+        },
     },
     "a claim and a secret of theirs": {
         "ledger": {"storage": {"existingClaim": "evidence"}},

@@ -87,6 +87,9 @@ def test_no_section_takes_what_it_does_not_know() -> None:
         ("endpoints.main.uri", "http://prometheus"),
         ("endpoints.main", {"type": "webhook", "url": "ftp://files"}),
         ("crds.keep", False),
+        ("recompute.schedule", "nightly"),
+        ("recompute.canaries", [{"namespace": "team-a", "name": "fraud"}]),
+        ("recompute.canaries", [{"namespace": "team-a", "name": "f" * 43, "configMap": "fraud"}]),
     ],
 )
 def test_a_bad_value_is_refused_by_its_name(path: str, value: object) -> None:
