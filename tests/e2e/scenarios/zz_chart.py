@@ -5,7 +5,7 @@ from tests.e2e.release import NAME, NAMESPACE, helm, install
 from tests.e2e.scenario import Group, Scenario
 from tests.e2e.setup import built
 from tests.e2e.team import Team
-from tests.e2e.worlds import BAD, BETTER
+from tests.e2e.worlds import BETTER, Version
 
 from modelcanary_operator.api import Kind
 
@@ -31,8 +31,9 @@ async def upgraded_and_uninstalled(team: Team) -> None:
     if await team.cluster.find(_DEFINITIONS, "", "modelcanaries.modelcanary.io") is None:
         raise Broken("the definition went with the release, and all ModelCanaries with it")
     await install(target, built().chart)
-    await team.deploy(BAD)
-    await team.rolled_back("LossRegression")
+    # By a guard: whoever sends labels has the authority that went with the release, and would need the new one.
+    await team.deploy(Version("broken", fault="nan"))
+    await team.rolled_back("NonFinite")
     await team.answers(30)
 
 
