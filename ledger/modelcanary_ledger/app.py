@@ -233,7 +233,9 @@ class LedgerApp:
         raise NotFound(
             f"{len(found) or 'no'} models are known by namespace={namespace or '*'} name={name or '*'}",
             field="name" if namespace else "namespace",
-            remedy="say which: POST /v1/feedback?namespace=…&name=…" if found else "put instructions first",
+            remedy="say which: POST /v1/feedback?namespace=…&name=…"
+            if found
+            else "check namespace and name; before a model's first run there is nothing to label: send again then",
         )
 
     @asynccontextmanager

@@ -48,7 +48,7 @@ def conditions(spec: Spec | None, status: Status, observed: Observed, summary: S
         Condition("Reconciling", status.phase in _UNDER_WAY and not status.stalled, reason, message),
         Condition("Stalled", status.stalled or status.phase is Phase.STALLED, reason, message),
         _promoted(status, observed, reason),
-        _rolled_back(status),
+        _rolled_back(status, observed),
         _candidate(status, observed),
     ]
     if spec is not None:
@@ -60,19 +60,29 @@ def _promoted(status: Status, observed: Observed, reason: str) -> Condition:
     if status.phase in RUNNING or status.phase is Phase.PROMOTING:
         return Condition("Promoted", None, status.reason, status.message)
     if status.phase is Phase.COOLDOWN:
-        return Condition("Promoted", False, status.reason, status.message)
+        return Condition("Promoted", *_cooldown(status, observed, rejected=False))
     served = observed.target is not None and observed.target.template == status.baseline
     if status.phase in ADOPTED and served:
         return Condition("Promoted", True, Why.PROMOTED, f"template {status.baseline} serves")
     return Condition("Promoted", None, reason, status.message)
 
 
-def _rolled_back(status: Status) -> Condition:
+def _rolled_back(status: Status, observed: Observed) -> Condition:
     if status.phase is Phase.COOLDOWN:
-        return Condition("RolledBack", True, status.reason, status.message)
+        return Condition("RolledBack", *_cooldown(status, observed, rejected=True))
     if status.phase in RUNNING or status.phase in (Phase.ROLLING_BACK, Phase.PROMOTING):
         return Condition("RolledBack", None, status.reason, status.message)
     return Condition("RolledBack", False, Why.SERVING, "no template was rejected that the target has now")
+
+
+def _cooldown(status: Status, observed: Observed, *, rejected: bool) -> tuple[bool | None, str, str]:
+    """What a cooldown says of the template that the target has now, which may be another than the rejected one."""
+    known, target = status.rejected, observed.target
+    if known is None:
+        return rejected, status.reason, status.message
+    if target is not None and target.template != known.template:
+        return None, status.reason, f"template {target.template} was not tried yet"
+    return rejected, known.reason, known.message
 
 
 def _candidate(status: Status, observed: Observed) -> Condition:

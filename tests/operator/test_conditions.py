@@ -6,7 +6,7 @@ from tests.operator.harness import SPEC
 from modelcanary_gate.parse import parse_spec
 from modelcanary_gate.plan.observed import Baseline, Candidate, Observed, Target
 from modelcanary_gate.plan.phases import Phase
-from modelcanary_gate.plan.status import Run, Status
+from modelcanary_gate.plan.status import Rejected, Run, Status
 from modelcanary_gate.protocol import Instructions
 from modelcanary_gate.unscored import Unscored
 from modelcanary_gate.vocabulary import Outcome, Role
@@ -46,6 +46,13 @@ def test_promoted_is_unknown_while_a_run_is_on() -> None:
         assert found(Status(phase=phase, baseline="A", run=run), target=target("B"))["Promoted"] is None
     rejected = found(Status(phase=Phase.COOLDOWN, baseline="A", reason="LossRegression"), target=target("B"))
     assert (rejected["Promoted"], rejected["RolledBack"]) == (False, True)
+    # Pushed in the cooldown of another: nobody has judged it.
+    judged = Rejected("B", "r", 0.0, 1, "LossRegression", "worse")
+    cooling = Status(phase=Phase.COOLDOWN, baseline="A", reason="DrainingTarget", rejected=judged)
+    fresh = found(cooling, target=target("C"))
+    assert (fresh["Promoted"], fresh["RolledBack"]) == (None, None)
+    again = found(cooling, target=target("B"))
+    assert (again["Promoted"], again["RolledBack"]) == (False, True)
     # Pushed a moment ago, and not looked at yet by a run.
     assert found(Status(phase=Phase.SERVING, baseline="A"), target=target("B"))["Promoted"] is None
 

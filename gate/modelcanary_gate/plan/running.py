@@ -209,7 +209,8 @@ def _next_step(context: Context, run: Run) -> Plan | None:
     if run.step and run.step_since is not None:
         left = canary.step_duration - context.since(run.step_since)
         if left > 0:
-            words = f"step {run.step} of {len(canary.steps)}: the candidate answers {weight(context, run):.4g} of users"
+            users = f"{100 * weight(context, run):.4g}% of users"
+            words = f"step {run.step} of {len(canary.steps)}: the candidate answers {users}"
             return context.stay(
                 Why.CANARY_STEP, words, min(left, context.spec.analysis.interval), verdict=str(Verdict.PROMOTE)
             )
@@ -221,7 +222,7 @@ def _next_step(context: Context, run: Run) -> Plan | None:
     if up is not None:
         return up
     return context.go(
-        Phase.CANARY, Why.CANARY_STEP, f"step {step.step} of {len(canary.steps)}: {share:.4g} of users", run=step
+        Phase.CANARY, Why.CANARY_STEP, f"step {step.step} of {len(canary.steps)}: {100 * share:.4g}% of users", run=step
     )
 
 
