@@ -4,6 +4,7 @@ Called by `history` and `team`. It says what it was refused, and tries nothing a
 """
 
 import asyncio
+import errno
 import json
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -26,6 +27,10 @@ class Refused(E2EError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status} {message}")
         self.status = status
+
+
+class Unsent(E2EError):
+    """The API server had closed the connection meanwhile: it has not read the request."""
 
 
 class Cluster:
@@ -95,7 +100,10 @@ class Cluster:
         content: str = "application/json",
     ) -> Object:
         """Raises Refused, or E2EError where the API server does not answer."""
-        text = await self._text(method, path, body, query, content)
+        try:
+            text = await self._text(method, path, body, query, content)
+        except Unsent:
+            text = await self._text(method, path, body, query, content)
         found: Any = json.loads(text) if text else {}
         return found if isinstance(found, dict) else {"value": found}
 
@@ -152,6 +160,8 @@ class Cluster:
             ) as answer:
                 text = await answer.text(errors="replace")
         except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise Unsent(f"{method} {path}: {error}") from error
             raise E2EError(f"{method} {path}: {type(error).__name__} {error}") from error
         if answer.status >= 400:
             raise Refused(answer.status, f"{method} {path}: {_message(text)}")
