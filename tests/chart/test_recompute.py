@@ -24,11 +24,11 @@ def pod(manifests: list[Manifest], name: str) -> dict[str, Any]:
 
 def parsed(container: dict[str, Any]) -> dict[str, Any]:
     """What the command line makes of a container's command. Raises for an option that there is not."""
-    program, name, *words = [*container["command"], *container["args"]]
-    assert program == "modelcanary"
-    command = cli.get_command(click.Context(cli), name)
+    words: list[str] = [*container["command"], *container["args"]]
+    assert words[0] == "modelcanary"
+    command = cli.get_command(click.Context(cli), words[1])
     assert command is not None
-    return command.make_context(name, words).params
+    return command.make_context(words[1], words[2:]).params
 
 
 def test_there_is_one_for_each_in_its_namespace_and_none_unasked(manifests: list[Manifest]) -> None:
