@@ -103,10 +103,7 @@ class OpenSegment:
         info.rows, info.oldest, info.newest = rows, oldest, newest
         info.first_key, info.last_key = first_key, last_key
         info.opened = min(info.opened, newest)
-        info.ranges = {
-            run: (first, last)
-            for run, first, last in connection.execute("SELECT pid >> 40, min(pid), max(pid) FROM pair GROUP BY 1")
-        }
+        info.ranges = self.segment.ranges()
         self._ids = dict(connection.execute("SELECT hash, pid FROM pair"))
         if len(self._ids) < rows:  # an id was used more than once
             self._ids = {}

@@ -56,6 +56,8 @@ def connect(path: Path) -> sqlite3.Connection:
         "synchronous=FULL",
         "wal_autocheckpoint=2000",
         "journal_size_limit=16777216",
+        # There may be nowhere to put a temporary file: in a container only the state's directory is writable.
+        "temp_store=MEMORY",
     ):
         connection.execute(f"PRAGMA {pragma}")
     return connection
@@ -65,6 +67,7 @@ def connect_reading(path: Path, *, sealed: bool) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode=ro" + ("&immutable=1" if sealed else "")
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0)
     connection.execute("PRAGMA cache_size=-512")
+    connection.execute("PRAGMA temp_store=MEMORY")
     return connection
 
 
@@ -107,6 +110,19 @@ class Segment:
             f"SELECT {columns} FROM pair WHERE pid > ? AND pid <= ? ORDER BY pid LIMIT ?",
             (after, last, limit),
         ).fetchall()
+
+    def ranges(self) -> dict[int, tuple[int, int]]:
+        """First and last pid of each run. By steps along the key: grouping all rows would sort them first."""
+        found: dict[int, tuple[int, int]] = {}
+        step = "SELECT min(pid), (SELECT max(pid) FROM pair WHERE pid < ?) FROM pair WHERE pid >= ?"
+        (first,) = self.connection.execute("SELECT min(pid) FROM pair").fetchone()
+        while first is not None:
+            run = run_of(first)
+            above = first_pid(run + 1)
+            following, last = self.connection.execute(step, (above, above)).fetchone()
+            found[run] = (first, last)
+            first = following
+        return found
 
     def batches(self, after: int) -> list[tuple[int, int, str]]:
         """(number, run, dropped as JSON) of later batches that report drops."""
