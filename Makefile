@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # What is built once and kept outside of the tree: environments of model servers.
 export MODELCANARY_CACHE ?= $(HOME)/.cache/modelcanary
 
-.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down e2e demo demo-servers bench-drain bench-gates bench-ledger bench-proxy bench-recompute bench-replay clean
+.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down e2e demo demo-servers bench-dataplane bench-dataplane-paired bench-drain bench-gates bench-ledger bench-recompute bench-replay clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -38,16 +38,16 @@ demo: $(STAMP) ## real models on real servers: a bad candidate is rolled back, a
 	$(BIN)/python -m demo demo-out
 
 bench-replay: $(STAMP) ## how long replay takes for 300 runs of 20,000 pairs, in one call
-	$(BIN)/python bench/replay.py
+	$(BIN)/python -m bench.replay
 
 bench-recompute: $(STAMP) ## how long recompute takes for 5,000,000 pairs and their labels, and how much memory
-	$(BIN)/python bench/recompute.py
+	$(BIN)/python -m bench.recompute
 
 demo-servers: $(STAMP) ## the demo's two model servers alone, to try `modelcanary run` on by hand
 	$(BIN)/python -m demo.serve
 
 bench-ledger: $(STAMP) ## how many pairs and labels one ledger takes, over two minutes
-	$(BIN)/python bench/ledger.py
+	$(BIN)/python -m bench.ledger
 
 images: $(STAMP) ## container images of operator, ledger and sidecar, as archives in the cache (docker, podman, or buildah as root)
 	@$(BIN)/python -m images build
@@ -76,11 +76,16 @@ e2e: $(STAMP) ## deploys on a real cluster, with users whose every answer is che
 cluster-down: $(STAMP) ## ends what cluster-up started
 	$(BIN)/python -m tests.cluster down
 
-bench-proxy: $(STAMP) ## what the sidecar costs a user, in bench/results/proxy.json
-	$(BIN)/python bench/proxy.py
+bench-dataplane: $(STAMP) ## the sidecar against nginx, HAProxy, Envoy and Go, in half an hour; QUICK=1: the goals only, in 7 minutes
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
+	$(BIN)/python -m bench.dataplane $(if $(QUICK),--quick)
+
+bench-dataplane-paired: $(STAMP) ## what users feel of a failing shadow, against no mirror at all: 16 rounds in 13 minutes
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
+	$(BIN)/python -m bench.dataplane --paired
 
 bench-drain: $(STAMP) ## 200 restarts of sidecars under 500 requests/s: no answer and no pair is lost
-	$(BIN)/python bench/drain.py
+	$(BIN)/python -m bench.drain
 
 bench-gates: $(STAMP) ## simulates the gate and rival rules: half an hour, writes bench/RESULTS.md
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench

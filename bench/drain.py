@@ -32,6 +32,7 @@ from typing import Any
 
 import httpx
 import uvloop
+from bench.sections import keep
 
 from modelcanary_sidecar.figures import Drop
 
@@ -75,7 +76,7 @@ async def serve_model(answer: bytes) -> None:
 
 async def _start_model(role: str) -> tuple[asyncio.subprocess.Process, int]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, __file__, "--role", role, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "bench.drain", "--role", role, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     return process, int(await process.stdout.readline())
@@ -354,14 +355,7 @@ def record(result: dict[str, Any]) -> None:
         f"by starved scorers; **{result['lost_pairs']} lost**.\n"
         f"What the hooks said: {', '.join(f'{said} {count}' for said, count in sorted(result['hooks'].items()))}."
     )
-    path, begin, end = HERE / "RESULTS.md", "<!-- drain:begin -->", "<!-- drain:end -->"
-    old = path.read_text()
-    part = f"{begin}\n{text}\n{end}"
-    if begin in old:
-        old = old[: old.index(begin)] + part + old[old.index(end) + len(end) :]
-    else:
-        old = f"{old.rstrip()}\n\n{part}\n"
-    path.write_text(old)
+    keep("drain", text)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from bench.sections import keep
 
 from modelcanary_gate.protocol import Answer, Pair, PairBatch
 from modelcanary_gate.vocabulary import Outcome
@@ -211,18 +212,6 @@ def table(results: list[dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
-def write_section(text: str) -> None:
-    path = HERE / "RESULTS.md"
-    begin, end = "<!-- ledger:begin -->", "<!-- ledger:end -->"
-    old = path.read_text() if path.exists() else "# Results\n"
-    section = f"{begin}\n{text}\n{end}"
-    if begin in old:
-        old = old[: old.index(begin)] + section + old[old.index(end) + len(end) :]
-    else:
-        old = f"{old.rstrip()}\n\n{section}\n"
-    path.write_text(old)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
@@ -241,7 +230,8 @@ def main() -> None:
         return
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / "ledger.json").write_text(json.dumps(results, indent=1) + "\n")
-    write_section(
+    keep(
+        "ledger",
         "## The ledger\n\n"
         "`make bench-ledger`: one process, pairs of 10 classes (float32) in batches of 150, labels for half of them\n"
         "in requests of 200 lines, joined and scored at once (`maturity: 0s`), every commit synced to disk; offered\n"
@@ -249,7 +239,7 @@ def main() -> None:
         f"({os.cpu_count()} cores, {platform.machine()}).\n"
         "Times are from when a request should have been sent to its answer. `cores` is what the ledger used; the load\n"
         "average is the machine's: load and ledger alone make about 1.5, more is other work on the same cores.\n\n"
-        + table(results)
+        + table(results),
     )
 
 

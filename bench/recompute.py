@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from bench.sections import keep
 
 HERE = Path(__file__).resolve().parent
 CLASSES = 10
@@ -111,17 +112,6 @@ def section(found: dict[str, object]) -> str:
     )
 
 
-def keep(text: str) -> None:
-    path = HERE / "RESULTS.md"
-    begin, end = "<!-- recompute:begin -->", "<!-- recompute:end -->"
-    old, part = path.read_text(), f"{begin}\n{text}\n{end}"
-    if begin in old:
-        old = old[: old.index(begin)] + part + old[old.index(end) + len(end) :]
-    else:
-        old = f"{old.rstrip()}\n\n{part}\n"
-    path.write_text(old)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5_000_000)
@@ -134,7 +124,7 @@ def main() -> None:
     print(text)
     if chosen.pairs == 5_000_000:
         (HERE / "results" / "recompute.json").write_text(json.dumps(found, indent=1) + "\n")
-        keep(text)
+        keep("recompute", text)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from bench.sections import keep
 from numpy.typing import NDArray
 
 HERE = Path(__file__).resolve().parent
@@ -126,18 +127,6 @@ def section(found: list[Measured], runs: int, pairs: int) -> str:
     return "\n".join(lines)
 
 
-def keep(text: str) -> None:
-    path = HERE / "RESULTS.md"
-    begin, end = "<!-- replay:begin -->", "<!-- replay:end -->"
-    old = path.read_text() if path.exists() else "# Results\n"
-    part = f"{begin}\n{text}\n{end}"
-    if begin in old:
-        old = old[: old.index(begin)] + part + old[old.index(end) + len(end) :]
-    else:
-        old = f"{old.rstrip()}\n\n{part}\n"
-    path.write_text(old)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=300)
@@ -156,7 +145,7 @@ def main() -> None:
     if (chosen.runs, chosen.pairs) == (300, 20_000):
         (HERE / "results").mkdir(exist_ok=True)
         (HERE / "results" / "replay.json").write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n")
-        keep(text)
+        keep("replay", text)
     if any(row.seconds > chosen.limit for row in found):
         raise SystemExit(f"took more than {chosen.limit:g} s")
 

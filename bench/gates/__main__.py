@@ -14,11 +14,11 @@ import numpy as np
 from bench.gates import classes, matched, plot, report, rules
 from bench.gates.pools import Array, cache_folder
 from bench.gates.scenarios import Part, Scenario, plan, simulate
+from bench.sections import keep
 
 Results = tuple[list[tuple[Scenario, Part]], list[classes.Found], dict[tuple[str, str], float], float]
 
 HERE = Path(__file__).parent.parent
-BEGIN, END = "<!-- gates:begin -->", "<!-- gates:end -->"
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     print(text)
     plot.draw(HERE / "results" / "gates.png")
     if options.report or options.missing or options.scale >= 1:
-        _write(HERE / "RESULTS.md", text)
+        keep("gates", text)
 
 
 def _simulated(scale: float, jobs: int, old: Results) -> Results:
@@ -89,15 +89,6 @@ def _joined(parts: list[Part]) -> Part:
         {name: ruled(name) for name in parts[0].rivals},
         {key: np.concatenate([part.z[key] for part in parts if key in part.z]) for key in parts[0].z},
     )
-
-
-def _write(path: Path, text: str) -> None:
-    """Replaces the part between the marks, or adds it at the end."""
-    old = path.read_text() if path.exists() else "# Results\n"
-    if BEGIN not in old:
-        old = old.rstrip() + f"\n\n{BEGIN}\n{END}\n"
-    head, rest = old.split(BEGIN, 1)
-    path.write_text(f"{head}{BEGIN}\n{text.strip()}\n{END}{rest.split(END, 1)[1]}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ applied as it is. No ledger is there; users are served without.
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -119,9 +120,9 @@ class Users:
     """In the node's network, by the Service's address."""
 
     def __init__(self, cluster: Cluster, address: str) -> None:
-        bench = str(Path(__file__).parents[2] / "bench" / "drain.py")
-        command = [sys.executable, bench, "--users", f"{address}:80", "--rate", "60"]
-        self._process = subprocess.Popen(cluster.node.command(command), stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "bench.drain", "--users", f"{address}:80", "--rate", "60"]
+        here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        self._process = subprocess.Popen(cluster.node.command(command), stdout=subprocess.PIPE, text=True, env=here)
 
     def stop(self) -> Any:
         self._process.send_signal(signal.SIGTERM)

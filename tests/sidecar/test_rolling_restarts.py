@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCH = Path(__file__).parents[2] / "bench" / "drain.py"
+PROJECT = Path(__file__).parents[2]
 
 
 def test_rolling_restarts_lose_no_answer_and_no_pair() -> None:
-    command = [sys.executable, str(BENCH), "--no-record", "--restarts", "10", "--rate", "150"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    command = [sys.executable, "-m", "bench.drain", "--no-record", "--restarts", "10", "--rate", "150"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, cwd=PROJECT)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     result = json.loads(ended.stdout[ended.stdout.index("{") :])
     assert result["failures"] == []

@@ -1,0 +1,3 @@
+module mirrorproxy
+
+go 1.21
