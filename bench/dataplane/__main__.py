@@ -104,11 +104,11 @@ def machine(seconds: float) -> str:
 def section(results: Results, versions: dict[str, str], quick: bool, where: str) -> str:
     command = "QUICK=1 make bench-dataplane" if quick else "make bench-dataplane"
     goals = report.goals_table(judged(results))
-    versions_text = "; ".join(version.split("/")[-1] if "/" in version else version for version in versions.values())
+    others = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"""## The data plane
 
 `{command}`: {where}
-{versions_text}.
+{others}.
 
 The proxy has one core with all of its processes (the sidecar's scorer among them: its CPU is in the sidecar's), load,
 models, shadow and ledger the other. Rounds of all proxies of a table in turns; the better quartile of the rounds.

@@ -9,6 +9,7 @@ import socket
 import statistics
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,7 @@ class Subject:
     memory_after: float = 0.0
     asked: float = 0.0  # requests, in all
     scored: int = 0  # pairs in the ledger
+    dropped: dict[str, int] = field(default_factory=dict)  # requests that are no pairs there, by reason
 
     def better(self, key: str, *, more: bool = False) -> float:
         """The better quartile of the rounds; `more`: the more the better."""
@@ -117,7 +119,7 @@ class Bench:
             mirror = Mirror(shadow, cell.mirror_pct)
         ours = None
         if cell.proxy == cells.SIDECAR:
-            ours = sidecar.start(stage, self.ledger, model, mirror)
+            ours = sidecar.start(stage, self.ledger, model, mirror, saturated=not cell.rate)
             running = ours.running
         else:
             running = proxies.start(cell.proxy, self.programs, stage, self._folder, model, mirror)
@@ -161,15 +163,15 @@ class Bench:
         if subject.running is not None:
             subject.memory_after = memory(subject.running.pids)
         if subject.sidecar is not None and subject.cell.mirror_pct:
-            subject.scored = self._settled(subject.sidecar.canary)
+            subject.scored, subject.dropped = self._settled(subject.sidecar.canary)
 
-    def _settled(self, canary: str) -> int:
-        """Pairs in the ledger, when no more come."""
-        had, now = -1, self.ledger.pairs(canary)
-        while now != had:
+    def _settled(self, canary: str) -> tuple[int, dict[str, int]]:
+        """Pairs in the ledger, when no more come, and what was dropped."""
+        had, counts = -1, self.ledger.counts(canary)
+        while counts["pairs"] != had:
             time.sleep(1.5)
-            had, now = now, self.ledger.pairs(canary)
-        return now
+            had, counts = counts["pairs"], self.ledger.counts(canary)
+        return had, counts["dropped"]
 
 
 def _joined(subjects: Sequence[Subject]) -> list[Subject]:
@@ -181,6 +183,7 @@ def _joined(subjects: Sequence[Subject]) -> list[Subject]:
             first.rounds += subject.rounds
             first.scored += subject.scored
             first.asked += subject.asked
+            first.dropped = dict(Counter(first.dropped) + Counter(subject.dropped))
             if subject.memory_after - subject.memory_before > first.memory_after - first.memory_before:
                 first.memory_before, first.memory_after = subject.memory_before, subject.memory_after
     return list(joined.values())
@@ -217,4 +220,5 @@ def details(subject: Subject) -> dict[str, object]:
     if subject.sidecar is not None and subject.cell.mirror_pct:
         kept["scorer_cpu_us"] = round(subject.better("scorer_cpu"), 2)
         kept["scored_share"] = round(subject.scored / subject.asked, 4)
+        kept["dropped"] = subject.dropped
     return kept

@@ -3,6 +3,7 @@
 Called by `__main__` before anything is measured, so that what is missing is said at once, and all of it.
 """
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
@@ -90,4 +91,5 @@ def _compiler(source: Path, command: list[str], libraries: list[str]) -> Callabl
 
 def _version(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    return next((line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()), "?")
+    numbers = re.findall(r"\d+\.\d+\.\d+", done.stdout + done.stderr)
+    return str(numbers[0]) if numbers else "of unknown version"

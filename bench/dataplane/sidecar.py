@@ -14,6 +14,7 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.dataplane import payload
 from bench.dataplane.processes import LOAD_CORE, PROXY_CORE, REAL_TIME, Stage, tree
@@ -56,11 +57,12 @@ class Ledger:
         urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), method="PUT"), timeout=10).close()
         return name
 
-    def pairs(self, name: str) -> int:
-        """Recorded, as far as both models' answers are known."""
+    def counts(self, name: str) -> dict[str, Any]:
+        """Of the pairs that were recorded, and of those that were not, by reason."""
         url = f"{self.url}/v1/runs/default/{name}/evidence?run={_RUN}&since=0.0"
         with urllib.request.urlopen(url, timeout=30) as answer:
-            return int(json.load(answer)["counts"]["pairs"])
+            counts: dict[str, Any] = json.load(answer)["counts"]
+            return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,10 @@ def start(
     *,
     classes: int = payload.CLASSES,
     workers: int = 1,
+    saturated: bool = False,
     core: int | None = PROXY_CORE,
 ) -> Sidecar:
-    """One that follows its instructions already."""
+    """One that follows its instructions already. `saturated`: its live process will never rest."""
     share = mirror.percent / 100 if mirror else 0.0
     canary = ledger.canary(mirror.port if mirror else model, share, classes)
     command = [sys.executable, "-m", "modelcanary_sidecar.main", "--name", canary, "--drain-delay", "0s"]
@@ -115,8 +118,12 @@ def start(
         time.sleep(0.1)
     if REAL_TIME and scorer is not None:
         # It stays behind the live process, which runs at real-time priority now; but it is not to wait for whatever
-        # else the machine does, since on a core of its own it would not.
-        os.setpriority(os.PRIO_PROCESS, scorer, -20)
+        # else the machine does, since on a core of its own it would not. Below a live process that never rests it
+        # would get nothing at all as a real-time process; as it ships it gets a seventieth.
+        if saturated:
+            os.setpriority(os.PRIO_PROCESS, scorer, -20)
+        else:
+            os.sched_setscheduler(scorer, os.SCHED_FIFO, os.sched_param(10))
     return sidecar
 
 
