@@ -1,7 +1,7 @@
 """The HTTP side: reads requests, hands them to the writer, answers when it has committed.
 
 Made by `main`. Handlers are thin; what a request means is decided in `transaction` and `join`. Errors are problem
-documents. It must not touch files.
+documents. It must not touch files or tables.
 """
 
 import logging
@@ -9,7 +9,6 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import msgspec
 from starlette.applications import Starlette
@@ -60,12 +59,11 @@ Handler = Callable[[Request], Awaitable[Response]]
 class LedgerApp:
     """Handlers over one ledger and its writer."""
 
-    def __init__(self, ledger: Ledger, writer: Writer, callers: Callers, quota: Quota, directory: Path) -> None:
+    def __init__(self, ledger: Ledger, writer: Writer, callers: Callers, quota: Quota) -> None:
         self._ledger = ledger
         self._writer = writer
         self._callers = callers
         self._quota = quota
-        self._directory = directory
         self._metrics = Metrics(writer, callers)
         self._process = secrets.token_hex(4)  # a version of the evidence means something within this process only
 
@@ -92,13 +90,18 @@ class LedgerApp:
         body = await read_body(request, MAX_BODY)
         batch = decode(body, PairBatch, msgpack=is_msgpack(request.headers.get("content-type", "")))
         standing = self._standing(request)
+        classes = None if standing is None else self._ledger.classes_of(standing, batch.run)
+        if classes is None:  # another ledger over the same store may have been told of it just now
+            await self._writer.read(lambda ledger, _: ledger.refresh())
+            standing = self._standing(request)
+            classes = None if standing is None else self._ledger.classes_of(standing, batch.run)
         if standing is None:
             return encoded(IDLE, request.headers)
-        classes = self._ledger.classes_of(standing, batch.run)
         # Pairs of an unknown run are not kept: the instructions in the answer say which run it is now.
         if classes is None:
             if batch.pairs:
-                await self._writer.change(lambda change: change.dropped(standing, {"unknownRun": len(batch.pairs)}))
+                unknown = {"unknownRun": len(batch.pairs)}
+                await self._writer.change(lambda change: change.dropped(standing, unknown), model=standing.key)
         else:
             check_batch(batch, classes)
             await self._writer.record(standing, batch)
@@ -120,7 +123,9 @@ class LedgerApp:
         untyped = request.query_params.get("untyped") == "true"
         labels = read_labels(await read_body(request, MAX_BODY), request.headers, standing, untyped=untyped)
         self._quota.charge(account, len(labels))
-        counts = await self._writer.change(lambda change: change.feedback(standing, labels, sender), rows=len(labels))
+        counts = await self._writer.change(
+            lambda change: change.feedback(standing, labels, sender), rows=len(labels), model=standing.key
+        )
         self._metrics.labels(counts)
         return encoded(counts, request.headers, 202)
 
@@ -129,7 +134,9 @@ class LedgerApp:
     async def put_instructions(self, request: Request) -> Response:
         put = decode(await read_body(request, _SMALL_BODY), PutInstructions, msgpack=False)
         namespace, name = request.path_params["namespace"], request.path_params["name"]
-        instructions = await self._writer.change(lambda change: change.put(namespace, name, put))
+        instructions = await self._writer.change(
+            lambda change: change.put(namespace, name, put), model=(namespace, name)
+        )
         return encoded(instructions, request.headers)
 
     async def evidence(self, request: Request) -> Response:
@@ -160,7 +167,7 @@ class LedgerApp:
             return ledger.run_number(fresh, run), run or fresh.instructions.run
 
         number, name = await self._writer.read(find)
-        return StreamingResponse(export_lines(self._directory, number, name), media_type="application/x-ndjson")
+        return StreamingResponse(export_lines(self._ledger.slices(number), name), media_type="application/x-ndjson")
 
     # --- cluster
 

@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 
 from modelcanary_ledger.idindex import IdIndex, write_index
-from modelcanary_ledger.segment import Segment, connect_reading, run_of
+from modelcanary_ledger.segment import Segment, connect_reading
+from modelcanary_ledger.store import run_of
 
 log = logging.getLogger(__name__)
 

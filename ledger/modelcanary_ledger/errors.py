@@ -79,6 +79,18 @@ class Busy(LedgerError):
     retry_after = 1.0
 
 
+class StoreError(LedgerError):
+    """The server that keeps everything cannot be used at the moment; nothing of the request was recorded."""
+
+    status = 503
+    title = "The store cannot be used at the moment"
+    retry_after = 1.0
+
+
+class StoreConflict(StoreError):
+    """Another ledger changed the same at the same time; nothing was done, and it can be done again."""
+
+
 class NotReviewed(LedgerError):
     """Whose the token is cannot be found out now: it is neither let in nor refused."""
 

@@ -1,7 +1,7 @@
 """Folds recorded pairs into evidence: what arrived into the traffic, what has matured into the losses.
 
-Called by `core` within a transaction of the main file. Both cursors commit with what they counted, so after a
-crash the folding goes on where the file says, over the same rows. It must not know HTTP.
+Called by `transaction`, within one. Both cursors commit with what they counted, so after a
+crash the folding goes on where the store says, over the same rows. It must not know HTTP.
 """
 
 import numpy as np
@@ -9,30 +9,25 @@ import numpy as np
 from modelcanary_gate.evidence import OUTCOME_CODES, AnsweredPairs
 from modelcanary_gate.scoring import score_agreement
 from modelcanary_gate.vocabulary import Outcome
-from modelcanary_ledger.held import Held
 from modelcanary_ledger.join import Joiner
-from modelcanary_ledger.pairs import PairStore
 from modelcanary_ledger.run import Run, Scorable, answers
-from modelcanary_ledger.segment import JoinRow
-from modelcanary_ledger.state import State
+from modelcanary_ledger.store import JoinRow, Store
 
 #: Rows per step: bounds memory, and for how long those who wait for a commit are kept waiting.
 STEP = 4096
 _OK = OUTCOME_CODES[Outcome.OK]
-_ARRIVED = "pid, hash, time, bo, bl, co, cl, id, idx, b, c"
-_MATURED = "pid, time, bo, co, b, c"
 
 
-def fold_arrivals(run: Run, pairs: PairStore, held: Held, joiner: Joiner) -> bool:
+def fold_arrivals(run: Run, store: Store, joiner: Joiner) -> bool:
     """One step over newly recorded pairs; whether there was anything to do."""
     progress = run.progress
-    if pairs.last_pid(run.no) <= progress.recorded:
+    if store.last_pid(run.no) <= progress.recorded:
         return False
-    rows = pairs.scan(run.no, progress.recorded, _ARRIVED, STEP)
+    rows = store.arrived(run.no, progress.recorded, STEP)
     if not rows:
         return False
     progress.recorded = rows[-1][0]
-    pids, hashes, times, bo, bl, co, cl, ids, indices, b, c = zip(*rows, strict=True)
+    pids, hashes, times, bo, bl, co, cl, ids, indices, b, c, places = zip(*rows, strict=True)
     time = np.array(times)
     answered = AnsweredPairs(
         np.array(bo, dtype=np.int64),
@@ -48,25 +43,26 @@ def fold_arrivals(run: Run, pairs: PairStore, held: Held, joiner: Joiner) -> boo
         own = answers([b[row] for row in scored.tolist()], run.classes)
         other = answers([c[row] for row in scored.tolist()], run.classes)
         run.add_scored(time[scored], time[scored], score_agreement(run.spec, own, other))
-    if len(held):
+    held = store.held
+    if held.any(run.model):
+        held.seek(run.model, hashes)
         found = []
         for row, hashed in enumerate(hashes):
             label = held.get(hashed)
             if label is not None and label[:3] == (run.model, ids[row], indices[row]):
-                found.append(
-                    (JoinRow(pids[row], ids[row], indices[row], times[row], b[row], c[row]), held.remove(hashed))
-                )
+                pair = JoinRow(pids[row], ids[row], indices[row], times[row], b[row], c[row], places[row])
+                found.append((pair, held.remove(hashed)))
         if found:
             joiner.found(run, found)
     return True
 
 
-def fold_matured(run: Run, pairs: PairStore, state: State, now: float) -> bool:
+def fold_matured(run: Run, store: Store, now: float) -> bool:
     """One step over pairs whose time for a label is over; whether there was anything to do."""
     progress = run.progress
     if run.agreement or progress.matured >= progress.recorded or now < run.next_due:
         return False
-    rows = pairs.scan(run.no, progress.matured, _MATURED, min(STEP, progress.recorded - progress.matured))
+    rows = store.matured(run.no, progress.matured, min(STEP, progress.recorded - progress.matured))
     due = np.array([row[1] for row in rows]) + run.horizon
     young = np.flatnonzero(due > now)
     if len(young):
@@ -74,7 +70,7 @@ def fold_matured(run: Run, pairs: PairStore, state: State, now: float) -> bool:
         rows = rows[: int(young[0])]
     if not rows:
         return False
-    labels = state.labels_between(progress.matured, rows[-1][0])
+    labels = store.labels_between(progress.matured, rows[-1][0])
     progress.matured = rows[-1][0]
     run.changed = True
     scored = [row for row in rows if row[2] == _OK and row[3] == _OK]
@@ -98,7 +94,7 @@ def fold_matured(run: Run, pairs: PairStore, state: State, now: float) -> bool:
         missing[i] = False
         known.append(i)
     if late:
-        state.mark_late(late)
+        store.mark_late(late)
         progress.counts.labelled -= len(late)
         progress.counts.expired += len(late)
     progress.counts.missing += int(missing.sum())

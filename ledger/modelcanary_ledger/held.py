@@ -1,38 +1,36 @@
 """Labels that came before their pair: kept for a while, in bounds, and joined when the pair is recorded.
 
-Called by `join` and `fold`. Memory holds what the main file holds; changes are written with the transaction they
+Made by `sqlite_store`. Memory holds what the main file holds; changes are written with the transaction they
 belong to.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
 
+from modelcanary_ledger.idindex import id_hash, id_salt
 from modelcanary_ledger.state import State
+from modelcanary_ledger.store import HeldLabel
 
 HOLD_SECONDS = 600.0
 MAX_HELD = 50_000
 
 
-class HeldLabel(NamedTuple):
-    model: int
-    id: str
-    instance: int
-    at: float
-    value: int | bytes
-    sender: str
-
-
 class Held:
     """By the hash of model, id and index; oldest first."""
 
-    def __init__(self, labels: Iterable[tuple[int, HeldLabel]]) -> None:
-        self._labels: OrderedDict[int, HeldLabel] = OrderedDict(labels)
+    def __init__(self, state: State) -> None:
+        self._labels: OrderedDict[int, HeldLabel] = OrderedDict(
+            (id_hash(identifier, id_salt(model, index)), HeldLabel(model, identifier, index, at, value, sender))
+            for model, identifier, index, at, value, sender in state.held()
+        )
         self._added: dict[int, HeldLabel] = {}
         self._removed: list[HeldLabel] = []
 
-    def __len__(self) -> int:
-        return len(self._labels)
+    def any(self, model: int) -> bool:
+        return bool(self._labels)
+
+    def seek(self, model: int, hashes: Sequence[int]) -> None:
+        """All are in memory."""
 
     def get(self, hashed: int) -> HeldLabel | None:
         return self._labels.get(hashed)
@@ -54,8 +52,8 @@ class Held:
             self._removed.append(label)
         return label
 
-    def expired(self, now: float) -> list[HeldLabel]:
-        """Removes and returns what has waited too long."""
+    def expired(self, models: Collection[int], now: float) -> list[HeldLabel]:
+        """Removes and returns what has waited too long, of all models: nobody else has any of them."""
         gone = []
         while self._labels and next(iter(self._labels.values())).at < now - HOLD_SECONDS:
             gone.append(self.remove(next(iter(self._labels))))

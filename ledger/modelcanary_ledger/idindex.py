@@ -8,6 +8,7 @@ import mmap
 import os
 import struct
 import zlib
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -23,6 +24,7 @@ _SIZE = 64  # of the header, so that the hashes are aligned
 _STRIDE = 256
 
 
+@lru_cache(maxsize=10_000)
 def id_salt(model: int, index: int) -> bytes:
     """What makes the same id of another model, or of another instance of the request, hash elsewhere."""
     return model.to_bytes(8, "little") + index.to_bytes(8, "little")

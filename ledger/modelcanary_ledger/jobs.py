@@ -25,11 +25,12 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Work within a transaction of the main file."""
+    """Work within a transaction of the store."""
 
-    work: Callable[[Transaction], Any]
+    work: Callable[[Transaction], Any]  # done again where the store says that another ledger was in the way
     future: asyncio.Future[Any]
     rows: int
+    model: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Joins labels to pairs: the first label of a pair wins, whatever comes again or in another order.
 
-Called by `core` within a transaction of the main file. It must not know HTTP, nor write segments.
+Called by `core` within a transaction of the store. It must not know HTTP.
 """
 
 from collections import defaultdict
@@ -11,13 +11,10 @@ import numpy as np
 
 from modelcanary_gate.protocol import FeedbackCounts
 from modelcanary_gate.sampling import position
-from modelcanary_ledger.held import Held, HeldLabel
-from modelcanary_ledger.idindex import id_hash
+from modelcanary_ledger.idindex import id_hash, id_salt
 from modelcanary_ledger.model import Standing
-from modelcanary_ledger.pairs import SLACK, PairStore, Wanted
 from modelcanary_ledger.run import Counts, Run, Scorable, SenderCounts, answers
-from modelcanary_ledger.segment import JoinRow, run_of
-from modelcanary_ledger.state import LabelRow, State
+from modelcanary_ledger.store import SLACK, HeldLabel, JoinRow, LabelRow, Store, Wanted, run_of
 
 #: Ids that begin with a time are believed when it is within this many seconds before now.
 _ID_WINDOW = 60 * 86400.0
@@ -65,10 +62,9 @@ class _Joined:
 class Joiner:
     """Joins within one transaction; `finish` adds what was joined to the evidence."""
 
-    def __init__(self, state: State, pairs: PairStore, held: Held, runs: dict[int, Run], now: float) -> None:
-        self._state = state
-        self._pairs = pairs
-        self._held = held
+    def __init__(self, store: Store, runs: dict[int, Run], now: float) -> None:
+        self._store = store
+        self._held = store.held
         self._runs = runs
         self._now = now
         self._joined: defaultdict[int, _Joined] = defaultdict(_Joined)
@@ -78,21 +74,24 @@ class Joiner:
         tally, now = _Tally(sender), self._now
         below = standing.sampled_below(now)
         oldest = now - (standing.spec.labels.max_delay if standing.spec else 0.0)
-        waiting: list[tuple[Posted, Wanted]] = []
+        sought: list[tuple[Posted, int]] = []
         for label in labels:
             if below < 1.0 and position(label.id) >= below:
                 tally.unsampled += 1
             elif label.ts is not None and label.ts < oldest:
                 tally.expired += 1
             else:
-                hashed = id_hash(label.id, self._pairs.salt(standing.no, label.index))
-                held = self._held.get(hashed)
-                if held is not None:
-                    self._again(standing, held, label, tally)
-                else:
-                    around = label.ts if label.ts is not None else time_in(label.id, now)
-                    waiting.append((label, Wanted(hashed, label.id, label.index, around)))
-        found = self._pairs.find([wanted for _, wanted in waiting])
+                sought.append((label, id_hash(label.id, id_salt(standing.no, label.index))))
+        self._held.seek(standing.no, [hashed for _, hashed in sought])
+        waiting: list[tuple[Posted, Wanted]] = []
+        for label, hashed in sought:
+            held = self._held.get(hashed)
+            if held is not None:
+                self._again(standing, held, label, tally)
+            else:
+                around = label.ts if label.ts is not None else time_in(label.id, now)
+                waiting.append((label, Wanted(hashed, label.id, label.index, around)))
+        found = self._store.find([wanted for _, wanted in waiting])
         matched: list[tuple[JoinRow, int | bytes]] = []
         for (label, wanted), rows in zip(waiting, found, strict=True):
             near = [row for row in rows if label.ts is not None and abs(row.time - label.ts) <= SLACK]
@@ -111,7 +110,7 @@ class Joiner:
         labels: list[LabelRow] = []
         for row, label in rows:
             late = label.at > row.time + run.horizon
-            labels.append((row.pid, label.at, label.value, late, run.sender(label.sender)))
+            labels.append((row, label.at, label.value, late, run.sender(label.sender)))
             self._delayed(run, row, label.at)
             if late:
                 counts.expired += 1
@@ -119,7 +118,7 @@ class Joiner:
                 counts.unscored += 1
             else:
                 self._count(run, row, label.value)
-        self._state.add_labels(labels)
+        self._store.add_labels(labels)
 
     def finish(self) -> None:
         for number, joined in self._joined.items():
@@ -138,7 +137,7 @@ class Joiner:
         self._joined.clear()
 
     def _settle(self, standing: Standing, matched: Sequence[tuple[JoinRow, int | bytes]], tally: _Tally) -> None:
-        known = self._state.labels_of([row.pid for row, _ in matched]) if matched else {}
+        known = self._store.labels_of([row.pid for row, _ in matched]) if matched else {}
         labels: list[LabelRow] = []
         for row, posted in matched:
             run = self._runs[run_of(row.pid)]
@@ -152,7 +151,7 @@ class Joiner:
                 continue
             known[row.pid] = value, sender
             late = row.pid <= run.progress.matured or self._now > row.time + run.horizon
-            labels.append((row.pid, self._now, value, late, sender))
+            labels.append((row, self._now, value, late, sender))
             self._delayed(run, row, self._now)
             if late:
                 tally.expired += 1
@@ -161,7 +160,7 @@ class Joiner:
             else:
                 tally.joined += 1
                 self._count(run, row, value)
-        self._state.add_labels(labels)
+        self._store.add_labels(labels)
 
     def _delayed(self, run: Run, row: JoinRow, at: float) -> None:
         joined = self._joined[run.no]

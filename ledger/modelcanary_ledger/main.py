@@ -17,6 +17,7 @@ from modelcanary_ledger.errors import SettingsError
 from modelcanary_ledger.quota import Quota
 from modelcanary_ledger.serving_tls import Certificate
 from modelcanary_ledger.settings import Settings, read_settings
+from modelcanary_ledger.sqlite_store import SqliteStore
 from modelcanary_ledger.token_review import TokenReview
 from modelcanary_ledger.writer import Writer
 
@@ -31,14 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         file = read_token_file(settings.token_file) if settings.token_file is not None else None
         certificate = Certificate(*settings.tls) if settings.tls is not None else None
         listener = _listen(settings)
-        ledger = Ledger(settings.state, time.time(), settings.limits)
+        ledger = Ledger(SqliteStore(settings.state, time.time(), settings.limits), time.time())
     except SettingsError as error:
         sys.stderr.write(f"modelcanary-ledger: {error.detail}; {error.remedy}\n")
         sys.exit(EXIT_SETTINGS)
     writer = Writer(ledger, time.time, lambda: _free(settings) >= settings.reserve)
     callers = Callers(file, _reviewer(settings), lambda: ledger.standings)
     quota = Quota(settings.sender_rate, time.monotonic)
-    app = LedgerApp(ledger, writer, callers, quota, settings.state).application()
+    app = LedgerApp(ledger, writer, callers, quota).application()
     host, port = listener.getsockname()[:2]
     scheme = "http" if certificate is None else "https"
     sys.stdout.write(f"modelcanary-ledger listens on {scheme}://{f'[{host}]' if ':' in host else host}:{port}\n")

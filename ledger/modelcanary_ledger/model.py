@@ -35,6 +35,10 @@ class Standing:
     shares: tuple[Share, ...] = ()
     senders: tuple[LabelSender, ...] = ()  # who may send its labels by a token of their own
 
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.namespace, self.name
+
     def sampled_below(self, now: float) -> float:
         """The largest share in force within the time for which labels are waited for."""
         window = self.spec.labels.max_delay if self.spec else 0.0

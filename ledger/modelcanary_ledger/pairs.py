@@ -1,7 +1,7 @@
 """The store of pairs: appends them once, finds them by the clients' ids, and forgets them a segment at a time.
 
-Called by `core`, from one thread. Ids of the open segment are looked up in memory; ids of sealed ones in a sorted
-file each, searched for a whole batch of labels at once. It must not know labels.
+Called by `sqlite_store`, from one thread. Ids of the open segment are looked up in memory; ids of sealed ones in a
+sorted file each, searched for a whole batch of labels at once. It must not know labels.
 """
 
 import logging
@@ -21,14 +21,13 @@ from modelcanary_gate.protocol import PairBatch
 from modelcanary_ledger.catalogue import Catalogue, SegmentInfo
 from modelcanary_ledger.idindex import id_hash, id_salt
 from modelcanary_ledger.opensegment import OpenSegment
-from modelcanary_ledger.segment import JoinRow, PairRecord, first_pid
+from modelcanary_ledger.segment import PairRecord
+from modelcanary_ledger.store import SLACK, JoinRow, Wanted, first_pid
 
 log = logging.getLogger(__name__)
 
 #: Batch ids remembered, so that what a resent batch says it dropped is not added twice.
 RECENT_BATCHES = 16_384
-#: How far a label's `ts`, or the time in an id, may be from the request's time for the search to begin there.
-SLACK = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +38,6 @@ class StoreLimits:
     segment_seconds: float = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One instance that a label is for."""
-
-    hash: int
-    id: str
-    index: int
-    around: float | None = None  # when the request was made, if known
-
-
 class PairStore:
     """Append, find, scan. `begin` … `commit` or `rollback` frame the appending; reading needs no frame."""
 
@@ -56,7 +45,6 @@ class PairStore:
         """`batches`: the number of the last batch whose drops are counted; its segment may be dropped since."""
         self._limits = limits
         self._counted_batches = batches
-        self._salts: dict[tuple[int, int], bytes] = {}
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._keys: set[bytes] = set()  # of the transaction under way
         self._batches: set[str] = set()
@@ -147,14 +135,6 @@ class PairStore:
         """What is committed: the open segment is the last."""
         return [*self.catalogue.sealed, self._open.info]
 
-    def salt(self, model: int, index: int) -> bytes:
-        salt = self._salts.get((model, index))
-        if salt is None:
-            if len(self._salts) > 10_000:
-                self._salts.clear()
-            salt = self._salts[model, index] = id_salt(model, index)
-        return salt
-
     def close(self) -> None:
         self.catalogue.close()
         for segment in (self._open, self._next):
@@ -164,7 +144,7 @@ class PairStore:
     # --- inside
 
     def _new_rows(self, run: int, model: int, batch: PairBatch, now: float, after: int) -> list[PairRecord]:
-        hashes = [id_hash(pair.id, self.salt(model, pair.index)) for pair in batch.pairs]
+        hashes = [id_hash(pair.id, id_salt(model, pair.index)) for pair in batch.pairs]
         known = self._known_keys(batch, hashes)
         codes, keys = OUTCOME_CODES, self._keys
         staged = self._open.staged.ranges

@@ -8,10 +8,9 @@ commit in one transaction of this file.
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-#: A pair's number: the run's number above, its place in the run's order of arrival below.
-RUN_SHIFT = 40
+from modelcanary_ledger.store import JoinRow, first_pid, run_of
 
 _COLUMNS = 12
 _ROWS_PER_STATEMENT = 64
@@ -27,25 +26,6 @@ CREATE TABLE IF NOT EXISTS batch (
 
 #: (pid, hash, key, id, index, time, outcome, latency, log-probabilities of the baseline, the same of the candidate)
 PairRecord = tuple[int, int, bytes, str, int, float, int, float, bytes | None, int, float, bytes | None]
-
-
-class JoinRow(NamedTuple):
-    """What a label needs to know of its pair."""
-
-    pid: int
-    id: str
-    instance: int  # of the request, from 0
-    time: float
-    baseline: bytes | None
-    candidate: bytes | None
-
-
-def first_pid(run: int) -> int:
-    return run << RUN_SHIFT
-
-
-def run_of(pid: int) -> int:
-    return pid >> RUN_SHIFT
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -102,7 +82,7 @@ class Segment:
         return {key for (key,) in self._by_pid("key", pids)}
 
     def join_rows(self, pids: Sequence[int]) -> Iterable[JoinRow]:
-        return map(JoinRow._make, self._by_pid("pid,id,idx,time,b,c", pids))
+        return map(JoinRow._make, self._by_pid("pid,id,idx,time,b,c,0", pids))
 
     def scan(self, columns: str, after: int, last: int, limit: int) -> list[tuple[Any, ...]]:
         """Up to `limit` rows with after < pid ≤ last, in order."""

@@ -1,30 +1,20 @@
 """The main file: models, runs with their evidence, labels, and labels that wait for their pair.
 
-Called by `core` and its parts, from one thread. It alone decides what was joined and counted: a label, and what
+Called by `sqlite_store`, from one thread. It alone decides what was joined and counted: a label, and what
 it adds to the evidence, commit in one transaction of this file. Segments are only read for it.
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from modelcanary_gate.blocks_json import (
-    loss_block_from_json,
-    loss_block_to_json,
-    traffic_block_from_json,
-    traffic_block_to_json,
-)
-from modelcanary_gate.contrasts import EvidencePlan
-from modelcanary_gate.parse import parse_spec
-from modelcanary_gate.protocol import Instructions, LabelSender
-from modelcanary_ledger.model import Share, Standing
-from modelcanary_ledger.run import Progress, Run
+from modelcanary_ledger.model import Standing
+from modelcanary_ledger.run import Run
 from modelcanary_ledger.segment import connect, marks
-
-LOSS, TRAFFIC = 0, 1
+from modelcanary_ledger.store import LabelRow
+from modelcanary_ledger.texts import progress_of, run_from, standing_of, text_of, texts_of
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -52,9 +42,6 @@ CREATE TABLE IF NOT EXISTS held (
 ) WITHOUT ROWID;
 """
 
-#: (pid, when it came, class index or float64 per class, whether it came too late to count, who sent it: the place in
-#: the run's list of senders)
-LabelRow = tuple[int, float, int | bytes, bool, int | None]
 #: (model, id, index, when it came, value, who sent it)
 HeldRow = tuple[int, str, int, float, int | bytes, str]
 
@@ -69,29 +56,15 @@ class State:
 
     # --- models
 
-    def standings(self, specs: dict[int, Run]) -> list[Standing]:
-        """Every model, with the specification of its current run."""
-        rows = self.connection.execute(
-            "SELECT no, namespace, name, epoch, run, instructions, shares, senders FROM model ORDER BY no"
-        )
-        standings = []
-        for no, namespace, name, epoch, run, instructions, shares, senders in rows:
-            current = specs.get(run)
-            standings.append(
-                Standing(
-                    no,
-                    namespace,
-                    name,
-                    epoch,
-                    run,
-                    msgspec.json.decode(instructions, type=Instructions),
-                    current.spec if current else None,
-                    current.class_index if current else {},
-                    msgspec.json.decode(shares, type=tuple[Share, ...]),
-                    msgspec.json.decode(senders, type=tuple[LabelSender, ...]),
-                )
-            )
-        return standings
+    def models(self) -> list[int]:
+        return [no for (no,) in self.connection.execute("SELECT no FROM model ORDER BY no")]
+
+    def standing(self, model: int, runs: Mapping[int, Run]) -> Standing:
+        """A model, with the specification of its current run."""
+        row = self.connection.execute(
+            "SELECT no, namespace, name, epoch, run, instructions, shares, senders FROM model WHERE no = ?", (model,)
+        ).fetchone()
+        return standing_of(row, runs)
 
     def save_standing(self, standing: Standing) -> None:
         self.connection.execute(
@@ -104,16 +77,32 @@ class State:
                 standing.name,
                 standing.epoch,
                 standing.run,
-                _text(standing.instructions),
-                _text(standing.shares),
-                _text(standing.senders),
+                text_of(standing.instructions),
+                text_of(standing.shares),
+                text_of(standing.senders),
             ),
         )
 
     # --- runs
 
-    def runs(self) -> list[Run]:
-        return [self._run(row) for row in self.connection.execute(f"SELECT {_RUN} FROM run ORDER BY no").fetchall()]
+    def runs_of(self, model: int) -> list[int]:
+        return [no for (no,) in self.connection.execute("SELECT no FROM run WHERE model = ?", (model,))]
+
+    def last_run(self) -> int:
+        return int(self.connection.execute("SELECT ifnull(max(no), 0) FROM run").fetchone()[0])
+
+    def recorded(self) -> dict[int, int]:
+        """Run → the pair up to which it is folded."""
+        rows = self.connection.execute("SELECT no, progress FROM run").fetchall()
+        return {no: progress_of(progress).recorded for no, progress in rows}
+
+    def load_run(self, run: int) -> Run:
+        row = self.connection.execute(
+            "SELECT no, model, run, started, spec, progress, loss, traffic FROM run WHERE no = ?", (run,)
+        ).fetchone()
+        return run_from(
+            row, self.connection.execute("SELECT start, counts FROM cohort WHERE run = ?", (run,)).fetchall()
+        )
 
     def save_spec(self, run: Run, spec: dict[str, object]) -> None:
         """Makes the run, or replaces its specification by one that measures the same."""
@@ -127,27 +116,14 @@ class State:
                 run.plan.digest,
                 run.started,
                 msgspec.json.encode(spec).decode(),
-                _text(run.progress),
+                text_of(run.progress),
             ),
         )
 
     def save_run(self, run: Run) -> None:
-        """Progress, open blocks, blocks that were cut, delays: all that changed."""
-        progress = run.progress
-        progress.loss_opened, progress.loss_clock = run.loss.opened, run.loss.clock
-        progress.traffic_opened, progress.traffic_clock = run.traffic.opened, run.traffic.clock
-        progress.delay_length = run.delays.length
-        loss, traffic = (
-            _text(loss_block_to_json(run.plan, run.loss.block)),
-            _text(traffic_block_to_json(run.plan, run.traffic.block)),
-        )
-        blocks = [
-            *((run.no, LOSS, b.seq, _text(loss_block_to_json(run.plan, b))) for b in run.loss.closed),
-            *((run.no, TRAFFIC, b.seq, _text(traffic_block_to_json(run.plan, b))) for b in run.traffic.closed),
-        ]
+        progress, loss, traffic, blocks = texts_of(run)
         self.connection.execute(
-            "UPDATE run SET progress = ?, loss = ?, traffic = ? WHERE no = ?",
-            (_text(progress), loss, traffic, run.no),
+            "UPDATE run SET progress = ?, loss = ?, traffic = ? WHERE no = ?", (progress, loss, traffic, run.no)
         )
         self.connection.executemany("INSERT INTO block VALUES (?,?,?,?)", blocks)
         self._save_delays(run)
@@ -189,7 +165,7 @@ class State:
             part = rows[start : start + 128]
             self.connection.execute(
                 "INSERT INTO label VALUES " + ",".join(["(?,?,?,?,?)"] * len(part)),
-                [value for row in part for value in row],
+                [value for row in part for value in (row[0].pid, *row[1:])],
             )
 
     def mark_late(self, pids: Iterable[int]) -> None:
@@ -231,22 +207,3 @@ class State:
             "INSERT OR REPLACE INTO cohort VALUES (?,?,?)",
             [(run.no, start, delays.cohorts[start].tobytes()) for start in delays.changed],
         )
-
-    def _run(self, row: tuple[Any, ...]) -> Run:
-        no, model, name, started, spec_text, progress, loss, traffic = row
-        spec = parse_spec(msgspec.json.decode(spec_text), require_target=False)
-        plan = EvidencePlan.of(spec)
-        blocks = (
-            loss_block_from_json(plan, msgspec.json.decode(loss)) if loss else None,
-            traffic_block_from_json(plan, msgspec.json.decode(traffic)) if traffic else None,
-        )
-        run = Run(no, model, name, spec, started, msgspec.json.decode(progress, type=Progress), blocks)
-        run.delays.load(self.connection.execute("SELECT start, counts FROM cohort WHERE run = ?", (no,)).fetchall())
-        return run
-
-
-_RUN = "no, model, run, started, spec, progress, loss, traffic"
-
-
-def _text(value: object) -> str:
-    return msgspec.json.encode(value).decode()

@@ -1,4 +1,4 @@
-"""What may be done within one transaction of the main file: labels, instructions, drops, folding.
+"""What may be done within one transaction of the store: labels, instructions, drops, folding.
 
 Made by `core`. A method that raises has changed nothing, so the others of its group go on.
 """
@@ -20,7 +20,7 @@ from modelcanary_ledger.fold import fold_arrivals, fold_matured
 from modelcanary_ledger.join import Joiner, Posted
 from modelcanary_ledger.model import Standing
 from modelcanary_ledger.run import Progress, Run
-from modelcanary_ledger.segment import first_pid
+from modelcanary_ledger.store import first_pid
 
 #: Of epochs and versions: what every reader of JSON holds exactly.
 _MOST = 2**53 - 1
@@ -33,25 +33,21 @@ class Transaction:
     def __init__(self, books: Books, now: float) -> None:
         self._books = books
         self._now = now
-        self._joiner = Joiner(books.state, books.pairs, books.held, books.runs, now)
-        self._saved: list[Run] = []
+        self._joiner = Joiner(books.store, books.runs, now)
 
     def feedback(self, standing: Standing, labels: Sequence[Posted], sender: str = "") -> FeedbackCounts:
         """`sender`: the name of who sends them; empty where nobody had to say."""
-        return self._joiner.post(standing, labels, sender)
+        return self._joiner.post(self._books.current(standing), labels, sender)
 
     def dropped(self, standing: Standing, reasons: Mapping[str, int]) -> None:
         """Pairs that came and cannot be recorded, by reason; counted with the current run."""
-        run = self._books.runs.get(standing.run)
+        run = self._books.runs.get(self._books.current(standing).run)
         if run is not None:
             _add(run, reasons)
 
     def put(self, namespace: str, name: str, request: PutInstructions) -> Instructions:
         """Takes instructions of a leader; another run, or another measurement, starts new evidence."""
-        standing = self._books.standings.get((namespace, name))
-        if standing is None:
-            numbers = (known.no for known in self._books.standings.values())
-            standing = Standing(max(numbers, default=0) + 1, namespace, name)
+        standing = self._books.named(namespace, name)
         if request.epoch < standing.epoch:
             raise StaleEpoch(
                 f"epoch {request.epoch} is older than {standing.epoch}, which has written since",
@@ -73,22 +69,27 @@ class Transaction:
             run = self._run_for(standing, instructions.run, request.spec)
             standing = replace(standing, run=run.no, spec=run.spec, class_index=run.class_index)
         standing = standing.with_share(instructions.share if instructions.run else 0.0, self._now)
-        self._books.add_standing(standing)
-        self._books.state.save_standing(standing)
+        self._books.set_standing(standing)
         return instructions
 
-    def fold(self, steps: int) -> bool:
-        """Up to so many steps over what was recorded and what has matured; whether more is left."""
-        books = self._books
-        self._fold_drops()
-        for run in books.runs.values():
-            while fold_arrivals(run, books.pairs, books.held, self._joiner):
+    def fold(self, steps: int, *, wait: bool = True) -> bool:
+        """Up to so many steps over what was recorded and what has matured; whether more is left.
+
+        Without `wait`, models that another ledger changes now are left to it.
+        """
+        books, store = self._books, self._books.store
+        models = [model for model in store.waiting(books.models(), self._now) if books.enter(model, wait=wait)]
+        for number, reasons in store.take_drops(models):
+            _add(books.runs[number], msgspec.json.decode(reasons, type=dict[str, int]))
+        runs = [run for run in books.runs.values() if run.model in models]
+        for run in runs:
+            while fold_arrivals(run, store, self._joiner):
                 steps -= 1
                 if steps <= 0:
                     return True
         self._joiner.finish()
-        for run in books.runs.values():
-            while fold_matured(run, books.pairs, books.state, self._now):
+        for run in runs:
+            while fold_matured(run, store, self._now):
                 steps -= 1
                 if steps <= 0:
                     return True
@@ -96,23 +97,26 @@ class Transaction:
 
     def learn(self) -> None:
         """Lets go of labels that were held too long; learns how long labels take."""
-        self._joiner.give_up(self._books.held.expired(self._now))
-        for run in self._books.runs.values():
-            run.learn(self._now)
+        books, store = self._books, self._books.store
+        models = [model for model in store.neglected(books.models(), self._now) if books.enter(model, wait=False)]
+        self._joiner.give_up(store.held.expired(models, self._now))
+        for run in books.runs.values():
+            if run.model in models:
+                run.learn(self._now)
+
+    def forget_runs(self, model: int, keep: int) -> None:
+        """Of a model, all but the last runs, those with pairs and the present one."""
+        books = self._books
+        books.enter(model)
+        present = books.standing_no(model).run
+        for number in sorted(run.no for run in books.runs.values() if run.model == model)[:-keep]:
+            if number != present and not books.store.has_pairs(number):
+                books.drop_run(number)
 
     def finish(self) -> None:
         """Writes all that changed."""
         self._joiner.finish()
-        for run in self._books.runs.values():
-            if run.changed:
-                self._books.state.save_run(run)
-                self._saved.append(run)
-        self._books.held.save(self._books.state)
-
-    def committed(self) -> None:
-        for run in self._saved:
-            run.saved()
-        self._books.held.saved()
+        self._books.save()
 
     def _run_for(self, standing: Standing, name: str, written: dict[str, object]) -> Run:
         known = self._books.find_run(standing, name)
@@ -125,25 +129,16 @@ class Transaction:
         if known is None or known.plan.digest != EvidencePlan.of(spec).digest:
             known = self._new_run(standing, name, spec)
         known.use(spec)
-        self._books.state.save_spec(known, written)
+        self._books.store.save_spec(known, written)
+        known.changed = True
         return known
 
     def _new_run(self, standing: Standing, name: str, spec: Spec) -> Run:
-        number = max(self._books.runs, default=0) + 1
+        number = self._books.store.new_run()
         before = first_pid(number)
         run = Run(number, standing.no, name, spec, self._now, Progress(before, before))
-        self._books.add_runs([run])
+        self._books.add_run(run)
         return run
-
-    def _fold_drops(self) -> None:
-        books = self._books
-        last = books.pairs.last_batch
-        if last <= books.batches:
-            return
-        for _, run, reasons in books.pairs.dropped_since(books.batches):
-            _add(books.runs[run], msgspec.json.decode(reasons, type=dict[str, int]))
-        books.batches = last
-        books.state.set_batch_cursor(last)
 
 
 def _checked(senders: Sequence[LabelSender]) -> tuple[LabelSender, ...]:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from modelcanary_gate.protocol import PairBatch
 from modelcanary_ledger.core import Ledger
-from modelcanary_ledger.errors import Busy, DiskFull, LedgerError
+from modelcanary_ledger.errors import Busy, DiskFull, LedgerError, StoreConflict, StoreError
 from modelcanary_ledger.jobs import Change, Job, Read, Record, mapped, resolve
 from modelcanary_ledger.model import Standing
 from modelcanary_ledger.transaction import Transaction
@@ -31,6 +31,7 @@ _ROWS_PER_GROUP = 8_000
 _GATHER_SECONDS = 0.002
 _FOLD_SECONDS = 0.25
 _UPKEEP_SECONDS = 2.0
+_TRIES = 5
 _STEPS_PER_FOLD = 4  # in the background, between groups
 _STEPS_PER_READ = 16  # before an answer to a reader: enough to be up to date, unless much has matured at once
 
@@ -87,8 +88,9 @@ class Writer:
         )
         return recorded
 
-    async def change(self, work: Callable[[Transaction], T], rows: int = 1) -> T:
-        result: T = await self._submit(lambda future, rows: Change(work, future, rows), rows)
+    async def change(self, work: Callable[[Transaction], T], rows: int = 1, *, model: tuple[str, str]) -> T:
+        """`model`: namespace and name of what is changed."""
+        result: T = await self._submit(lambda future, rows: Change(work, future, rows, model), rows)
         return result
 
     async def read(self, work: Callable[[Ledger, float], T]) -> T:
@@ -122,7 +124,7 @@ class Writer:
                 self.tallies.failures += 1
                 log.exception("a group of %d jobs failed", len(group))
                 self._answer([(job, mapped(error)) for job in group if not job.future.done()])
-        self._fold(_STEPS_PER_READ)
+        self._fold(_STEPS_PER_READ, wait=False)
 
     def _gather(self) -> tuple[list[Job], bool]:
         """What came since the last commit, or within a few milliseconds from now."""
@@ -149,7 +151,8 @@ class Writer:
         records = [job for job in group if isinstance(job, Record)]
         if records:
             self._answer(self._record(records))
-        changes = [job for job in group if isinstance(job, Change)]
+        # By model: two ledgers that change several take them in the same order, and never wait for each other.
+        changes = sorted((job for job in group if isinstance(job, Change)), key=lambda job: job.model)
         if changes:
             self._answer(self._change(changes))
         if records or changes:
@@ -157,10 +160,10 @@ class Writer:
             self.tallies.commit_seconds += time.perf_counter() - started
         reads = [job for job in group if isinstance(job, Read)]
         if reads:
-            self._fold(_STEPS_PER_READ)
-            self._answer([(job, self._attempt(job.work, self._ledger, self._clock())) for job in reads])
+            self._fold(_STEPS_PER_READ, wait=True)
+            self._answer([(job, self._look(job)) for job in reads])
         elif self._more or time.monotonic() >= self._next_fold:
-            self._fold(_STEPS_PER_FOLD)
+            self._fold(_STEPS_PER_FOLD, wait=False)
 
     def _record(self, jobs: Sequence[Record]) -> list[tuple[Job, Any]]:
         if not self._has_room():
@@ -169,46 +172,67 @@ class Writer:
             return [(job, full) for job in jobs]
         try:
             results = self._ledger.record([(job.standing, job.batch) for job in jobs], self._clock())
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, DiskFull) as error:
             self.tallies.refused_full += len(jobs)
             log.error("%d batches were not recorded: %s", len(jobs), error)
             return [(job, mapped(error)) for job in jobs]
+        except StoreError as error:
+            log.error("%d batches were not recorded: %s", len(jobs), error)
+            return [(job, error) for job in jobs]
         self.tallies.pairs += sum(filter(None, results))
         return list(zip(jobs, results, strict=True))
 
     def _change(self, jobs: Sequence[Change]) -> list[tuple[Job, Any]]:
-        try:
-            with self._ledger.transaction(self._clock()) as transaction:
-                results = [self._attempt(job.work, transaction) for job in jobs]
-        except (sqlite3.Error, OSError) as error:
-            log.error("%d changes were not written: %s", len(jobs), error)
-            return [(job, mapped(error)) for job in jobs]
+        for tries in range(_TRIES, 0, -1):
+            try:
+                with self._ledger.transaction(self._clock()) as transaction:
+                    results = [self._attempt(job.work, transaction) for job in jobs]
+            except (sqlite3.Error, OSError, StoreError, DiskFull) as error:
+                if isinstance(error, StoreConflict) and tries > 1:
+                    continue  # another ledger was in the way, and nothing was done
+                log.error("%d changes were not written: %s", len(jobs), error)
+                return [(job, mapped(error)) for job in jobs]
+            break
         return list(zip(jobs, results, strict=True))
 
-    def _fold(self, steps: int) -> None:
-        """What this writes is derived, so a failure loses nothing: it is folded another time."""
+    def _fold(self, steps: int, *, wait: bool) -> None:
+        """What this writes is derived, so a failure loses nothing: it is folded another time.
+
+        `wait`: also for another ledger that folds the same now.
+        """
         self._next_fold = time.monotonic() + _FOLD_SECONDS
         upkeep = time.monotonic() >= self._next_upkeep
         self._more = False
         try:
+            self._ledger.refresh()
             with self._ledger.transaction(self._clock()) as transaction:
                 if upkeep:  # first: what matures is judged by all that is known
                     transaction.learn()
-                self._more = transaction.fold(steps)
+                self._more = transaction.fold(steps, wait=wait)
             if upkeep:
                 self._next_upkeep = time.monotonic() + _UPKEEP_SECONDS
                 self._ledger.forget(self._clock())
-        except (sqlite3.Error, OSError) as error:
+            tallies, ledger = self.tallies, self._ledger
+            tallies.segments, tallies.held, tallies.behind = ledger.segments(), ledger.held(), ledger.behind()
+        except StoreConflict as error:
+            log.info("folded another time: %s", error)
+        except (sqlite3.Error, OSError, StoreError, DiskFull) as error:
             self._more = False
             log.error("the evidence was not written: %s", error)
-        tallies, ledger = self.tallies, self._ledger
-        tallies.segments, tallies.held, tallies.behind = ledger.segments(), ledger.held, ledger.behind()
+
+    def _look(self, job: Read) -> Any:
+        try:
+            return job.work(self._ledger, self._clock())
+        except LedgerError as error:
+            return error
 
     @staticmethod
-    def _attempt(work: Callable[..., Any], *arguments: Any) -> Any:
+    def _attempt(work: Callable[[Transaction], Any], transaction: Transaction) -> Any:
         """An error of ours has changed nothing and is this job's alone; any other ends the group."""
         try:
-            return work(*arguments)
+            return work(transaction)
+        except (StoreError, DiskFull):
+            raise
         except LedgerError as error:
             return error
 

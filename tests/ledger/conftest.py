@@ -24,6 +24,8 @@ from modelcanary_ledger.join import Posted
 from modelcanary_ledger.model import Standing
 from modelcanary_ledger.pairs import StoreLimits
 from modelcanary_ledger.run import Run
+from modelcanary_ledger.sqlite_store import SqliteStore
+from modelcanary_ledger.store import Slice
 
 CLASSES = ["cat", "dog", "owl"]
 START = 1_800_000_000.0
@@ -66,17 +68,20 @@ class World:
         self.now = START
         self.batches = 0
         self.crashed: list[Ledger] = []
-        self.ledger = Ledger(directory, self.now, limits)
+        self.ledger = self.open()
+
+    def open(self) -> Ledger:
+        return Ledger(SqliteStore(self.directory, self.now, self.limits), self.now)
 
     def restart(self) -> None:
         self.ledger.close()
-        self.ledger = Ledger(self.directory, self.now, self.limits)
+        self.ledger = self.open()
 
     def crash(self) -> None:
         """The process ends here: nothing is folded, flushed or closed; the system lets go of the lock."""
-        self.ledger._lock.close()
+        self.ledger._store._lock.close()
         self.crashed.append(self.ledger)
-        self.ledger = Ledger(self.directory, self.now, self.limits)
+        self.ledger = self.open()
 
     def close(self) -> None:
         for ledger in (*self.crashed, self.ledger):
@@ -121,6 +126,10 @@ class World:
         posted = [label if isinstance(label, Posted) else Posted(label[0], 0, label[1]) for label in labels]
         with self.ledger.transaction(self.now) as change:
             return change.feedback(self.standing, posted)
+
+    def slices(self) -> Iterator[Slice]:
+        """Of the present run, for the export."""
+        return self.ledger.slices(self.run().no)
 
     def fold(self) -> None:
         more = True

@@ -16,12 +16,13 @@ from modelcanary_gate.protocol import Answer, FeedbackCounts, Instructions, PutI
 from modelcanary_gate.sampling import position
 from modelcanary_gate.vocabulary import Outcome
 from modelcanary_ledger import catalogue
-from modelcanary_ledger.core import KEEP_RUNS, KEEP_SECONDS, Ledger
+from modelcanary_ledger.core import KEEP_RUNS
 from modelcanary_ledger.errors import BadRequest, NotFound, SettingsError, StaleEpoch
 from modelcanary_ledger.held import HOLD_SECONDS
 from modelcanary_ledger.join import Posted
 from modelcanary_ledger.pairs import StoreLimits
 from modelcanary_ledger.segment import connect_reading
+from modelcanary_ledger.store import KEEP_SECONDS
 
 
 def counts(world: Any) -> SimpleNamespace:
@@ -92,7 +93,7 @@ class TestLabelsCountOnce:
         world.post(("a", 1))
         world.now += HOLD_SECONDS + 1
         world.fold()
-        assert world.ledger.held == 0
+        assert world.ledger.held() == 0
         assert counts(world).unmatched == 1
         world.record_ids("a")
         world.expect({})
@@ -144,8 +145,8 @@ class TestSampling:
         ids = [f"i{i}" for i in range(200)]
         world.now += 86400.0 + 1  # the share of 1 that was in force at first matters no more
         asked = []
-        find = world.ledger._books.pairs.find
-        monkeypatch.setattr(world.ledger._books.pairs, "find", lambda wanted: asked.extend(wanted) or find(wanted))
+        find = world.ledger._store.pairs.find
+        monkeypatch.setattr(world.ledger._store.pairs, "find", lambda wanted: asked.extend(wanted) or find(wanted))
         found = world.post(*((identifier, 1) for identifier in ids))
         inside = [identifier for identifier in ids if position(identifier) < 0.25]
         assert found == FeedbackCounts(unsampled=200 - len(inside), unmatched=len(inside))
@@ -243,7 +244,7 @@ class TestMaturity:
         world.run().progress.maturity = 60.0
         world.expect({"a": 1})
         assert (counts(world).labelled, counts(world).missing, counts(world).expired) == (1, 1, 1)
-        rows = world.ledger._books.state.labels_between(0, 2**62)
+        rows = world.ledger._store.state.labels_between(0, 2**62)
         assert [late for _, _, late in rows.values()] == [0, 1]
 
 
@@ -296,7 +297,7 @@ class TestRuns:
 
     def test_one_directory_has_one_ledger(self, world):
         with pytest.raises(SettingsError):
-            Ledger(world.directory, world.now)
+            world.open()
 
 
 class TestBlocks:
@@ -356,7 +357,7 @@ class TestForgetting:
         assert world.ledger.forget(world.now) == 2
         assert world.ledger.segments() == 1
         assert len(list(world.directory.glob("pairs-*.db"))) == 1
-        labels = world.ledger._books.state.connection.execute("SELECT count(*) FROM label").fetchone()
+        labels = world.ledger._store.state.connection.execute("SELECT count(*) FROM label").fetchone()
         assert labels == (0,)
         assert (counts(world).labelled, counts(world).missing) == (20, 5)
         world.expect({f"p{i}": 1 for i in range(20)})
@@ -383,13 +384,13 @@ class TestFaults:
         with pytest.raises(sqlite3.OperationalError), world.ledger.transaction(world.now) as change:
             change.feedback(world.standing, [Posted("b", 0, 1), Posted("early", 0, 1)])
             raise sqlite3.OperationalError("a fault")
-        assert world.ledger.held == 0
+        assert world.ledger.held() == 0
         world.expect({"a": 1})
         assert world.post(("b", 1)) == FeedbackCounts(joined=1)
         world.expect({"a": 1, "b": 1})
 
     def test_a_group_of_batches_that_fails_leaves_nothing(self, world, make_pair, monkeypatch):
-        store = world.ledger._books.pairs
+        store = world.ledger._store.pairs
         monkeypatch.setattr(store._open, "append_batch", fail)
         with pytest.raises(sqlite3.OperationalError):
             world.record(make_pair("a", world.now))
@@ -400,7 +401,7 @@ class TestFaults:
     @pytest.mark.parametrize("limits", [StoreLimits(segment_pairs=10)])
     @pytest.mark.parametrize("cut", ["write_index", "checkpoint", "seal", "announce"])
     def test_a_change_of_segments_that_was_cut_short(self, world, make_pair, monkeypatch, cut):
-        store = world.ledger._books.pairs
+        store = world.ledger._store.pairs
         pairs = [make_pair(f"p{i}", world.now) for i in range(11)]
         world.record(*pairs[:10])
         target = store._open if cut in ("write_index", "checkpoint") else store.catalogue

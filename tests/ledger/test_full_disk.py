@@ -20,6 +20,7 @@ from modelcanary_ledger.segment import connect_reading
 from modelcanary_ledger.writer import Writer
 
 MODEL = "/v1/runs/ns/m"
+MODEL_KEY = ("ns", "m")
 SPEC = {"model": {"classes": ["cat", "dog", "owl"]}, "labels": {"maturity": "0s"}}
 
 
@@ -47,19 +48,19 @@ def test_pairs_are_refused_and_recorded_again(world, make_pair):
     async def scenario() -> None:
         writer = Writer(world.ledger, lambda: world.now)
         writer.start()
-        segment = world.ledger._books.pairs._open.segment.connection
+        segment = world.ledger._store.pairs._open.segment.connection
         bound(segment, 40)
         first = await until_full(writer, world, make_pair, "a")
         assert len(first) > 100
         evidence = await writer.read(lambda ledger, now: ledger.evidence(world.standing, None, (0, 0), now))
         assert evidence.counts["pairs"] == len(first)
         labels = [Posted(identifier, 0, 1) for identifier in first[:60]]
-        counts = await writer.change(lambda change: change.feedback(world.standing, labels))
+        counts = await writer.change(lambda change: change.feedback(world.standing, labels), model=MODEL_KEY)
         assert counts.joined == 60
         # What shares the group of the refused batch is not refused with it.
         batch = world.batch([make_pair(f"b{i}", world.now) for i in range(50)])
         again, refused = await asyncio.gather(
-            writer.change(lambda change: change.feedback(world.standing, labels)),
+            writer.change(lambda change: change.feedback(world.standing, labels), model=MODEL_KEY),
             writer.record(world.standing, batch),
             return_exceptions=True,
         )
@@ -85,16 +86,16 @@ def test_labels_are_refused_whole_and_joined_later(world, make_pair):
         for start in range(0, 3000, 500):
             pairs = [make_pair(identifier, world.now) for identifier in ids[start : start + 500]]
             await writer.record(world.standing, world.batch(pairs))
-        state = world.ledger._books.state.connection
+        state = world.ledger._store.state.connection
         await writer.read(lambda ledger, now: None)
         bound(state, 2)
         labels = [Posted(identifier, 0, 1) for identifier in ids]
         with pytest.raises(DiskFull):
-            await writer.change(lambda change: change.feedback(world.standing, labels))
+            await writer.change(lambda change: change.feedback(world.standing, labels), model=MODEL_KEY)
         evidence = await writer.read(lambda ledger, now: ledger.evidence(world.standing, None, (0, 0), now))
         assert evidence.counts["labelled"] == 0
         bound(state, None)
-        counts = await writer.change(lambda change: change.feedback(world.standing, labels))
+        counts = await writer.change(lambda change: change.feedback(world.standing, labels), model=MODEL_KEY)
         assert (counts.joined, counts.duplicate) == (3000, 0)
         await writer.stop()
         world.restart()
@@ -112,7 +113,9 @@ def test_a_reserve_is_kept_free_of_pairs(world, make_pair):
         room = False
         with pytest.raises(DiskFull):
             await writer.record(world.standing, world.batch([make_pair("b", world.now)]))
-        found = await writer.change(lambda change: change.feedback(world.standing, [Posted("a", 0, 1)]))
+        found = await writer.change(
+            lambda change: change.feedback(world.standing, [Posted("a", 0, 1)]), model=MODEL_KEY
+        )
         assert found.joined == 1
         room = True
         assert await writer.record(world.standing, world.batch([make_pair("b", world.now)])) == 1
@@ -212,7 +215,7 @@ def test_a_segment_whose_log_is_being_read_is_sealed_later(world, make_pair):
         writer = Writer(world.ledger, lambda: world.now)
         writer.start()
         assert await writer.record(world.standing, world.batch([make_pair("a", world.now)])) == 1
-        pairs = world.ledger._books.pairs
+        pairs = world.ledger._store.pairs
         pairs._open.segment.connection.execute("PRAGMA busy_timeout = 50")
         with contextlib.closing(connect_reading(pairs.catalogue.path(pairs._open.info.no), sealed=False)) as reader:
             reader.execute("BEGIN")

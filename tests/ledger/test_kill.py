@@ -20,6 +20,7 @@ import pytest
 
 from modelcanary_gate.protocol import PairBatch
 from modelcanary_ledger.core import Ledger
+from modelcanary_ledger.sqlite_store import SqliteStore
 
 #: MODELCANARY_KILLS=100 by hand: each costs a start, and much more on a busy machine.
 KILLS = int(os.environ.get("MODELCANARY_KILLS", "30"))
@@ -228,7 +229,7 @@ def test_nothing_acknowledged_is_lost_or_counted_twice(tmp_path, make_pair, answ
 
     service.process.send_signal(signal.SIGTERM)
     assert service.end() == 0
-    ledger = Ledger(tmp_path / "state", time.time())
+    ledger = Ledger(SqliteStore(tmp_path / "state", time.time()), time.time())
     with contextlib.closing(ledger):
         evidence = ledger.evidence(ledger.standings["ns", "m"], None, (0, 0), time.time())
         blocks = [msgspec.json.decode(raw) for raw in evidence.loss]

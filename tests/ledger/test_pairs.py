@@ -47,7 +47,7 @@ class TestWhenEveryPairOfARunIsDropped:
             world.record(make_pair(f"p{number}", world.now))
         # the change to a new segment was cut short: it is there, without a batch
         world.now += 3600.0
-        pairs = world.ledger._books.pairs
+        pairs = world.ledger._store.pairs
         pairs.begin(world.now)
         pairs.rollback()
         world.fold()
@@ -61,13 +61,13 @@ class TestWhenEveryPairOfARunIsDropped:
         world.record_ids("a", "b")
         world.post(("a", 0), ("b", 1))
         world.fold()
-        world.ledger._books.pairs.begin(world.now + 60.0)
-        world.ledger._books.pairs.rollback()
+        world.ledger._store.pairs.begin(world.now + 60.0)
+        world.ledger._store.pairs.rollback()
         world.record_ids("c")
         world.post(("c", 0))
-        (sealed,) = world.ledger._books.pairs.catalogue.sealed
-        world.ledger._books.pairs.catalogue.drop(sealed)
+        (sealed,) = world.ledger._store.pairs.catalogue.sealed
+        world.ledger._store.pairs.catalogue.drop(sealed)
         world.crash()
-        rows = world.ledger._books.state.connection.execute("SELECT pid FROM label").fetchall()
+        rows = world.ledger._store.state.connection.execute("SELECT pid FROM label").fetchall()
         assert len(rows) == 1
         world.expect({"a": 0, "b": 1, "c": 0})

@@ -10,7 +10,8 @@ PAIRS = 120_000
 OPEN = """
 import pathlib, time
 from modelcanary_ledger.core import Ledger
-ledger = Ledger(pathlib.Path("/mnt"), time.time())
+from modelcanary_ledger.sqlite_store import SqliteStore
+ledger = Ledger(SqliteStore(pathlib.Path("/mnt"), time.time()), time.time())
 print(*sorted(name for _, name in ledger.standings))
 """
 #: With mounts of its own: the state at /mnt, and all places that SQLite would take for temporary files read-only.
@@ -36,10 +37,10 @@ def test_what_each_run_has_is_known_again(world, make_pair):
     for epoch, run in enumerate(("r1", "r2", "r3"), start=1):
         world.put(run, epoch=epoch)
         world.record(*(make_pair(f"{run}-{i}", world.now) for i in range(epoch)), run=run)
-    known = world.ledger._books.pairs._open.info.ranges
+    known = world.ledger._store.pairs._open.info.ranges
     assert [last - first for first, last in known.values()] == [0, 1, 2]
     world.restart()
-    assert world.ledger._books.pairs._open.info.ranges == known
+    assert world.ledger._store.pairs._open.info.ranges == known
 
 
 def confined(state: Path) -> subprocess.CompletedProcess[str]:

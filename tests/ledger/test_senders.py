@@ -54,7 +54,7 @@ def test_a_label_that_waits_for_its_pair_keeps_its_sender(world):
         "desk": {"conflict": 1},
         "third": {"conflict": 1},
     }
-    lines = [json.loads(line) for line in b"".join(export_lines(world.directory, world.run().no, "r1")).splitlines()]
+    lines = [json.loads(line) for line in b"".join(export_lines(world.slices(), "r1")).splitlines()]
     assert [(line["id"], line["label"], line["sender"]) for line in lines] == [("i1", 0, "billing")]
 
 
@@ -118,6 +118,6 @@ def test_a_row_of_a_label_is_no_larger_for_a_sender_than_a_byte_or_two(world):
     """The name is kept once per run, not with each label."""
     world.record_ids("i1")
     post(world, "n" * 200, ("i1", 0))
-    row = world.ledger._books.state.connection.execute("SELECT sender FROM label").fetchall()
+    row = world.ledger._store.state.connection.execute("SELECT sender FROM label").fetchall()
     assert row == [(0,)]
     assert msgspec.json.encode(world.run().progress).count(b"n" * 200) == 1
