@@ -43,7 +43,7 @@ def canary(name: str, world: World, more: Mapping[str, Any] | None = None) -> Ob
         "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
         "service": {"name": name, "port": "http"},
         "model": {"protocol": "oip-v2", "classes": list(world.classes), "paths": [world.path]},
-        "candidate": {"readyDeadline": "60s"},
+        "candidate": {"readyDeadline": "180s"},
         "mirror": {"timeout": "5s", "maxPairsPerSecond": 1000},
         "labels": {"maturity": "2s", "maxDelay": "10m"},
         "analysis": {

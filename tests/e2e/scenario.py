@@ -27,7 +27,7 @@ class Scenario:
     name: str  # of its namespace too, after "e2e-"
     run: Callable[[Team], Awaitable[None]]
     group: Group = Group.SHARED
-    seconds: float = 300.0
+    seconds: float = 420.0
     also_killed: bool = False  # runs once more with the operator being killed
     world: World = LIGHT
     checks_users: bool = True
