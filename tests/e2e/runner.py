@@ -21,7 +21,7 @@ from tests.e2e.team import NAMESPACES, Release, Team
 from modelcanary_operator.api import CANARIES, Object
 
 _GONE = 120.0
-#: By which all waits are longer than on an idle machine; twice that where the operator is killed, with no leader for 20 s.
+#: By which waits are longer than on an idle machine; twice that with kills of the operator: no leader for 20 s each.
 _PATIENCE = 2.0
 _MERGE: Object = {"metadata": {"finalizers": None}}
 
