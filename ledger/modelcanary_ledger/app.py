@@ -51,6 +51,7 @@ _OUTCOMES: dict[type[LedgerError], str] = {
     NotReviewed: "unreviewed",
     TooMany: "quota",
 }
+_NUMBER = re.compile(r"\d{1,15}", re.ASCII)
 _SINCE = re.compile(r"\d{1,18}\.\d{1,18}", re.ASCII)
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -75,6 +76,7 @@ class LedgerApp:
             Route(f"{model}/heartbeat", self._guarded(Call.HEARTBEAT, self.heartbeat), methods=["POST"]),
             Route(f"{model}/evidence", self._guarded(Call.EVIDENCE, self.evidence), methods=["GET"]),
             Route(f"{model}/instructions", self._guarded(Call.INSTRUCTIONS, self.put_instructions), methods=["PUT"]),
+            Route(model, self._guarded(Call.INSTRUCTIONS, self.forget), methods=["DELETE"]),
             Route("/v1/feedback", self._guarded(Call.FEEDBACK, self.feedback), methods=["POST"]),
             # Seldon's clients have the path built in.
             Route("/api/v1.0/feedback", self._guarded(Call.FEEDBACK, self.feedback), methods=["POST"]),
@@ -138,6 +140,15 @@ class LedgerApp:
             lambda change: change.put(namespace, name, put), model=(namespace, name)
         )
         return encoded(instructions, request.headers)
+
+    async def forget(self, request: Request) -> Response:
+        """A ModelCanary is deleted: its senders at once, its evidence when no label is waited for any more."""
+        epoch = request.query_params.get("epoch", "")
+        if not _NUMBER.fullmatch(epoch):
+            raise BadRequest(f"epoch is {epoch!r}", field="epoch", remedy="write the leader's epoch, ?epoch=7")
+        namespace, name = request.path_params["namespace"], request.path_params["name"]
+        await self._writer.change(lambda change: change.forget(namespace, name, int(epoch)))
+        return encoded(IDLE, request.headers)
 
     async def evidence(self, request: Request) -> Response:
         standing = self._known(request)
@@ -242,7 +253,7 @@ class LedgerApp:
             field="name" if namespace else "namespace",
             remedy="say which: POST /v1/feedback?namespace=…&name=…"
             if found
-            else "check namespace and name; before a model's first run there is nothing to label: send again then",
+            else "check namespace and name; a ModelCanary is known here once its target is adopted: send again then",
         )
 
     @asynccontextmanager

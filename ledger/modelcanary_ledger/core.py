@@ -177,7 +177,8 @@ class Ledger:
         now = self._now(now)
         dropped = self._store.forget(self._books.runs, now)
         runs = Counter(run.model for run in self._books.runs.values())
-        for model in [model for model, count in runs.items() if count > KEEP_RUNS]:
+        deleted = {standing.no for standing in self._books.standings.values() if standing.forgotten}
+        for model in [model for model, count in runs.items() if count > KEEP_RUNS or model in deleted]:
             with self.transaction(now) as transaction:
                 transaction.forget_runs(model, KEEP_RUNS)
         return dropped

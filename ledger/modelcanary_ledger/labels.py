@@ -31,11 +31,8 @@ def read_labels(body: bytes, headers: Mapping[str, str], standing: Standing, *, 
     if len(records) > MAX_LABELS:
         raise BadRequest(f"{len(records)} labels in one request", remedy=f"send at most {MAX_LABELS} at a time")
     if standing.spec is None:
-        raise Unprocessable(
-            f"{standing.namespace}/{standing.name} has no run whose classes are known",
-            field="label",
-            remedy="put its instructions first",
-        )
+        # Before the first run nothing was mirrored that a label could be of, and the classes are not known yet.
+        return [Posted(record.id, record.index, 0) for record in records]
     if untyped:
         for record in records:
             if isinstance(record.label, str):

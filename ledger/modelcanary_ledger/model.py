@@ -36,6 +36,11 @@ class Standing:
     senders: tuple[LabelSender, ...] = ()  # who may send its labels by a token of their own
 
     @property
+    def forgotten(self) -> bool:
+        """Nobody tells its sidecars anything: it was deleted. Instructions that were put have a version."""
+        return not self.instructions.version
+
+    @property
     def key(self) -> tuple[str, str]:
         return self.namespace, self.name
 

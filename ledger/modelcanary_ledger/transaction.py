@@ -18,7 +18,7 @@ from modelcanary_ledger.books import Books
 from modelcanary_ledger.errors import BadRequest, StaleEpoch
 from modelcanary_ledger.fold import fold_arrivals, fold_matured
 from modelcanary_ledger.join import Joiner, Posted
-from modelcanary_ledger.model import Standing
+from modelcanary_ledger.model import IDLE, Standing
 from modelcanary_ledger.run import Progress, Run
 from modelcanary_ledger.store import first_pid
 
@@ -48,12 +48,7 @@ class Transaction:
     def put(self, namespace: str, name: str, request: PutInstructions) -> Instructions:
         """Takes instructions of a leader; another run, or another measurement, starts new evidence."""
         standing = self._books.named(namespace, name)
-        if request.epoch < standing.epoch:
-            raise StaleEpoch(
-                f"epoch {request.epoch} is older than {standing.epoch}, which has written since",
-                field="epoch",
-                remedy="only the present leader may write",
-            )
+        _check_epoch(standing, request.epoch)
         instructions = request.instructions
         for field, number in (("epoch", request.epoch), ("instructions.version", instructions.version)):
             if not 0 <= number <= _MOST:
@@ -71,6 +66,15 @@ class Transaction:
         standing = standing.with_share(instructions.share if instructions.run else 0.0, self._now)
         self._books.set_standing(standing)
         return instructions
+
+    def forget(self, namespace: str, name: str, epoch: int) -> None:
+        """A model was deleted: nobody sends labels for it, and its runs go when no label is waited for any more."""
+        if (namespace, name) not in self._books.standings:
+            return
+        standing = self._books.named(namespace, name)
+        _check_epoch(standing, epoch)
+        standing = replace(standing, epoch=epoch, instructions=IDLE, senders=())
+        self._books.set_standing(standing.with_share(0.0, self._now))
 
     def fold(self, steps: int, *, wait: bool = True) -> bool:
         """Up to so many steps over what was recorded and what has matured; whether more is left.
@@ -105,13 +109,19 @@ class Transaction:
                 run.learn(self._now)
 
     def forget_runs(self, model: int, keep: int) -> None:
-        """Of a model, all but the last runs, those with pairs and the present one."""
+        """Of a model, all but the last runs, those with pairs and the present one; of a deleted one, that as well."""
         books = self._books
         books.enter(model)
-        present = books.standing_no(model).run
-        for number in sorted(run.no for run in books.runs.values() if run.model == model)[:-keep]:
-            if number != present and not books.store.has_pairs(number):
-                books.drop_run(number)
+        standing = books.standing_no(model)
+        numbers = sorted(run.no for run in books.runs.values() if run.model == model)
+        for number in numbers if standing.forgotten else numbers[:-keep]:
+            # Of all runs the newest stays, so that no number is given twice.
+            needed = max(books.runs) if standing.forgotten else standing.run
+            if number == needed or books.store.has_pairs(number):
+                continue
+            if number == standing.run:
+                books.set_standing(replace(standing, run=0, spec=None, class_index={}))
+            books.drop_run(number)
 
     def finish(self) -> None:
         """Writes all that changed."""
@@ -139,6 +149,15 @@ class Transaction:
         run = Run(number, standing.no, name, spec, self._now, Progress(before, before))
         self._books.add_run(run)
         return run
+
+
+def _check_epoch(standing: Standing, epoch: int) -> None:
+    if epoch < standing.epoch:
+        raise StaleEpoch(
+            f"epoch {epoch} is older than {standing.epoch}, which has written since",
+            field="epoch",
+            remedy="only the present leader may write",
+        )
 
 
 def _checked(senders: Sequence[LabelSender]) -> tuple[LabelSender, ...]:

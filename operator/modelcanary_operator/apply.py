@@ -79,13 +79,15 @@ class Applier:
                 await self._aim(version, self.found.sidecar(owner).port)
             case do.RestorePort(version):
                 await self._aim(version, self._model_port())
-            case do.RefuseVerb(verb, _, _):
+            case do.RemoveVerb(verb, _, _):
                 await self._forget_verb(names.VERBS[verb])
             case do.KeepReport(decision):
                 built = reports.config_map(owner, decision, await self.record())
                 await self.api.create(CONFIG_MAPS, owner.namespace, built)
             case do.DeleteReport(decision):
                 await self._delete(CONFIG_MAPS, names.report(owner.name, decision), None)
+            case do.ForgetEvidence():
+                await self.ledger.forget(owner.namespace, owner.name, self.epoch)
             case do.Instruct(instructions):
                 request = PutInstructions(self.epoch, instructions, self.found.resource["spec"], self._senders())
                 await self.ledger.put(owner.namespace, owner.name, request)

@@ -60,6 +60,10 @@ class Ledger(Protocol):
 
     async def put(self, namespace: str, name: str, request: PutInstructions) -> None: ...
 
+    async def forget(self, namespace: str, name: str, epoch: int) -> None:
+        """It is deleted: nobody may send its labels any more, and its evidence goes by and by."""
+        ...
+
     async def evidence(self, namespace: str, name: str, run: str, since: str) -> EvidenceAnswer: ...
 
 
@@ -91,6 +95,9 @@ class HttpLedger:
     async def put(self, namespace: str, name: str, request: PutInstructions) -> None:
         await self._ask("PUT", namespace, name, "instructions", Instructions, body=msgspec.json.encode(request))
 
+    async def forget(self, namespace: str, name: str, epoch: int) -> None:
+        await self._ask("DELETE", namespace, name, "", Instructions, query={"epoch": str(epoch)})
+
     async def evidence(self, namespace: str, name: str, run: str, since: str) -> EvidenceAnswer:
         query = {"run": run, "since": since}
         return await self._ask("GET", namespace, name, "evidence", EvidenceAnswer, query=query)
@@ -106,7 +113,7 @@ class HttpLedger:
         body: bytes | None = None,
         query: dict[str, str] | None = None,
     ) -> T:
-        path = f"/v1/runs/{quote(namespace, safe='')}/{quote(name, safe='')}/{what}"
+        path = f"/v1/runs/{quote(namespace, safe='')}/{quote(name, safe='')}{'/' if what else ''}{what}"
         headers = {"Content-Type": "application/json", "Accept": "application/json"} | self._authorization()
         try:
             async with asyncio.timeout(self._time_limit):

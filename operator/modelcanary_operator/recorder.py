@@ -49,8 +49,8 @@ class Recorder:
         await self.say(resource, after.reason or str(after.phase), f"{after.phase}: {after.message}", now, warning)
 
     async def action(self, resource: Object, action: do.Action, now: float) -> None:
-        if isinstance(action, do.RefuseVerb):
-            await self.say(resource, Why.VERB_REFUSED, action.message, now, warning=True)
+        if isinstance(action, do.RemoveVerb) and action.refusal:
+            await self.say(resource, Why.VERB_REFUSED, action.refusal, now, warning=True)
         told = TOLD.get(type(action))
         if told is not None:
             await self.say(resource, *told, now)

@@ -119,6 +119,9 @@ class World:
     def record(self, *pairs: Pair, run: str = "r1", name: str = "") -> int | None:
         return self.ledger.record([(self.standing, self.batch(pairs, run=run, name=name))], self.now)[0]
 
+    def record_for(self, namespace: str, name: str, *pairs: Pair, run: str) -> int | None:
+        return self.ledger.record([(self.ledger.standings[namespace, name], self.batch(pairs, run=run))], self.now)[0]
+
     def record_ids(self, *ids: str) -> None:
         self.record(*(pair_of(identifier, self.now) for identifier in ids))
 

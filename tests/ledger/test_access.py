@@ -67,6 +67,17 @@ def test_a_list_without_a_sender_ends_its_token(client: httpx.Client) -> None:
     refused(client.post("/v1/feedback", json=label, headers=own), 401)
 
 
+def test_a_deleted_canary_ends_the_tokens_of_its_senders(client: httpx.Client) -> None:
+    label, own, admin = {"id": "a", "label": "cat"}, bearer("billing-secret"), bearer("admin-secret")
+    refused(client.delete(f"{MODEL}?epoch=1", headers=own), 403)
+    for wrong in ("", "?epoch=", "?epoch=x"):
+        refused(client.delete(f"{MODEL}{wrong}", headers=admin), 400)
+    refused(client.delete(f"{MODEL}?epoch=0", headers=admin), 409)
+    assert client.post("/v1/feedback", json=label, headers=own).status_code == 202
+    assert client.delete(f"{MODEL}?epoch=1", headers=admin).json()["version"] == 0
+    refused(client.post("/v1/feedback", json=label, headers=own), 401)
+
+
 @pytest.mark.parametrize("headers", [{}, bearer("other"), {"Authorization": "Basic YTpi"}, bearer("x" * 20_000)])
 def test_who_is_not_known_is_told_nothing(client: httpx.Client, headers: dict[str, str]) -> None:
     for method, path in (

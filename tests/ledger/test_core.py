@@ -20,6 +20,7 @@ from modelcanary_ledger.core import KEEP_RUNS
 from modelcanary_ledger.errors import BadRequest, NotFound, SettingsError, StaleEpoch
 from modelcanary_ledger.held import HOLD_SECONDS
 from modelcanary_ledger.join import Posted
+from modelcanary_ledger.labels import read_labels
 from modelcanary_ledger.pairs import StoreLimits
 from modelcanary_ledger.segment import connect_reading
 from modelcanary_ledger.store import KEEP_SECONDS
@@ -460,3 +461,44 @@ def test_instructions_without_a_run_mirror_nothing_and_keep_the_last_run(world):
     assert world.standing.run == 1
     assert world.standing.shares[-1].share == 0.0
     assert world.evidence().run == "r1"
+
+
+@pytest.mark.parametrize("limits", [StoreLimits(segment_pairs=10)])
+def test_a_deleted_model_is_forgotten_with_its_last_labels(world, make_pair):
+    world.record(*(make_pair(f"p{i}", world.now) for i in range(5)))
+    world.post(("early", 1))
+    with world.ledger.transaction(world.now) as change:
+        with pytest.raises(StaleEpoch):
+            change.forget("ns", "m", 0)
+        change.forget("ns", "m", 7)
+        spec = {"model": {"classes": ["cat", "dog"]}}
+        change.put("ns", "other", PutInstructions(7, Instructions(version=1, run="o1"), spec))
+        change.forget("ns", "unknown", 7)
+    world.restart()
+    assert (world.standing.instructions.version, world.standing.senders) == (0, ())
+    assert world.post(("p1", 1)).joined == 1, "of what was mirrored, labels still count"
+    world.ledger.forget(world.now)
+    assert world.evidence("r1").counts["labelled"] == 1
+    world.now += 86400 + 2 * KEEP_SECONDS
+    world.fold()
+    world.record_for("ns", "other", make_pair("x", world.now), run="o1")  # seals the segment of before
+    for _ in range(2):
+        world.fold()
+        world.ledger.forget(world.now)
+    world.restart()
+    assert [run.run for run in world.ledger._books.runs.values()] == ["o1"]
+    with pytest.raises(NotFound):
+        world.evidence("r1")
+    assert world.ledger.held() == 0
+    world.put(run="r1")
+    assert world.evidence("r1").counts["pairs"] == 0, "one of the same name is another"
+
+
+def test_before_its_first_run_labels_of_a_model_are_of_what_was_not_mirrored(world):
+    with world.ledger.transaction(world.now) as change:
+        change.put("ns", "new", PutInstructions(1, Instructions(version=1), {}))
+    with world.ledger.transaction(world.now) as change:
+        standing = world.ledger.standings["ns", "new"]
+        labels = read_labels(b'[{"id": "a", "label": "cat"}, {"id": "b", "label": 77}]', {}, standing)
+        assert change.feedback(standing, labels) == FeedbackCounts(unsampled=2)
+    assert world.ledger.held() == 0

@@ -41,6 +41,10 @@ class FakeLedger:
         self.senders = [sender.name for sender in request.senders]
         self.runs |= {request.instructions.run} - {""}
 
+    async def forget(self, namespace: str, name: str, epoch: int) -> None:
+        self._answer()
+        self.instructions, self.senders = Instructions(version=0), []
+
     async def evidence(self, namespace: str, name: str, run: str, since: str) -> EvidenceAnswer:
         self._answer()
         if run not in self.runs:

@@ -29,12 +29,13 @@ def play(story: Story) -> tuple[Cluster, FakeApi, FakeLedger]:
 
 
 def test_adoption_leaves_users_and_the_service_as_they_were() -> None:
-    async def story(cluster: Cluster, api: FakeApi, _: FakeLedger) -> None:
+    async def story(cluster: Cluster, api: FakeApi, ledger: FakeLedger) -> None:
         await cluster.set_up()
         before = api[SERVICES, "fraud"]["spec"]
         written = api[DEPLOYMENTS, "fraud"]["spec"]["template"]
         await cluster.phase(Phase.SERVING)
         await cluster.settle()
+        assert ledger.instructions.version > 0 and not ledger.runs, "labels may come from now on"
         assert api[SERVICES, "fraud"]["spec"] == before
         target = api[DEPLOYMENTS, "fraud"]
         assert (target["spec"]["paused"], target["spec"]["replicas"]) == (True, 0)
@@ -369,6 +370,7 @@ def test_the_ledger_hears_of_senders_also_while_nothing_runs_and_forgets_them_wi
         await cluster.settle()
         assert await cluster.resource() is None
         assert ledger.senders == []
+        assert ledger.instructions.version == 0, "it is forgotten"
 
     play(story)
 

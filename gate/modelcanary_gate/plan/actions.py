@@ -167,12 +167,12 @@ class DeleteReport:
 
 
 @dataclass(frozen=True, slots=True)
-class RefuseVerb:
-    """Take an annotation off that names a run which cannot be meant, and say so."""
+class RemoveVerb:
+    """Take an annotation off that nothing is to be done for any more."""
 
     verb: str  # a field of Verbs
     run: str  # that it names
-    message: str
+    refusal: str = ""  # why it was not carried out; empty: it was
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +210,11 @@ class Instruct:
     instructions: Instructions
 
 
+@dataclass(frozen=True, slots=True)
+class ForgetEvidence:
+    """Tell the ledger that the resource goes: whose labels nobody may send any more, and whose pairs nobody judges."""
+
+
 Action = (
     AddFinalizer
     | RemoveFinalizer
@@ -236,10 +241,11 @@ Action = (
     | DeleteAutoscaler
     | KeepReport
     | DeleteReport
-    | RefuseVerb
+    | RemoveVerb
     | PauseAutoscaler
     | ResumeAutoscaler
     | ApplyPolicy
     | DeletePolicy
     | Instruct
+    | ForgetEvidence
 )

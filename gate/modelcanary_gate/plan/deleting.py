@@ -6,6 +6,7 @@ Called by `planner` once the resource is being deleted. The baseline ends last: 
 from modelcanary_gate.plan.actions import (
     DeleteBaseline,
     DeleteRevision,
+    ForgetEvidence,
     ForgetTarget,
     ReleaseTarget,
     RemoveFinalizer,
@@ -62,7 +63,7 @@ def _leave_baseline(context: Context) -> Plan:
     alone = target is None or (target.replicas == 0 and target.pods == 0)
     if service is not None and service.narrowed and alone:
         return context.act(RestoreSelector(service.version))
-    return context.act(RemoveFinalizer())
+    return _leave(context)
 
 
 def _give_back(context: Context, target: Target) -> Plan | None:
@@ -107,4 +108,11 @@ def _remove(context: Context) -> Plan:
         return context.act(ForgetTarget(observed.target.version))
     if observed.revisions:
         return context.act(DeleteRevision(min(observed.revisions)))
-    return context.act(RemoveFinalizer())
+    return _leave(context)
+
+
+def _leave(context: Context) -> Plan:
+    """A ledger that does not answer is not waited for."""
+    standing = context.observed.standing
+    known = standing is not None and standing.version > 0
+    return context.act(ForgetEvidence() if known else RemoveFinalizer())

@@ -76,14 +76,14 @@ def mirror(context: Context, run: Run) -> Instruct | None:
 def idle(context: Context) -> Instruct | None:
     """Mirror nothing, go on serving. None where that is so, or the ledger does not answer.
 
-    Labels come after a run too, so who may send them is told whenever the specification has changed.
+    Labels come before and after a run too: the ledger hears of a model once it is adopted, and of who may send its
+    labels whenever the specification has changed. Of one that is being deleted it hears nothing new.
     """
     standing, spec = context.observed.standing, context.spec
     if standing is None:
         return None
-    told = standing.version // _VERSIONS == context.observed.generation
-    unheard = not standing.version and not spec.labels.senders
-    if not standing.run and (told or unheard):
+    told = context.observed.deleting or standing.version // _VERSIONS == context.observed.generation
+    if not standing.run and told:
         return None
     return Instruct(
         Instructions(version=_next_version(context, standing), idHeader=spec.labels.id_header, model=to_reading(spec))

@@ -49,4 +49,4 @@ def _next(context: Context) -> Plan:
         return deleting.begin(context)
     if status.phase in _KEPT and not observed.finalizer:
         return context.act(AddFinalizer())
-    return verbs.refuse(context) or _PARTS[status.phase](context)
+    return verbs.spent(context) or _PARTS[status.phase](context)

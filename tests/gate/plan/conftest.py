@@ -369,8 +369,9 @@ class World:
                 self.reports.append(decision)
             case do.DeleteReport(decision):
                 self.reports = [report for report in self.reports if report != decision]
-            case do.RefuseVerb(verb, run, _):
-                assert getattr(self.verbs, verb) == run
+            case do.RemoveVerb(verb, run, _):
+                if getattr(self.verbs, verb) != run:
+                    raise Refused("the resource has changed since")
                 self.verbs = replace(self.verbs, **{verb: ""})
             case do.PauseAutoscaler(_, _):
                 self.keda_paused = True
@@ -380,6 +381,10 @@ class World:
                 self._put_policy(name, version, self.policy)
             case do.DeletePolicy(name, version):
                 self._put_policy(name, version, 0)
+            case do.ForgetEvidence():
+                if not self.ledger_up:
+                    raise Refused("the ledger does not answer")
+                self.ledger = Instructions(version=0)
             case do.Instruct(instructions):
                 if not self.ledger_up:
                     raise Refused("the ledger does not answer")
