@@ -11,6 +11,7 @@ from modelcanary_gate.spec import ServiceRef
 from modelcanary_operator import names, templates
 from modelcanary_operator.api import Object
 from modelcanary_operator.insertion import clashes
+from modelcanary_operator.masking import last_words
 from modelcanary_operator.status_json import seconds
 
 _PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
@@ -207,6 +208,8 @@ def _container_failure(pod: str, since: float, container: Object) -> Failure | N
     ended = (container.get("lastState") or {}).get("terminated") or (container.get("state") or {}).get("terminated")
     if restarts and ended and (reason == "CrashLoopBackOff" or not container.get("ready")):
         why = f"exit code {ended.get('exitCode')}, {ended.get('reason') or 'no reason'}"
+        last = last_words(str(ended.get("message") or ""))
+        why += f", and said last: {last}" if last else ""
         return Failure(Why.CRASH_LOOPING, f"{where} ended {restarts} times: {why}", since, restarts)
     return None
 

@@ -108,6 +108,9 @@ def candidate(owner: Owner, source: Source, replicas: int, run: str, selector: M
     ours = owner.labels(names.CANDIDATE)
     template = copy.deepcopy(source.template)
     _label(template, {**candidate_labels(owner.spec, labels(template), selector), **ours})
+    for container in template["spec"]["containers"]:
+        # What it says before it crashes is part of why it was rolled back; its own file goes before its log.
+        container["terminationMessagePolicy"] = "FallbackToLogsOnError"
     if source.on_one_node:
         _keep_beside(template, {"matchLabels": owner.labels(names.BASELINE)})
     result = _deployment(names.candidate(owner.name), owner, ours, template, replicas)

@@ -1,7 +1,7 @@
 """Asks the candidate: a bounded pool of connections with a bounded queue, a time limit and a breaker.
 
 The scorer offers requests and hears of each answer by a callback, failures included: a failure of the
-candidate is a datum. What there is no room for is shed, and the reason is returned. It must not know what a
+candidate is a datum, once it was there at all. What there is no room for is shed, and the reason is returned. It must not know what a
 request is for, nor read an answer.
 """
 
@@ -27,6 +27,7 @@ class Shed(StrEnum):
     QUEUE = "candidateQueue"  # too many wait for the candidate
     QUEUE_BYTES = "candidateBytes"  # what waits for it is too large
     BREAKER = "breaker"  # the candidate failed several times in a row
+    UNREACHED = "candidateUnreached"  # nobody has accepted a connection yet: its address may be on its way to the node
     STOPPED = "stopped"  # the run, or the sidecar, ended first
 
 
@@ -40,6 +41,7 @@ class ShadowLimits:
     queue: int = 256
     queue_bytes: int = 8 << 20
     connect_time: float = 1.0
+    appear_time: float = 5.0  # so long its address may refuse before that is a failure of the candidate
     connecting: int = 4  # at a time
     #: Model servers close idle connections after 2 s (gunicorn) or 5 s (uvicorn): ours must be shorter.
     idle: float = 1.5
@@ -69,6 +71,7 @@ class Shadow(Generic[T]):
         self._again: set[ShadowConnection[T]] = set()  # asked for the second time
         self._open = 0
         self._connecting = 0
+        self._unreached_until = clock() + limits.appear_time
         self._tasks: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
 
@@ -138,6 +141,7 @@ class Shadow(Generic[T]):
 
     def opened(self, connection: ShadowConnection[T]) -> None:
         self._open += 1
+        self._unreached_until = 0.0
 
     def answered(self, connection: ShadowConnection[T], item: T, answer: LiveAnswer) -> None:
         self._busy.pop(connection, None)
@@ -217,7 +221,9 @@ class Shadow(Generic[T]):
                 _, connection = await loop.create_connection(self._made, self._host, self._port)
         except (OSError, UnicodeError):  # a TimeoutError is the former; names that are none raise the latter
             self._connecting -= 1
-            if self._queue:
+            if self._clock() < self._unreached_until:
+                self._shed_queue(Shed.UNREACHED)
+            elif self._queue:
                 item, request, _ = self._queue.popleft()
                 self._queue_bytes -= len(request)
                 self._report(item, LiveAnswer(Outcome.REFUSED, 0, 0.0, b"", b""))

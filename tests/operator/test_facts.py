@@ -102,3 +102,30 @@ def test_the_most_certain_failure_is_told_and_a_crash_even_beside_a_ready_pod() 
     assert facts.candidate(deployment(readyReplicas=1), [crash], drifted=False).failure is not None
     slow = pod(conditions=[condition("Ready", "False")])
     assert facts.candidate(deployment(readyReplicas=1), [slow], drifted=False).failure is None
+
+
+SECRETS = (
+    ("loading s3://models failed: AKIAABCDEFGHIJKLMNOP", "AKIA"),
+    ("cannot reach https://bob:hunter2@store/x", "hunter2"),
+    ("401 for Authorization: Bearer abc.def.ghi", "abc.def"),
+    ("DB_PASSWORD=hunter2 is wrong", "hunter2"),
+    ('{"api_key": "hunter2", "model": 1}', "hunter2"),
+    ("usage: serve --hub-token hunter2", "hunter2"),
+    ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.sig", "eyJ"),
+)
+
+
+@pytest.mark.parametrize(("said", "secret"), SECRETS)
+def test_a_crash_is_told_with_its_last_words_and_without_secrets(said: str, secret: str) -> None:
+    ended = {"exitCode": 1, "reason": "Error", "message": f"x\n{said}\nFileNotFoundError: no model.onnx\x1b[0m\n"}
+    failure = facts.failure(pod(container={"restartCount": 3, "lastState": {"terminated": ended}}))
+    assert failure is not None
+    assert "said last: " in failure.message and "FileNotFoundError: no model.onnx" in failure.message
+    assert secret not in failure.message and failure.message.isprintable()
+
+
+def test_last_words_are_few() -> None:
+    ended = {"exitCode": 1, "message": "word " * 2000 + "the end"}
+    failure = facts.failure(pod(container={"restartCount": 3, "lastState": {"terminated": ended}}))
+    assert failure is not None
+    assert failure.message.endswith("the end") and len(failure.message) < 550

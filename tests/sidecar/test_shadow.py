@@ -237,7 +237,7 @@ def closed_port() -> int:
 
 def test_nobody_there_is_refused(play: Any) -> None:
     async def main() -> None:
-        model = Candidate(closed_port(), ShadowLimits())
+        model = Candidate(closed_port(), ShadowLimits(appear_time=0.0))
         running = asyncio.create_task(model.shadow.run())
         assert await model.outcome() is Outcome.REFUSED
         model.shadow.stop()
@@ -246,11 +246,39 @@ def test_nobody_there_is_refused(play: Any) -> None:
     play(main())
 
 
+def test_before_its_address_answers_it_has_not_failed(play: Any) -> None:
+    """The candidate is ready, and this node's proxy does not know it yet: nobody is asked, and nothing is counted."""
+
+    async def story() -> None:
+        port = closed_port()
+        model = Candidate(port, ShadowLimits(appear_time=30.0))
+        running = asyncio.create_task(model.shadow.run())
+        for _ in range(20):
+            assert model.offer() is None
+        await until(lambda: len(model.shed) == 20)
+        assert set(model.shed.values()) == {Shed.UNREACHED}
+        assert model.shadow.breaker() is BreakerState.CLOSED
+        async with await asyncio.start_server(serve, "127.0.0.1", port):
+            assert await model.outcome() is None
+        assert await model.outcome() is Outcome.REFUSED, "it was there, and is gone: that is its failure"
+        model.shadow.stop()
+        await running
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(OK.replace(b"200 OK\r\n", b"200 OK\r\nConnection: close\r\n"))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    play(story())
+
+
 @pytest.mark.parametrize("host", ["candidate.invalid", "candidate..svc", "x" * 300])
 def test_a_name_that_does_not_resolve_is_refused(play: Any, host: str) -> None:
     async def main() -> None:
         model = Candidate(80, ShadowLimits())
-        model.shadow = Shadow(host, 80, ShadowLimits(), model._answered, model._shed)
+        model.shadow = Shadow(host, 80, ShadowLimits(appear_time=0.0), model._answered, model._shed)
         running = asyncio.create_task(model.shadow.run())
         assert await model.outcome() is Outcome.REFUSED
         model.shadow.stop()

@@ -1,8 +1,8 @@
 """Runtime verbs that nothing is to be done for any more: they are taken off.
 
-Called by `planner`. A verb for the run that is on stays: it is carried out by the part of the plan that it concerns. One
-for a run that has ended has been carried out, or came too late, which is said; so is one that names no run at all,
-which nobody would obey without a word.
+Called by `planner`. A verb for the run that is on stays: it is carried out by the part of the plan that it concerns.
+One for a run that has ended has been carried out, or came too late, which is said; so is one that names no run at
+all: it would be obeyed by nobody without a word.
 """
 
 from dataclasses import fields
