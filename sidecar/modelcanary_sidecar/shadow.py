@@ -1,8 +1,8 @@
 """Asks the candidate: a bounded pool of connections with a bounded queue, a time limit and a breaker.
 
-The scorer offers requests and hears of each answer by a callback, failures included: a failure of the
-candidate is a datum, once it was there at all. What there is no room for is shed, and the reason is returned. It must not know what a
-request is for, nor read an answer.
+The scorer offers requests and hears of each answer by a callback, failures included: a failure of the candidate is a
+datum, once it was there at all. What there is no room for is shed, and the reason is returned. It must not know what
+a request is for, nor read an answer.
 """
 
 import asyncio
