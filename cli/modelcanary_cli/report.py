@@ -4,10 +4,8 @@ import time
 from pathlib import Path
 
 import click
-from rich.table import Table
-from rich.text import Text
 
-from modelcanary_cli import text
+from modelcanary_cli.cluster.drawing import printable
 from modelcanary_cli.cluster.options import Where, cluster_options
 from modelcanary_cli.cluster.reports import Kept, choose, kept_reports
 from modelcanary_cli.cluster.tree import short_age
@@ -70,13 +68,11 @@ def write_report(record: Record, path: Path) -> None:
 
 
 def _list(reports: list[Kept]) -> None:
+    """Whole images, however long: a line that a terminal breaks can be read, and one that is cut cannot."""
     rows = [("RUN", "VERDICT", "REASON", "AGE", "CANDIDATE")]
     now = time.time()
     rows += [(kept.run, kept.verdict, kept.reason, short_age(now - kept.since), kept.candidate) for kept in reports]
-    table = Table.grid(padding=(0, 2), expand=True)
-    for index in range(4):
-        table.add_column(no_wrap=True, width=max(len(row[index]) for row in rows))
-    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    widths = [max(len(row[index]) for row in rows) for index in range(4)]
     for row in rows:
-        table.add_row(*(Text(cell, "dim" if row is rows[0] else "") for cell in row))
-    text.console().print(table)
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        click.echo(printable("  ".join([*cells, row[4]])))

@@ -41,28 +41,28 @@ def message(
             return _unscored(facts, outcomes) or (f"{few}; {_delta(measures)}" if measures.judged else few)
         case Reason.TOO_EARLY:
             left = spec.analysis.min_duration - facts.elapsed
-            return f"{_promotion(measures)}; minDuration ends in {duration(left)}"
+            return f"{_promotion(measures, spec)}; minDuration ends in {duration(left)}"
         case Reason.CANDIDATE_NO_WORSE:
-            proof = _proof(_promotion(measures), measures.promotion_evidence, measures.promotion_threshold)
+            proof = _proof(_promotion(measures, spec), measures.promotion_evidence, measures.promotion_threshold)
             return f"{proof} after {measures.judged} {_counted(spec)}; {_delta(measures)}"
         case Reason.LOSS_REGRESSION | Reason.AGREEMENT_TOO_LOW:
             proof = _proof(_rollback(measures), measures.rollback_evidence, measures.rollback_threshold)
             return f"{proof} after {measures.judged} {_counted(spec)}; {_delta(measures)}"
         case Reason.HELD | Reason.ANALYSIS_TIMED_OUT:
             limit = duration(spec.analysis.max_duration)
-            return f"no verdict within {limit}: {_progress(measures)}; the baseline goes on serving"
+            return f"no verdict within {limit}: {_progress(measures, spec)}; the baseline goes on serving"
         case Reason.NOT_YET_CONSISTENT:
-            return f"{_promotion(measures)}, not yet for enough blocks in a row"
+            return f"{_promotion(measures, spec)}, not yet for enough blocks in a row"
         case Reason.RECENT_REGRESSION:
-            return f"{_promotion(measures)}, but the latest blocks are above the margin"
+            return f"{_promotion(measures, spec)}, but the latest blocks are above the margin"
         case Reason.TREND_WORSENING:
-            return f"{_promotion(measures)}, but the delta is growing"
+            return f"{_promotion(measures, spec)}, but the delta is growing"
         case Reason.LABELS_BIASED:
             return f"labels are missing at another rate where {biased_class!r} is predicted"
         case Reason.PROMOTION_NOT_ALLOWED:
             return f"agreement promotes only with labels.agreement.promoteBelow; {_delta(measures)}"
         case Reason.EVIDENCE_BELOW_THRESHOLD:
-            return _progress(measures)
+            return _progress(measures, spec)
         case Reason.GUARD_MISSING:
             return f"guard {guard.name!r} has no value: {guard.detail}" if guard is not None else ""
         case (
@@ -107,8 +107,12 @@ def _counted(spec: Spec) -> str:
     return "pairs" if spec.labels.mode is LabelMode.AGREEMENT else "labelled pairs"
 
 
-def _promotion(m: Measures) -> str:
-    return _evidence("promotion", m.promotion_evidence, m.promotion_threshold)
+def _promotion(m: Measures, spec: Spec) -> str:
+    text, attempt = _evidence("promotion", m.promotion_evidence, m.promotion_threshold), spec.analysis.attempt
+    if not attempt:
+        return text
+    # Each roll-back of this template has doubled what a promotion of it needs.
+    return f"{text} ({2**attempt} x {math.exp(m.promotion_threshold) / 2**attempt:.0f} for attempt {attempt + 1})"
 
 
 def _rollback(m: Measures) -> str:
@@ -124,8 +128,8 @@ def _delta(m: Measures) -> str:
     return text + (f" nats, margin {m.margin:.4f}" if m.margin is not None else " nats")
 
 
-def _progress(m: Measures) -> str:
-    parts = [_promotion(m)]
+def _progress(m: Measures, spec: Spec) -> str:
+    parts = [_promotion(m, spec)]
     if m.rollback_evidence > 0:
         parts = [_rollback(m), parts[0]]
     parts.append(_delta(m))
@@ -133,9 +137,16 @@ def _progress(m: Measures) -> str:
         parts.append(f"about {duration(m.seconds_to_verdict)} at this rate")
     elif m.pairs_to_promotion is None and m.pairs_to_rollback is None and m.judged:
         parts.append("no verdict in sight at this delta")
-    if m.reachable_margin is not None and m.delta is not None and m.promotion_evidence < m.promotion_threshold:
-        parts.append(f"reachable margin {100 * m.reachable_margin:.1f}%")
+    if m.reachable_margin is not None and m.promotion_evidence < m.promotion_threshold and _is_above_margin(m):
+        parts.append(f"reachable margin {100 * m.reachable_margin:.3g}%")
     return "; ".join(parts)
+
+
+def _is_above_margin(m: Measures) -> bool:
+    """Whether not even a candidate without a delta could prove the margin that is asked for before its time is up."""
+    return bool(m.reachable_margin and m.margin and m.baseline_loss) and (
+        (m.reachable_margin or 0.0) * (m.baseline_loss or 0.0) > (m.margin or 0.0)
+    )
 
 
 def _guard(guard: GuardState) -> str:

@@ -223,8 +223,9 @@ class Reconciler:
         if observed.target is not None:
             # Which of the target's generations this is about: who has changed it can wait for what becomes of that.
             document["target"] = {"observedGeneration": observed.target.generation}
-        if status.run is not None and spec is not None:
-            document["weight"] = f"{100 * weight_of(spec, status.run):.4g}"
+        weight = _weight(spec, status, observed)
+        if weight is not None:
+            document["weight"] = f"{100 * weight:.4g}"
         shown = before.get("evidence") or {}
         if status.run is not None and (summary is not None or shown.get("run") != status.run.id):
             document["evidence"] = evidence_json.write(status.run.id, summary or Summary())
@@ -269,6 +270,16 @@ def _lost(before: Status, after: Status, observed: Observed) -> int:
     kept = {(signal.id, endpoint) for signal in after.signals for endpoint in signal.to}
     told = {(signal.id, endpoint) for signal in before.signals for endpoint in signal.to}
     return len(told - kept - observed.delivered)
+
+
+def _weight(spec: Spec | None, status: Status, observed: Observed) -> float | None:
+    """The share of the users on the candidate, as sidecars are told it; None where nobody is on trial."""
+    if spec is None or status.run is None or status.phase is Phase.OBSERVING:
+        return None
+    if observed.standing is not None:
+        return observed.standing.weight if observed.standing.run == status.run.id else 0.0
+    # Of those who were told, the ledger knows no more; after a decision it is not guessed.
+    return weight_of(spec, status.run) if status.phase in RUNNING else None
 
 
 def _elapsed(run: Run, now: float) -> float:

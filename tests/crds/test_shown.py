@@ -93,8 +93,9 @@ def test_status_is_a_subresource(apiserver: ControlPlane, resources: Resources) 
 
         seen = kubectl(apiserver, "get", "mc", "status")
         heads, row = (line.split() for line in seen.splitlines())
-        assert heads == ["NAME", "PHASE", "VERDICT", "DELTA", "BOUND", "LABELLED", "WEIGHT", "AGE"]
-        assert row[:-1] == ["status", "Canary", "Continue", "0.0031", "0.0070", "30066", "5"]
+        assert heads == ["NAME", "PHASE", "REASON", "VERDICT", "DELTA", "LABELLED", "WEIGHT", "AGE"]
+        assert row[:-1] == ["status", "Canary", "EvidenceBelowThreshold", "Continue", "0.0031", "30066", "5"]
+        assert all(len(line) <= 100 for line in seen.splitlines()), "it fits a terminal"
         waited = kubectl(apiserver, "wait", "mc/status", "--for=condition=Stalled", "--timeout=20s")
         assert "condition met" in waited
     finally:

@@ -70,6 +70,8 @@ def _heading(picture: Picture, now: float) -> Table:
     if status.reason and status.reason != status.phase:
         phase.append(f"  {printable(status.reason)}", "")
     rows: list[tuple[str, str | Text]] = [(picture.namespace, Text(picture.name, "bold")), ("phase", phase)]
+    if picture.deleting:
+        rows.append(("deleted", Text(f"{duration(now - picture.deleting)} ago; its finalizer keeps it", "yellow")))
     if status.verdict and run is not None:
         rows.append(("verdict", Text(status.verdict, _VERDICTS.get(status.verdict, ""))))
     if status.message and status.reason != status.phase:
@@ -82,7 +84,8 @@ def _heading(picture: Picture, now: float) -> Table:
     if run is not None:
         shadow = run.baseline if run.observing_since is not None else run.candidate
         rows.append(("candidate", f"{images.get('candidate', 'no pods')}{_template(shadow)}"))
-        attempt = f", attempt {run.attempt + 1}" if run.attempt else ""
+        twice = f": a promotion needs {2**run.attempt} times the evidence"
+        attempt = f", attempt {run.attempt + 1}{twice}" if run.attempt else ""
         rows.append(("run", f"{run.id}, for {duration(now - run.created_at)}{attempt}"))
         rows.append(("weight", _weight(picture)))
     elif status.last is not None:
@@ -245,6 +248,8 @@ def table_of(pictures: Sequence[Picture], now: float, *, namespaces: bool) -> Re
         status, found = picture.status, picture.evidence
         delta = _number(found.get("delta"))
         phase = Text(str(status.phase), _PHASES.get(status.phase, "yellow"))
+        if picture.deleting and status.phase is not Phase.DELETING:
+            phase.append(", deleted", "yellow")
         cells: list[str | Text] = [
             picture.name,
             phase,

@@ -11,10 +11,21 @@ from modelcanary_gate.spec import Spec
 from modelcanary_gate.vocabulary import Reason
 
 
+#: An operator at work renews its lease every few seconds.
+_STALE = 60.0
+
+
 def what_follows(picture: Picture, now: float) -> str:
     status, spec = picture.status, picture.spec
     if not picture.observed and status.phase is Phase.PENDING and not status.reason:
         return "No operator has seen this yet: is it running, and does it watch this namespace?"
+    if picture.operator is not None and now - picture.operator > _STALE:
+        return (
+            f"No operator has been at work for {duration(now - picture.operator)}: what serves goes on serving, and "
+            "nothing else happens before one runs again."
+        )
+    if picture.deleting and status.phase is not Phase.DELETING:
+        return "It is being deleted, which the operator has yet to begin with."
     if status.stalled or status.phase is Phase.STALLED:
         return f"Nothing, before somebody repairs this: {status.message}."
     if spec is None:

@@ -4,7 +4,7 @@ What the user may not read is left out and named; the ModelCanary itself must be
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,8 +14,8 @@ from modelcanary_gate.errors import SpecError
 from modelcanary_gate.parse import parse_spec
 from modelcanary_gate.plan.status import Status
 from modelcanary_gate.spec import Spec
-from modelcanary_operator import names, status_json
-from modelcanary_operator.api import CANARIES, DEPLOYMENTS, EVENTS, PODS, Kind, Object
+from modelcanary_operator import lease, names, status_json
+from modelcanary_operator.api import CANARIES, DEPLOYMENTS, EVENTS, LEASES, PODS, Kind, Object
 
 REPLICA_SETS = Kind("/apis/apps/v1", "replicasets", "ReplicaSet")
 _MOST_EVENTS = 8
@@ -91,6 +91,8 @@ class Picture:
     verbs: dict[str, str]
     written: Object  # `.status` as the API server has it
     spec: Spec | None  # None: the operator will not read it
+    deleting: float = 0.0  # since when; 0: it is not being deleted
+    operator: float | None = None  # when an operator was last at work; None: that cannot be seen
     workloads: list[Workload] = field(default_factory=list)
     events: list[Happening] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)  # what the user may not read
@@ -136,13 +138,14 @@ def picture_of(resource: Object) -> Picture:
         verbs={verb: annotations[name] for verb, name in names.VERBS.items() if annotations.get(name)},
         written=status,
         spec=spec,
+        deleting=_moment(metadata.get("deletionTimestamp")),
     )
 
 
 def look(cluster: Cluster, namespace: str, name: str) -> Picture:
     """Raises ClusterError, or RefusedError where there is no such ModelCanary."""
     resource = read_canary(cluster, namespace, name)
-    found = picture_of(resource)
+    found = replace(picture_of(resource), operator=_operator(cluster))
     ours = {names.CANARY: name}
     target = str((resource["spec"].get("targetRef") or {}).get("name") or "")
 
@@ -170,6 +173,15 @@ def look(cluster: Cluster, namespace: str, name: str) -> Picture:
     mine = [_happening(item) for item in events if item["involvedObject"].get("uid") in (uid, None)]
     found.events.extend(sorted(mine)[-_MOST_EVENTS:])
     return found
+
+
+def _operator(cluster: Cluster) -> float | None:
+    """By its lease, which those who administer the cluster may see; others need not."""
+    try:
+        leases = cluster.list(LEASES, "", fields={"metadata.name": lease.NAME})
+    except RefusedError:
+        return None
+    return max((_moment(item["spec"].get("renewTime")) for item in leases), default=None)
 
 
 def _workload(role: str, item: Object, sets: Sequence[Object], pods: Sequence[Object]) -> Workload:

@@ -52,6 +52,7 @@ def promoting(context: Context) -> Plan:
         baseline=run.candidate,
         # All users have it: it has no canary step any more.
         run=replace(run, observing_since=context.now, step=0, step_since=None) if observe else None,
+        verdict="",
         decided=None,
         rejected=None,
         last=_ended(context, run, decided),
@@ -81,6 +82,7 @@ def rolling_back(context: Context) -> Plan:
         Phase.COOLDOWN,
         decided.reason,
         decided.message,
+        verdict="",
         run=None,
         decided=None,
         rejected=noted,
