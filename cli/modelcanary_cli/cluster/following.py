@@ -10,7 +10,6 @@ from modelcanary_gate.plan.reasons import Why
 from modelcanary_gate.spec import Spec
 from modelcanary_gate.vocabulary import Reason
 
-
 #: An operator at work renews its lease every few seconds.
 _STALE = 60.0
 
