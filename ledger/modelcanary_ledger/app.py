@@ -147,7 +147,7 @@ class LedgerApp:
         if not _NUMBER.fullmatch(epoch):
             raise BadRequest(f"epoch is {epoch!r}", field="epoch", remedy="write the leader's epoch, ?epoch=7")
         namespace, name = request.path_params["namespace"], request.path_params["name"]
-        await self._writer.change(lambda change: change.forget(namespace, name, int(epoch)))
+        await self._writer.change(lambda change: change.forget(namespace, name, int(epoch)), model=(namespace, name))
         return encoded(IDLE, request.headers)
 
     async def evidence(self, request: Request) -> Response:

@@ -490,7 +490,7 @@ def test_a_deleted_model_is_forgotten_with_its_last_labels(world, make_pair):
     with pytest.raises(NotFound):
         world.evidence("r1")
     assert world.ledger.held() == 0
-    world.put(run="r1")
+    world.put(run="r1", epoch=8)
     assert world.evidence("r1").counts["pairs"] == 0, "one of the same name is another"
 
 
