@@ -11,8 +11,6 @@ import argparse
 import fcntl
 import json
 import os
-import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +20,7 @@ from typing import Any
 
 from bench.dataplane import cells, paired, plot, programs, report
 from bench.dataplane.goals import Results, judged
+from bench.dataplane.machine import machine
 from bench.dataplane.measuring import Bench, details
 from bench.dataplane.processes import REAL_TIME, Stage
 from bench.sections import keep
@@ -82,23 +81,6 @@ def _held(lock: Path | None) -> Iterator[None]:
 def _write(name: str, rows: Sequence[object]) -> None:
     lines = ",\n ".join(json.dumps(row) for row in rows)
     (RESULTS / name).write_text(f"[\n {lines}\n]\n")
-
-
-def machine(seconds: float) -> str:
-    """Where, when and how calmly it was measured."""
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if "model name" in line
-    ]
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    calm = "at real-time priority" if REAL_TIME else "at normal priority"
-    where = f"{os.cpu_count()} cores ({names[0] if names else platform.machine()}), Linux {platform.release()}"
-    return (
-        f"{where}, Python {platform.python_version()}, sources of {head.stdout.strip() or 'no commit'}; "
-        f"{seconds / 60:.0f} minutes {calm}, load average at the end {os.getloadavg()[0]:.1f}: what is above 2 is "
-        "other work on the same cores."
-    )
 
 
 def section(results: Results, versions: dict[str, str], quick: bool, where: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.dataplane import cells, payload, proxies, sidecar
+from bench.dataplane import cells, models, payload, proxies, sidecar
 from bench.dataplane.cells import Cell, Group
 from bench.dataplane.processes import LOAD_CORE, Stage, cpu, memory, pinned
 from bench.dataplane.programs import Programs
@@ -63,7 +63,6 @@ class Bench:
     def __init__(self, programs: Programs, stage: Stage, folder: Path) -> None:
         self.programs = programs
         self._folder = folder
-        (folder / "ledger").mkdir()
         stage.spin(programs.spin)
         self.ledger = Ledger(stage, folder / "ledger")
         # Bound and not listening: it refuses, and nobody else can have it meanwhile.
@@ -95,19 +94,11 @@ class Bench:
                     flush=True,
                 )
 
-    def model(self, stage: Stage, mode: str, delay_us: int, role: str, classes: int = payload.CLASSES) -> int:
-        """A stand-in's port."""
-        answer = payload.answer_file(self._folder, role, classes)
-        command = [self.programs.model, mode, str(delay_us), str(answer)]
-        process = stage.start(LOAD_CORE, command, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        return int(process.stdout.readline())
-
     def subject(self, stage: Stage, cell: Cell) -> Subject:
         """A cell's proxy, started, with models of its own."""
         request = payload.write(self._folder, cell.body_bytes)
         delay = cell.upstream_ms * 1000
-        model = self.model(stage, "ok", delay, "baseline")
+        model = models.start(stage, self.programs, self._folder, "baseline", delay_us=delay)
         if cell.proxy == cells.DIRECT:
             return Subject(cell, model, request, None)
         mirror = None
@@ -115,7 +106,7 @@ class Bench:
             shadow = int(self._refusing.getsockname()[1])
             if cell.shadow != cells.REFUSING:
                 late = 2_000_000 if cell.shadow == cells.SLOW else delay
-                shadow = self.model(stage, _MODES[cell.shadow], late, "candidate")
+                shadow = models.start(stage, self.programs, self._folder, "candidate", _MODES[cell.shadow], late)
             mirror = Mirror(shadow, cell.mirror_pct)
         ours = None
         if cell.proxy == cells.SIDECAR:

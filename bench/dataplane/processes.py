@@ -15,21 +15,23 @@ from typing import Self
 
 LOAD_CORE, PROXY_CORE = 0, 1
 REAL_TIME = os.geteuid() == 0
+RANK = 20  # among real-time processes
 _PATIENCE = 10.0
 
 
-def pinned(core: int | None, command: Sequence[str], *, real_time: bool = True) -> list[str]:
-    """`core` None: any."""
+def pinned(core: int | None, command: Sequence[str], rank: int | None = RANK) -> list[str]:
+    """`core` None: any; `rank` None: at normal priority."""
     prefix = [] if core is None else ["taskset", "-c", str(core % (os.cpu_count() or 1))]
-    if REAL_TIME and real_time:
-        prefix += ["chrt", "-f", "20"]
+    if REAL_TIME and rank is not None:
+        prefix += ["chrt", "-f", str(rank)]
     return [*prefix, *command]
 
 
 class Stage:
-    """Starts processes, and ends them all when it is left."""
+    """Starts processes, and ends them all when it is left. `rank`: of those that run at real-time priority."""
 
-    def __init__(self) -> None:
+    def __init__(self, rank: int = RANK) -> None:
+        self._rank = rank
         self._processes: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Self:
@@ -60,7 +62,8 @@ class Stage:
         stdout: int = subprocess.DEVNULL,
         stderr: int = subprocess.DEVNULL,
     ) -> subprocess.Popen[str]:
-        process = subprocess.Popen(pinned(core, command, real_time=real_time), stdout=stdout, stderr=stderr, text=True)
+        whole = pinned(core, command, self._rank if real_time else None)
+        process = subprocess.Popen(whole, stdout=stdout, stderr=stderr, text=True)
         self._processes.append(process)
         return process
 

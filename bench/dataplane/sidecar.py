@@ -28,6 +28,7 @@ class Ledger:
     """A process of its own; each sidecar is of a ModelCanary of its own."""
 
     def __init__(self, stage: Stage, state: Path) -> None:
+        state.mkdir()
         command = [sys.executable, "-m", "modelcanary_ledger", "--listen", "127.0.0.1:0", "--state", str(state)]
         process = stage.start(LOAD_CORE, command, real_time=False, stdout=subprocess.PIPE)
         if REAL_TIME:

@@ -92,6 +92,12 @@ class Exporter:
         yield self._gauge("in_flight", "Requests at the model.", figures.in_flight)
         yield self._gauge("waiting", "Requests waiting for a connection to the model.", figures.waiting)
         yield self._gauge("loop_lag_seconds", "How late the event loop last was.", figures.loop_lag)
+        yield self._counter("collections", "Looks of the garbage collector.", "", {"": figures.collections})
+        yield self._gauge(
+            "collector_pause_seconds",
+            "The longest that the garbage collector has held the event loop.",
+            figures.collector_pause,
+        )
         yield self._gauge(
             "scorer_silence_seconds", "Since the scorer's last word; above 5 nothing is mirrored.", figures.silence
         )

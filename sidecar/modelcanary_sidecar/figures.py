@@ -65,6 +65,8 @@ class Figures:
     in_flight: int = 0
     waiting: int = 0
     loop_lag: float = 0.0
+    collections: int = 0  # looks of the garbage collector
+    collector_pause: float = 0.0  # seconds, of the longest of them
     silence: float = 0.0  # seconds since the scorer said something
     share: float = 0.0  # of the requests that is mirrored now, after the limit on the rate
 
@@ -104,5 +106,7 @@ class Figures:
         self.in_flight += other.in_flight
         self.waiting += other.waiting
         self.loop_lag = max(self.loop_lag, other.loop_lag)
+        self.collections += other.collections
+        self.collector_pause = max(self.collector_pause, other.collector_pause)
         self.silence = max(self.silence, other.silence)
         self.share = min(self.share, other.share)

@@ -5,7 +5,6 @@ collector. It must not know how pairs are made, nor what a ledger is.
 """
 
 import asyncio
-import gc
 import logging
 import resource
 import signal
@@ -16,6 +15,7 @@ from typing import cast
 
 import uvloop
 
+from modelcanary_sidecar import collector
 from modelcanary_sidecar.admin import Admin, Exporter
 from modelcanary_sidecar.board import Board
 from modelcanary_sidecar.channel import LiveEnd
@@ -82,7 +82,7 @@ class LiveProcess:
             admin = None
             if self._sockets.admin is not None:
                 admin = await asyncio.start_server(self._admin().answer, sock=self._sockets.admin)
-            _settle_garbage_collector()
+            collector.settle(state.figures)
             await self._sweep_until_ended(server)
             if self._watch is not None:
                 self._watch.cancel()
@@ -224,13 +224,6 @@ class LiveProcess:
         }
         if fresh and self._scorer.report_dropped(self._state.standing.run, fresh):
             self._told = {str(reason): count for reason, count in figures.dropped.items()}
-
-
-def _settle_garbage_collector() -> None:
-    """What is alive now stays alive: do not look at it again, and look at the rest seldom."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _allow_many_connections() -> None:

@@ -1,12 +1,14 @@
 """The small pure parts of the live path: sampler, drain, board, admin, metrics."""
 
 import asyncio
+import gc
 import random
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from modelcanary_gate.sampling import position
+from modelcanary_sidecar import collector
 from modelcanary_sidecar.admin import Admin, Exporter
 from modelcanary_sidecar.board import Board
 from modelcanary_sidecar.drain import Drain, Phase
@@ -127,6 +129,7 @@ def test_what_one_process_counts_another_one_exports() -> None:
     for worker in range(3):
         for _ in range(2):  # both copies
             figures = Figures(captured=worker, loop_lag=0.1 * worker, refused={431: worker})
+            figures.collections, figures.collector_pause = 2, 0.001 * worker
             figures.drop(Drop.RATE)
             figures.answered(1e-4, 0.003)
             figures.answered(1e-4, 0.003)
@@ -138,6 +141,29 @@ def test_what_one_process_counts_another_one_exports() -> None:
     assert total.requests == 6
     assert total.duration == pytest.approx(0.018)
     assert total.loop_lag == pytest.approx(0.2)
+    assert total.collections == 6
+    assert total.collector_pause == pytest.approx(0.002)
+
+
+def test_looks_of_the_collector_are_counted_and_the_longest_is_known() -> None:
+    threshold, callbacks = gc.get_threshold(), list(gc.callbacks)
+    figures = Figures()
+    try:
+        collector.settle(figures)
+        gc.disable()  # no look but ours
+        assert figures.collections == 0  # what it does itself is before the first request
+        gc.collect()
+        assert figures.collections == 1
+        assert figures.collector_pause > 0.0
+        figures.collector_pause = 1e9
+        gc.collect(0)
+        assert figures.collections == 2
+        assert figures.collector_pause == 1e9
+    finally:
+        gc.enable()
+        gc.callbacks[:] = callbacks
+        gc.set_threshold(*threshold)
+        gc.unfreeze()
 
 
 def test_all_have_left_when_each_says_so_of_the_same_drain() -> None:
