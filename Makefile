@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # What is built once and kept outside of the tree: environments of model servers.
 export MODELCANARY_CACHE ?= $(HOME)/.cache/modelcanary
 
-.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down e2e demo demo-servers bench-dataplane bench-dataplane-paired bench-drain bench-gates bench-ledger bench-recompute bench-replay soak clean
+.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down e2e demo demo-servers bench-dataplane bench-dataplane-paired bench-drain bench-gates bench-ledger bench-recompute bench-replay bench-workers soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -83,6 +83,9 @@ bench-dataplane: $(STAMP) ## the sidecar against nginx, HAProxy, Envoy and Go, i
 bench-dataplane-paired: $(STAMP) ## what users feel of a failing shadow, against no mirror at all: 16 rounds in 13 minutes
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
 	$(BIN)/python -m bench.dataplane --paired
+
+bench-workers: $(STAMP) ## whether more workers of one sidecar serve more, each on a part of a core (root)
+	$(BIN)/python -m bench.dataplane.workers
 
 soak: $(STAMP) ## an hour's worth of requests in 20 minutes: memory stays, the garbage collector is not felt
 	$(BIN)/python -m bench.dataplane.soak

@@ -36,11 +36,11 @@ def _bars(axes: Axes, results: Results, key: str, delay: int, rate: int) -> None
             if found:
                 value = found["cell"][key]
                 axes.bar(place + offset, value, 0.38, color=_COLORS[proxy], alpha=alpha)
-                axes.text(place + offset, value, f"{value:,.0f}", ha="center", va="bottom", fontsize=7)
+                scored = f"\n{found['scored_share']:.0%} scored" if "scored_share" in found else ""
+                axes.text(place + offset, value, f"{value:,.0f}{scored}", ha="center", va="bottom", fontsize=7)
     axes.set_xticks(range(len(present)), present)
-    axes.set_xlabel(
-        "pale: nothing mirrored; full: all mirrored (the sidecar reads the answers and scores, too)", fontsize=7
-    )
+    axes.set_xlabel("pale: nothing mirrored; full: all mirrored, scored by the sidecar alone", fontsize=8)
+    axes.margins(y=0.1)
     axes.spines[["top", "right"]].set_visible(False)
 
 

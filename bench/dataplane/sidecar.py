@@ -109,7 +109,9 @@ def start(
     port, admin = (int(found) for found in re.findall(r"on 127\.0\.0\.1:(\d+)", line))
     pids = tree(process.pid)
     deadline = time.monotonic() + _PATIENCE
-    while (scorer := _scorer(pids)) is None and time.monotonic() < deadline:
+    while (scorer := _scorer(pids)) is None:
+        if time.monotonic() > deadline:
+            raise SystemExit("the sidecar's scorer did not start")
         time.sleep(0.05)
         pids = tree(process.pid)
     sidecar = Sidecar(Running(port, tuple(pids), scorer), admin, canary)
@@ -117,7 +119,7 @@ def start(
         if time.monotonic() > deadline:
             raise SystemExit("the sidecar does not follow its instructions")
         time.sleep(0.1)
-    if REAL_TIME and scorer is not None:
+    if REAL_TIME:
         # It stays behind the live process, which runs at real-time priority now; but it is not to wait for whatever
         # else the machine does, since on a core of its own it would not. Below a live process that never rests it
         # would get nothing at all as a real-time process; as it ships it gets a seventieth.

@@ -2,7 +2,7 @@
 
 Ten minutes at 1,000 requests/s, in which the garbage collector may not stop the event loop for a millisecond, and as
 long at 5,000/s: 3,600,000 requests in all. Memory, loop lag and the collector's longest look are read every five
-seconds, over the admin port and /proc. `--minutes` is for a shorter one.
+seconds, over the admin port and /proc. `--minutes 2 1` is a shorter one.
 
 Writes bench/results/soak.json and its part of bench/RESULTS.md, unless --no-record.
 """
@@ -134,7 +134,8 @@ def section(phases: list[Phase], where: str) -> str:
         for phase in phases
     ]
     paused = phases[0].longest_pause_us <= _PAUSE_LIMIT * 1e6
-    return f"""## An hour's worth of requests
+    asked = sum(phase.rate * phase.seconds for phase in phases)
+    return f"""## {asked / 3.6e6:.0%} of an hour's worth of requests at 1,000/s
 
 `make soak`: {where}
 One sidecar as it ships, everything mirrored and scored by a real ledger. Growth is that of the median of the last
@@ -148,7 +149,7 @@ includes what other work on the machine took meanwhile. A look of the collector 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.dataplane.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0, help="of each rate")
+    parser.add_argument("--minutes", type=float, nargs=2, default=[10.0, 10.0], help="of the one rate and of the other")
     parser.add_argument("--rank", type=int, default=RANK, help="among real-time processes, as root")
     parser.add_argument("--no-record", action="store_true")
     given = parser.parse_args()
@@ -160,7 +161,10 @@ def main() -> None:
         model, shadow = (models.start(stage, found, folder, role) for role in ("baseline", "candidate"))
         with Stage(given.rank) as inner:
             ours = sidecar.start(inner, ledger, model, Mirror(shadow, 100))
-            phases = [run_phase(found, folder, inner, ledger, ours, rate, given.minutes * 60) for rate in _RATES]
+            phases = [
+                run_phase(found, folder, inner, ledger, ours, rate, minutes * 60)
+                for rate, minutes in zip(_RATES, given.minutes, strict=True)
+            ]
     text = section(phases, machine(time.monotonic() - began))
     print(text)
     if not given.no_record:
