@@ -29,14 +29,22 @@ Enqueue = Callable[[Key], None]
 
 
 class Watcher:
-    """`enqueue` is called in kopf's thread, and so is `failed`: a watch has ended by an error."""
+    """All are called in kopf's thread. `changed`: something of a kind, in a namespace; before those whom it concerns
+    are enqueued. `failed`: a watch has ended by an error.
+    """
 
     def __init__(
-        self, settings: Settings, connection: Configuration, enqueue: Enqueue, failed: Callable[[], None]
+        self,
+        settings: Settings,
+        connection: Configuration,
+        enqueue: Enqueue,
+        changed: Callable[[str, str], None],
+        failed: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._connection = connection
         self._enqueue = enqueue
+        self._changed = changed
         self._failed = failed
         self._index = Index()
         self._stop = threading.Event()
@@ -57,10 +65,6 @@ class Watcher:
     def known(self) -> list[Key]:
         """The ModelCanaries that were heard of."""
         return self._index.known()
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE
@@ -129,7 +133,9 @@ class Watcher:
 
     def _handler(self, kind: Kind) -> Any:
         async def handle(*, body: Any, **_: Any) -> None:
-            for key in self._index.concerned(kind.plural, _plain(body)):
+            found = _plain(body)
+            self._changed(kind.plural, found["metadata"]["namespace"])
+            for key in self._index.concerned(kind.plural, found):
                 self._enqueue(key)
 
         return handle

@@ -35,6 +35,11 @@ def replicas(deployment: Object) -> int:
     return 1 if asked is None else int(asked)
 
 
+def has_pods(deployment: Object) -> bool:
+    """Or is to have some."""
+    return replicas(deployment) > 0 or _status(deployment, "replicas") > 0
+
+
 def _status(deployment: Object, name: str) -> int:
     return int((deployment.get("status") or {}).get(name) or 0)
 

@@ -1,7 +1,8 @@
 """Reads at once all that concerns one ModelCanary, from the API server and the ledger. Called by `reconcile`.
 
-Every read is a fresh one, so a plan never rests on a cache. What is found goes two ways: to `observe`, which makes
-facts of it for the plan, and as it is to `apply`, which builds the next object from it.
+Workloads, pods and the resource are read anew each time; what seldom changes may be some seconds old (`recent`). What
+is found goes two ways: to `observe`, which makes facts of it for the plan, and as it is to `apply`, which builds the
+next object from it.
 """
 
 import asyncio
@@ -191,16 +192,18 @@ async def find(
         api.list(SERVICES, namespace),
         api.list(REVISIONS, namespace, ours),
         api.list(PODS, namespace, ours),
-        api.list(ENDPOINT_SLICES, namespace, {"kubernetes.io/service-name": service}),
         api.list(AUTOSCALERS, namespace),
         of_keda(),
         api.list(NETWORK_POLICIES, namespace),
         api.list(CANARIES, namespace) if rivals else _none(),
         api.list_metadata(CONFIG_MAPS, namespace, {**ours, names.ROLE: names.REPORT}) if reports else _none(),
     )
-    target, baseline, candidate, found.services, revisions, found.pods, found.slices, *rest = lists
+    target, baseline, candidate, found.services, revisions, found.pods, *rest = lists
     found.autoscalers, found.scaled_objects, found.policies, found.canaries, found.reports = rest
     found.target = target[0] if target else None
+    if found.target is not None and facts.has_pods(found.target):
+        # Only a target that serves is handed over, or back.
+        found.slices = await api.list(ENDPOINT_SLICES, namespace, {"kubernetes.io/service-name": service})
     found.baseline = _ours(found, baseline, name)
     found.candidate = _ours(found, candidate, name)
     by_name = {item["metadata"]["name"]: item for item in found.services}

@@ -29,6 +29,7 @@ from modelcanary_operator.metrics import Metrics
 from modelcanary_operator.observe import connects
 from modelcanary_operator.pool import Pool
 from modelcanary_operator.post import Outside
+from modelcanary_operator.recent import Recent
 from modelcanary_operator.reconcile import Reconciler, Tools
 from modelcanary_operator.recorder import Recorder
 from modelcanary_operator.settings import Settings, read_settings
@@ -114,7 +115,7 @@ class Operator:
         self._metrics.leading.set(1)
         self._metrics.finished()
         settings, loop = self._settings, asyncio.get_running_loop()
-        recorder, pool = Recorder(api, settings.identity), Pool(self._metrics)
+        recorder, pool, recent = Recorder(api, settings.identity), Pool(self._metrics), Recent(api)
         outside = Outside(
             directory=self._directory,
             caller=caller,
@@ -126,7 +127,7 @@ class Operator:
             monotonic=time.monotonic,
         )
         tools = Tools(
-            api=api,
+            api=recent,
             ledger=ledger,
             settings=settings,
             epoch=epoch,
@@ -142,7 +143,10 @@ class Operator:
         def enqueue(key: Key) -> None:
             loop.call_soon_threadsafe(self._queue.add, key)
 
-        watcher = Watcher(settings, connection, enqueue, self._metrics.watch_failures.inc)
+        def changed(plural: str, namespace: str) -> None:
+            loop.call_soon_threadsafe(recent.forget, plural, namespace)
+
+        watcher = Watcher(settings, connection, enqueue, changed, self._metrics.watch_failures.inc)
 
         def look_again() -> None:
             for key in watcher.known():

@@ -48,7 +48,7 @@ async def observe(found: Found, owner: Owner, probe: Probe) -> Observed:
         else None
     )
     live = target is not None and (target.replicas > 0 or target.pods > 0)
-    answers = await _answering(found, owner, sidecar.port, probe=probe if live else None)
+    answers = live and await _answering(found, owner, sidecar.port, probe)
     copies = found.autoscaler_copies(owner)
     baseline_policies, candidate_policies = found.wanted_policies(owner)
     own_policies = found.own_policies(owner)
@@ -126,7 +126,7 @@ def _candidate(found: Found, owner: Owner) -> Candidate | None:
     return facts.candidate(live, _pods(found, names.CANDIDATE), drifted=drifted)
 
 
-async def _answering(found: Found, owner: Owner, port: int, *, probe: Probe | None) -> bool:
+async def _answering(found: Found, owner: Owner, port: int, probe: Probe) -> bool:
     """Every ready pod of the baseline is a ready endpoint on the right port, and its sidecar accepts connections."""
     up = {pod["metadata"]["name"]: pod for pod in _pods(found, names.BASELINE) if facts.ready(pod)}
     reference = owner.spec.service
@@ -146,8 +146,6 @@ async def _answering(found: Found, owner: Owner, port: int, *, probe: Probe | No
                 reached.add((endpoint.get("targetRef") or {}).get("name", ""))
     if not set(up) <= reached:
         return False
-    if probe is None:
-        return True
     addresses = [str((pod.get("status") or {}).get("podIP") or "") for pod in up.values()]
     async with asyncio.TaskGroup() as tasks:
         asked = [tasks.create_task(_ask(probe, address, port)) for address in addresses if address]

@@ -28,7 +28,7 @@ def test_kopf_need_not_ask_for_the_users_name(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(kopf, "operator", operator)
     found = settings("--identity", "pod-1")
-    watcher = Watcher(found, Configuration(), lambda _: None, lambda: None)
+    watcher = Watcher(found, Configuration(), lambda _: None, lambda *_: None, lambda: None)
     watcher.start()
     assert started.wait(30.0)
     watcher.stop()
@@ -76,10 +76,14 @@ def test_a_watch_that_fails_is_started_again() -> None:
         connection.host = url
         failures: list[str] = []
         watcher = Watcher(
-            settings("--kubeconfig", "/none"), connection, lambda _: None, lambda: failures.append("counted")
+            settings("--kubeconfig", "/none"),
+            connection,
+            lambda _: None,
+            lambda *_: None,
+            lambda: failures.append("counted"),
         )
         watcher.start()
         assert again.wait(60.0)
         watcher.stop(60.0)
-        assert not watcher.alive
+        assert "watch" not in {thread.name for thread in threading.enumerate()}
         assert failures, "and it can be alerted on"

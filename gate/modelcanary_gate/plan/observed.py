@@ -71,7 +71,8 @@ class Baseline:
     settled: bool
     owned: bool  # it carries this resource's uid
     drifted: bool = False  # it differs from what was built from its template
-    #: every ready pod is a ready endpoint of the service with the sidecar's port, and answers there
+    #: every ready pod is a ready endpoint of the service with the sidecar's port, and answers there; it is looked at
+    #: while the target has pods
     answering: bool = False
     ending: bool = False  # a pod of it is ending, and may still answer
 
