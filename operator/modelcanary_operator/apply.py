@@ -51,7 +51,7 @@ class Applier:
         match action:
             case do.AddFinalizer():
                 await self._finalizers([*self._others(), names.FINALIZER])
-            case do.RemoveFinalizer():
+            case do.RemoveFinalizer(_):
                 await self._finalizers(self._others())
             case do.SaveRevision(template):
                 await self._save_revision(template)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
@@ -25,6 +26,10 @@ _TIMEOUT = httpx.Timeout(10.0, connect=3.0)
 _TIME_LIMIT = 15.0
 _SECRET_SIZE = 16384
 _AUTHORITY_SIZE = 1 << 20
+
+
+#: The authorities of a connection, and the proxy through which it goes.
+_Way = tuple[Path | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +63,8 @@ class Caller:
 
     def __init__(self, time_limit: float = _TIME_LIMIT) -> None:
         self._time_limit = time_limit
-        self._clients: dict[Path | None, tuple[str, httpx.AsyncClient]] = {}  # with a hash of the caFile
-        self._retired: dict[Path | None, httpx.AsyncClient] = {}  # of the caFile before: calls may be under way in them
+        self._clients: dict[_Way, tuple[str, httpx.AsyncClient]] = {}  # with a hash of the caFile
+        self._retired: dict[_Way, httpx.AsyncClient] = {}  # of the caFile before: calls may be under way in them
 
     async def __aenter__(self) -> Self:
         return self
@@ -77,14 +82,14 @@ class Caller:
         headers |= {name: secret(endpoint, f"header {name}", file) for name, file in endpoint.header_files.items()}
         if call.id:
             headers |= {"Idempotency-Key": call.id, **_signed(endpoint, call, now)}
-        url = endpoint.url or secret(endpoint, "URL", endpoint.url_file).rstrip("/")
+        url = endpoint.url or secret(endpoint, "URL", endpoint.url_file)
         if endpoint.url_file is not None and (wrong := wrong_url(url)):
             raise EndpointFailed(f"the endpoint {endpoint.name}: what is in its urlFile {wrong}")
         client = await self._client(endpoint)
         try:
             async with (
                 asyncio.timeout(self._time_limit),
-                client.stream("POST", url + call.path, content=call.body, headers=headers) as answer,
+                client.stream("POST", _joined(url, call.path), content=call.body, headers=headers) as answer,
             ):
                 body = b""
                 async for piece in answer.aiter_raw():
@@ -100,7 +105,8 @@ class Caller:
         """One that trusts what the endpoint's caFile holds now."""
         authority = secret(endpoint, "caFile", endpoint.ca_file, _AUTHORITY_SIZE) if endpoint.ca_file else ""
         stamp = hashlib.sha256(authority.encode()).hexdigest()
-        known = self._clients.get(endpoint.ca_file)
+        way = endpoint.ca_file, endpoint.proxy
+        known = self._clients.get(way)
         if known is not None and known[0] == stamp:
             return known[1]
         verify: ssl.SSLContext | bool = True
@@ -109,11 +115,13 @@ class Caller:
                 verify = ssl.create_default_context(cadata=authority)
             except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
                 raise EndpointFailed(f"the endpoint {endpoint.name}: its caFile cannot be used") from error
-        made = httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False, trust_env=False, verify=verify)
-        self._clients[endpoint.ca_file] = (stamp, made)
+        made = httpx.AsyncClient(
+            timeout=_TIMEOUT, follow_redirects=False, trust_env=False, verify=verify, proxy=endpoint.proxy or None
+        )
+        self._clients[way] = (stamp, made)
         if known is not None:
-            gone = self._retired.get(endpoint.ca_file)
-            self._retired[endpoint.ca_file] = known[1]
+            gone = self._retired.get(way)
+            self._retired[way] = known[1]
             if gone is not None:
                 await gone.aclose()
         return made
@@ -131,6 +139,12 @@ def secret(endpoint: Endpoint, what: str, file: Path | None, most: int = _SECRET
     if not found:
         raise EndpointFailed(f"the endpoint {endpoint.name}: the file of its {what} is empty")
     return found
+
+
+def _joined(url: str, path: str) -> str:
+    """A path after the URL's own, and before what the URL asks for behind "?"."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path if path else parts.path))
 
 
 def _signed(endpoint: Endpoint, call: Call, now: float) -> dict[str, str]:

@@ -21,7 +21,7 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 _HEADER = re.compile(r"[A-Za-z0-9][-A-Za-z0-9]{0,99}")
 _MOST = 1 << 20
 _PAGERDUTY = "https://events.pagerduty.com/v2/enqueue"
-_FIELDS = ("type", "url", "urlFile", "headerFiles", "namespaces", "secretFile", "routingKeyFile", "caFile")
+_FIELDS = ("type", "url", "urlFile", "headerFiles", "namespaces", "secretFile", "routingKeyFile", "caFile", "proxy")
 
 
 class EndpointType(StrEnum):
@@ -51,6 +51,7 @@ class Endpoint:
     secret_file: Path | None = None  # webhook: signs what is sent
     routing_key_file: Path | None = None  # pagerduty
     ca_file: Path | None = None
+    proxy: str = ""  # through which it is called
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ def _endpoint(name: str, written: object) -> Endpoint:
         secret_file=_path(fields, f"{name}.secretFile"),
         routing_key_file=_path(fields, f"{name}.routingKeyFile"),
         ca_file=_path(fields, f"{name}.caFile"),
+        proxy=_proxy(name, fields.get("proxy")),
     )
 
 
@@ -181,7 +183,16 @@ def _url(name: str, fields: Mapping[str, object], kind: EndpointType) -> str:
     wrong = wrong_url(written)
     if wrong:
         raise EndpointsInvalid(f"{name}.url", wrong, "write for example http://prometheus.monitoring:9090")
-    return written.rstrip("/")
+    return written
+
+
+def _proxy(name: str, written: object) -> str:
+    if written is None:
+        return ""
+    wrong = wrong_url(written) if isinstance(written, str) else "is not text"
+    if wrong:
+        raise EndpointsInvalid(f"{name}.proxy", wrong, "write for example http://proxy.egress:3128")
+    return str(written)
 
 
 def wrong_url(text: str) -> str:
@@ -195,6 +206,8 @@ def wrong_url(text: str) -> str:
         return "is no http or https URL"
     if parts.username is not None or parts.password is not None:
         return "holds a password; headerFiles keep it out of sight"
+    if parts.fragment:
+        return "has a part behind #, which is sent to nobody"
     return ""
 
 

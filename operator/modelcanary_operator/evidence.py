@@ -52,8 +52,10 @@ class Evidence:
         self.started = 0.0  # by the ledger's clock
         self._rates: deque[tuple[float, int]] = deque()
         self._looked: float | None = None
+        self._source = ""
         self.counts = Counts()
         self.decision: Decision | None = None
+        self.lost = 0  # pairs that the ledger had at the look before and has no more
 
     def is_about(self, run: Run) -> bool:
         return self._run == run.id
@@ -74,9 +76,22 @@ class Evidence:
             return self.decision
         since = f"{self._gate.next_loss}.{self._gate.next_traffic}"
         answer = await ledger.evidence(self._namespace, self._name, self._run, since)
+        self.lost = 0
+        if self._source and answer.source != self._source:
+            self._begin_anew()
+            answer = await ledger.evidence(self._namespace, self._name, self._run, "0.0")
+        self._source = answer.source
         self._fold(answer, elapsed, metrics)
         self._looked = monotonic
         return self.decision
+
+    def _begin_anew(self) -> None:
+        """Blocks of two ledgers are not added up: pairs may be in both, and which of them is not known."""
+        self.lost = self.counts.pairs
+        self._gate = Gate(self._spec)
+        self.recorder = Recorder(self._gate.plan, _MOST_LOOKS)
+        self._rates.clear()
+        self.decision = None
 
     def _fold(self, answer: EvidenceAnswer, elapsed: float, metrics: Mapping[str, Metric]) -> None:
         if answer.specDigest != self._gate.plan.digest:

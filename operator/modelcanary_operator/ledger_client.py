@@ -49,6 +49,7 @@ class EvidenceAnswer:
     now: float
     next: str
     counts: Counts = Counts()
+    source: str = ""  # the ledger's run; another one has none of its evidence
     loss: list[dict[str, Any]] = field(default_factory=list)
     traffic: list[dict[str, Any]] = field(default_factory=list)
 

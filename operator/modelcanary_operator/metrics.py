@@ -90,17 +90,19 @@ class Metrics:
         self._phases: dict[Key, Phase] = {}
         self._finished = clock()
 
-    def in_phase(self, key: Key, phase: Phase | None, *, stalled: bool = False) -> None:
-        """None: it is gone."""
-        before = self._phases.pop(key, None)
+    def in_phase(self, key: Key, phase: Phase, *, stalled: bool = False) -> None:
+        before = self._phases.get(key)
         if before is not None and before is not phase:
             self.phase.remove(key.namespace, key.name, str(before))
-        if before is not None and phase is None:
-            self.stalled.remove(key.namespace, key.name)
-        if phase is not None:
-            self._phases[key] = phase
-            self.phase.labels(key.namespace, key.name, str(phase)).set(1)
-            self.stalled.labels(key.namespace, key.name).set(stalled)
+        self._phases[key] = phase
+        self.phase.labels(key.namespace, key.name, str(phase)).set(1)
+        self.stalled.labels(key.namespace, key.name).set(stalled)
+
+    def forget(self, key: Key) -> None:
+        """It is gone, and all that is said of it."""
+        self._phases.pop(key, None)
+        for series in (self.phase, self.stalled, self.decisions):
+            series.remove_by_labels({"namespace": key.namespace, "name": key.name})
 
     def endpoints(self, count: int, *, valid: bool) -> None:
         """`count` are those that hold, whether the last list could be read or not."""

@@ -14,7 +14,7 @@ from modelcanary_operator.api import Object
 from modelcanary_operator.find import Found
 from modelcanary_operator.insertion import Sidecar
 from modelcanary_operator.manifests import Owner
-from modelcanary_operator.status_json import read_note
+from modelcanary_operator.status_json import read_note, seconds
 
 #: Whether something accepts connections there.
 Probe = Callable[[str, int], Awaitable[bool]]
@@ -57,6 +57,7 @@ async def observe(found: Found, owner: Owner, probe: Probe) -> Observed:
     return Observed(
         name=name,
         deleting=bool(metadata.get("deletionTimestamp")),
+        deleted_at=seconds(metadata["deletionTimestamp"]) if metadata.get("deletionTimestamp") else 0.0,
         finalizer=names.FINALIZER in (metadata.get("finalizers") or []),
         target=target,
         service=service,

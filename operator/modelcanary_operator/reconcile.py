@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from modelcanary_gate.decision import Decision
 from modelcanary_gate.errors import SpecError
 from modelcanary_gate.parse import parse_spec
-from modelcanary_gate.plan.actions import Action, KeepReport
+from modelcanary_gate.plan.actions import Action, Instruct, KeepReport
 from modelcanary_gate.plan.instructing import weight_of
 from modelcanary_gate.plan.observed import Observed
 from modelcanary_gate.plan.phases import JUDGED, RUNNING, Phase
@@ -28,7 +28,7 @@ from modelcanary_operator.authority import Authority
 from modelcanary_operator.clock import Sightings
 from modelcanary_operator.conditions import conditions, merge
 from modelcanary_operator.desk import Desk
-from modelcanary_operator.errors import LedgerRefused, LedgerUnavailable, NotFound, OperatorError, Refused
+from modelcanary_operator.errors import Conflict, LedgerRefused, LedgerUnavailable, NotFound, OperatorError, Refused
 from modelcanary_operator.evidence import Evidence, Summary
 from modelcanary_operator.find import Found, find
 from modelcanary_operator.ledger_client import Ledger
@@ -36,11 +36,13 @@ from modelcanary_operator.manifests import Owner
 from modelcanary_operator.metrics import Metrics
 from modelcanary_operator.observe import Probe, observe
 from modelcanary_operator.recorder import Recorder
+from modelcanary_operator.remains import readable
 from modelcanary_operator.settings import Settings
 from modelcanary_operator.workqueue import Key
 
 _log = logging.getLogger(__name__)
 _REPORTED = frozenset({Phase.PROMOTING, Phase.ROLLING_BACK})
+_LONGEST_LINE = 300
 _DECIDED = frozenset({Phase.PROMOTING, Phase.ROLLING_BACK, Phase.CLEARING})
 
 
@@ -67,11 +69,21 @@ class Tools:
     monotonic: Callable[[], float]
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one look acts on."""
+
+    owner: Owner
+    found: Found
+    status: Status
+
+
 class Reconciler:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._evidence: dict[Key, Evidence] = {}
         self._unkept: dict[Key, str] = {}  # the decision whose report the API server refuses
+        self._tried: dict[Key, str] = {}  # the decision whose report's name was taken
         self._refused: dict[Key, str] = {}  # what it refuses else, as it was said
         self._sightings = Sightings(tools.monotonic)
         self._version = _own_version()
@@ -92,7 +104,10 @@ class Reconciler:
         try:
             spec = parse_spec(resource.get("spec"))
         except SpecError as error:
-            return await self._invalid(key, resource, status, error)
+            leaving = readable(resource.get("spec")) if resource["metadata"].get("deletionTimestamp") else None
+            if leaving is None:
+                return await self._invalid(key, resource, status, error)
+            spec = leaving
         owner = Owner(key.namespace, key.name, resource["metadata"]["uid"], spec, tools.settings.sidecar)
         # Who has the target is settled once it is adopted.
         rivals = status.phase in (Phase.PENDING, Phase.STALLED)
@@ -105,7 +120,7 @@ class Reconciler:
         if status.decided is not None and self._unkept.get(key) == status.decided.id:
             observed = replace(observed, reports=(*observed.reports, status.decided.id))
         now = tools.wall()
-        decision = await self._decision(key, spec, status, observed, now)
+        decision = await self._decision(key, resource, spec, status, observed, now)
         result = plan(spec, status, observed, decision, now)
         # What is stored may be told; what this look only wants to store may not, before it is.
         due = tools.desk.attend(key, resource, status, result.question)
@@ -119,26 +134,34 @@ class Reconciler:
         tools.metrics.in_phase(key, result.status.phase, stalled=stalled)
         if not result.actions:
             return min(wait for wait in (result.after, due, tools.settings.resync) if wait is not None)
-        action = result.actions[0]
+        await self._carry_out(key, resource, Work(owner, found, status), result.actions[0], now)
+        return 0.0
+
+    async def _carry_out(self, key: Key, resource: Object, work: Work, action: Action, now: float) -> None:
+        """One write."""
+        tools = self._tools
 
         async def record() -> Record:
-            return await self._record(key, spec, status, found, now)
+            return await self._record(key, work, now)
 
         try:
-            await Applier(tools.api, tools.ledger, owner, found, tools.epoch, record).apply(action)
-        except Refused as error:
+            await Applier(tools.api, tools.ledger, work.owner, work.found, tools.epoch, record).apply(action)
+        except (Refused, Conflict) as error:
             if not isinstance(action, KeepReport):
-                await self._say_refused(key, resource, action, error, now)
+                if isinstance(error, Refused):
+                    await self._say_refused(key, resource, action, error, now)
                 raise
-            # A quota, or a permission that is missing, keeps no candidate alive.
+            if isinstance(error, Conflict) and self._tried.get(key) != action.decision:
+                self._tried[key] = action.decision  # ours may have come meanwhile; the next look finds it then
+                raise
+            # A quota, a permission that is missing, or a name that somebody has taken keeps no candidate alive.
             self._unkept[key] = action.decision
             await tools.recorder.say(resource, Why.REPORT_NOT_KEPT, str(error), now, warning=True)
-            return 0.0
+            return
         self._refused.pop(key, None)
         tools.metrics.writes.labels(type(action).__name__).inc()
-        _log.info("%s/%s: %s", key.namespace, key.name, action)
+        _log.info("%s/%s: %s", key.namespace, key.name, brief(action))
         await tools.recorder.action(resource, action, now)
-        return 0.0
 
     async def _say_refused(self, key: Key, resource: Object, action: Action, error: Refused, now: float) -> None:
         """Once, where its owner looks: the operator's log is not theirs to read."""
@@ -152,8 +175,9 @@ class Reconciler:
         evidence = self._evidence.get(key)
         return evidence.summary() if evidence is not None and status.run and evidence.is_about(status.run) else None
 
-    async def _record(self, key: Key, spec: Spec, status: Status, found: Found, now: float) -> Record:
+    async def _record(self, key: Key, work: Work, now: float) -> Record:
         """Of the run that is decided. After a restart its evidence is asked for again."""
+        spec, status, found = work.owner.spec, work.status, work.found
         run, decided = status.run, status.decided
         if run is None or decided is None:
             raise OperatorError(f"phase {status.phase} without a run that was decided")
@@ -176,13 +200,16 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._evidence.pop(key, None)
         self._unkept.pop(key, None)
+        self._tried.pop(key, None)
         self._refused.pop(key, None)
         self._authority.forget(key)
         self._tools.desk.forget(key)
         self._sightings.forget(key)
-        self._tools.metrics.in_phase(key, None)
+        self._tools.metrics.forget(key)
 
-    async def _decision(self, key: Key, spec: Spec, status: Status, observed: Observed, now: float) -> Decision | None:
+    async def _decision(
+        self, key: Key, resource: Object, spec: Spec, status: Status, observed: Observed, now: float
+    ) -> Decision | None:
         """The gate's, of the run that is on. Without a ledger there is none, and nothing is decided."""
         run = status.run
         if run is None or status.phase not in JUDGED or observed.standing is None or observed.standing.run != run.id:
@@ -195,11 +222,17 @@ class Reconciler:
         # Metrics are limits on a promotion: of what was promoted, they are not asked.
         metrics = self._tools.desk.metrics(key, run.id, spec) if status.phase in RUNNING else {}
         try:
-            return await evidence.look(self._tools.ledger, self._tools.monotonic(), _elapsed(run, now), metrics)
+            found = await evidence.look(self._tools.ledger, self._tools.monotonic(), _elapsed(run, now), metrics)
         except (LedgerUnavailable, LedgerRefused) as error:
             # What was decided on the blocks so far holds: it does not depend on when one looks.
             _log.warning("%s/%s: %s", key.namespace, key.name, error)
             return evidence.decision
+        if evidence.lost:
+            words = f"the ledger has lost the {evidence.lost:,} pairs of run {run.id}, which is measured anew; "
+            words += "on a volume (ledger.storage in the chart's values) it would keep them"
+            await self._tools.recorder.say(resource, Why.EVIDENCE_LOST, words, now, warning=True)
+            evidence.lost = 0
+        return found
 
     def _document(
         self,
@@ -263,6 +296,15 @@ class Reconciler:
         if document != (resource.get("status") or {}):
             await self._write_status(key, resource, document, status, held, now)
         return self._tools.settings.resync
+
+
+def brief(action: Action) -> str:
+    """For the log: how answers are read is the specification's, and is there in full."""
+    if isinstance(action, Instruct):
+        told = action.instructions
+        what = f"run {told.run}, share {told.share:g}, weight {told.weight:g}" if told.run else "no run"
+        return f"Instruct(version {told.version}, {what})"
+    return str(action)[:_LONGEST_LINE]
 
 
 def _lost(before: Status, after: Status, observed: Observed) -> int:

@@ -51,6 +51,9 @@ class Recorder:
     async def action(self, resource: Object, action: do.Action, now: float) -> None:
         if isinstance(action, do.RemoveVerb) and action.refusal:
             await self.say(resource, Why.VERB_REFUSED, action.refusal, now, warning=True)
+        if isinstance(action, do.RemoveFinalizer) and action.untold:
+            words = f"it is deleted, and was not told: {', '.join(action.untold)}"
+            await self.say(resource, Why.SIGNALS_LOST, words, now, warning=True)
         told = TOLD.get(type(action))
         if told is not None:
             await self.say(resource, *told, now)

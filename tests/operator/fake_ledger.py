@@ -27,6 +27,8 @@ class FakeLedger:
         #: Added to the candidate's loss, by what its run's id contains.
         self.delta = 0.0
         self.silent = False
+        self.blocks = _BLOCKS
+        self.source = "ledger"
 
     async def standing(self, namespace: str, name: str) -> Instructions:
         self._answer()
@@ -56,7 +58,7 @@ class FakeLedger:
         first, _, second = since.partition(".")
         random = np.random.default_rng(7)
         loss, traffic = [], []
-        for seq in range(_BLOCKS):
+        for seq in range(self.blocks):
             base = random.uniform(0.2, 0.6, _PAIRS)
             pairs = from_losses(spec, base, np.maximum(0.0, base + self.delta + random.normal(0, 0.05, _PAIRS)))
             ok = np.full(_PAIRS, OUTCOME_CODES[Outcome.OK])
@@ -66,10 +68,9 @@ class FakeLedger:
                 loss.append(loss_block_to_json(plan, loss_block(plan, pairs, seq=seq, **times)))
             if seq >= int(second):
                 traffic.append(traffic_block_to_json(plan, traffic_block(plan, answered, seq=seq, **times)))
-        total = _BLOCKS * _PAIRS
-        return EvidenceAnswer(
-            plan.digest, 1000.0, 5000.0, f"{_BLOCKS}.{_BLOCKS}", Counts(total, total, total), loss, traffic
-        )
+        total = self.blocks * _PAIRS
+        counts, following = Counts(total, total, total), f"{self.blocks}.{self.blocks}"
+        return EvidenceAnswer(plan.digest, 1000.0, 5000.0, following, counts, self.source, loss, traffic)
 
     def _answer(self) -> None:
         if not self.up:

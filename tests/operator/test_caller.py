@@ -157,3 +157,28 @@ def test_a_replaced_ca_file_is_followed_at_the_next_call(tmp_path: Path) -> None
         assert len(server.requests) == 2
 
     play(story, Receiver(tls=context))
+
+
+def test_a_path_is_added_before_what_the_url_asks_for() -> None:
+    async def story(server: Receiver, caller: Caller) -> None:
+        for written in ("/base/?tenant=a%2Fb&x=1", "/base?tenant=a%2Fb&x=1"):
+            await caller.call(endpoint(f"{server.url}{written}"), CALL, 0.0)
+        await caller.call(endpoint(f"{server.url}/kept/?a=1"), Call(b""), 0.0)
+        assert [request.path for request in server.requests] == [
+            *2 * ["/base/hook?tenant=a%2Fb&x=1"],
+            "/kept/?a=1",
+        ]
+
+    play(story)
+
+
+def test_an_endpoint_is_called_through_its_proxy_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(server: Receiver, caller: Caller) -> None:
+        away = endpoint("http://only.by.proxy.invalid/x", proxy=server.url)
+        assert (await caller.call(away, CALL, 0.0)).ok
+        assert server.requests[0].path == "http://only.by.proxy.invalid/x/hook"
+        monkeypatch.setenv("HTTP_PROXY", server.url)
+        with pytest.raises(EndpointFailed):
+            await caller.call(endpoint("http://only.by.proxy.invalid/x"), CALL, 0.0)
+
+    play(story)

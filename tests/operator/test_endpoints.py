@@ -31,7 +31,7 @@ def test_it_is_read() -> None:
         "am": EndpointType.ALERTMANAGER,
         "retrain": EndpointType.WEBHOOK,
     }
-    assert found["main"].url == "http://prometheus.monitoring:9090"
+    assert found["main"].url == "http://prometheus.monitoring:9090/"
     assert found["oncall"].url == "https://events.pagerduty.com/v2/enqueue"
     assert found["am"].header_files == {"Authorization": Path("/secrets/am")}
     assert found["team"].namespaces == {"risk"} and found["main"].namespaces is None
@@ -60,6 +60,9 @@ GOOD = {"type": "webhook", "url": "http://x"}
         ({"a": {**GOOD, "headers": {}}}, "a.headers", "unknown field"),
         ({"a": {**GOOD, "headerFiles": {"X Y": "/x"}}}, "a.headerFiles.'X Y'", "header"),
         ({"a": {**GOOD, "headerFiles": {"X": "x"}}}, "a.headerFiles.X", "absolute path"),
+        ({"a": {**GOOD, "proxy": "proxy:3128"}}, "a.proxy", "http"),
+        ({"a": {**GOOD, "proxy": "http://u:hidden@proxy"}}, "a.proxy", "password"),
+        ({"a": {"type": "webhook", "url": "http://x/#hidden"}}, "a.url", "#"),
         ({"a": {**GOOD, "namespaces": "risk"}}, "a.namespaces", "list"),
         ({"a": {**GOOD, "routingKeyFile": "/x"}}, "a.routingKeyFile", "belongs to type: pagerduty"),
         ({"a": {"type": "pagerduty"}}, "a.routingKeyFile", "is missing"),

@@ -107,5 +107,8 @@ def test_a_phase_is_counted_once_and_goes_with_its_resource() -> None:
     text = metrics.text().decode()
     assert 'modelcanary_phase{name="fraud",namespace="team",phase="Serving"} 1.0' in text
     assert "Adopting" not in text
-    metrics.in_phase(KEY, None)
-    assert "Serving" not in metrics.text().decode()
+    metrics.decisions.labels("team", "fraud", "Promoting", "CandidateNoWorse").inc()
+    metrics.decisions.labels("team", "other", "Promoting", "CandidateNoWorse").inc()
+    metrics.forget(KEY)
+    assert '"fraud"' not in metrics.text().decode()
+    assert 'name="other"' in metrics.text().decode()

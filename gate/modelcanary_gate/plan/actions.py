@@ -18,7 +18,9 @@ class AddFinalizer:
 
 @dataclass(frozen=True, slots=True)
 class RemoveFinalizer:
-    pass
+    """The last write: what the status still has to tell is lost with it."""
+
+    untold: tuple[str, ...] = ()  # signals and whom they were for
 
 
 @dataclass(frozen=True, slots=True)

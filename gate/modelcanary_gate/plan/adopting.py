@@ -82,7 +82,7 @@ def adopting(context: Context) -> Plan:
     if admitted is not None:
         return admitted
     if baseline is None:
-        return context.act(ApplyBaseline(status.baseline, target.replicas or status.replicas or 1, None))
+        return context.make(ApplyBaseline(status.baseline, target.replicas or status.replicas or 1, None))
     if baseline.template != status.baseline or not baseline.owned or baseline.drifted:
         return context.act(ApplyBaseline(status.baseline, None, baseline.version))
     if not is_up(baseline):

@@ -73,6 +73,11 @@ def _endpoints(_: Spec, observed: Observed) -> Blocker | None:
 
 
 def _names(_: Spec, observed: Observed) -> Blocker | None:
+    return name_taken(observed)
+
+
+def name_taken(observed: Observed) -> Blocker | None:
+    """An object that has the name of one of ours, which therefore cannot be made."""
     if not observed.taken:
         return None
     return Blocker(

@@ -8,6 +8,7 @@ from typing import Any
 
 from modelcanary_gate.decision import Decision
 from modelcanary_gate.plan.actions import Action
+from modelcanary_gate.plan.blockers import name_taken
 from modelcanary_gate.plan.observed import Observed
 from modelcanary_gate.plan.phases import Phase, check
 from modelcanary_gate.plan.status import Signal, Status
@@ -56,6 +57,13 @@ class Context:
         """Wait: for an event, or `after` seconds."""
         status = replace(self.status, reason=str(reason), message=message, stalled=stalled, **changes)
         return Plan(status, after=after)
+
+    def make(self, *actions: Action) -> Plan:
+        """Do something that makes an object of ours; wait where its name is taken."""
+        taken = name_taken(self.observed)
+        if taken is not None:
+            return self.stay(taken.reason, taken.message, 30.0, stalled=True)
+        return self.act(*actions)
 
     def since(self, then: float) -> float:
         """Seconds; a clock that was set back counts as none."""

@@ -22,6 +22,8 @@ from modelcanary_gate.plan.reasons import Why
 from modelcanary_gate.plan.serving import clear_candidate
 
 _SOON = 2.0
+#: Seconds from the deletion on, in which endpoints that do not answer may come back.
+_TELLING = 60.0
 
 
 def begin(context: Context) -> Plan:
@@ -112,7 +114,13 @@ def _remove(context: Context) -> Plan:
 
 
 def _leave(context: Context) -> Plan:
-    """A ledger that does not answer is not waited for."""
+    """A ledger that does not answer is not waited for, and whom there is something to tell, not for long."""
     standing = context.observed.standing
-    known = standing is not None and standing.version > 0
-    return context.act(ForgetEvidence() if known else RemoveFinalizer())
+    if standing is not None and standing.version > 0:
+        return context.act(ForgetEvidence())
+    delivered, signals = context.observed.delivered, context.status.signals
+    places = [(signal.event, signal.id, endpoint) for signal in signals for endpoint in signal.to]
+    untold = tuple(f"{event} to {endpoint}" for event, name, endpoint in places if (name, endpoint) not in delivered)
+    if untold and context.since(context.observed.deleted_at) < _TELLING:
+        return context.stay(Why.DELETING, f"all of ours is gone; still to be told: {', '.join(untold)}", _SOON)
+    return context.act(RemoveFinalizer(untold))

@@ -25,7 +25,7 @@ def autoscale(context: Context) -> Plan | None:
     if autoscaler is None:
         return context.act(DeleteAutoscaler()) if context.observed.autoscaler_copy else None
     if not autoscaler.copied:
-        return context.act(CopyAutoscaler(autoscaler.name))
+        return context.make(CopyAutoscaler(autoscaler.name))
     if autoscaler.keda and not autoscaler.paused:
         return context.act(PauseAutoscaler(autoscaler.name, autoscaler.version))
     return None
@@ -52,7 +52,8 @@ def admit_candidate(context: Context) -> Plan | None:
 def _in_step(context: Context, policies: Policies) -> Plan | None:
     if policies.stale:
         name = policies.stale[0]
-        return context.act(ApplyPolicy(name, policies.present.get(name)))
+        version = policies.present.get(name)
+        return context.act(ApplyPolicy(name, version)) if version else context.make(ApplyPolicy(name, None))
     return _delete(context, policies, policies.spare[0]) if policies.spare else None
 
 

@@ -138,6 +138,7 @@ class Confirmation:
 class Observed:
     name: str  # of the ModelCanary
     deleting: bool = False
+    deleted_at: float = 0.0  # when it was begun to be deleted, by the API server's clock
     finalizer: bool = False
     target: Target | None = None
     service: Service | None = None

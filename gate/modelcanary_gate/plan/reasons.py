@@ -69,6 +69,8 @@ class Why(StrEnum):
     RETRIED = "Retried"
     VERB_REFUSED = "VerbRefused"  # an annotation names a run that cannot be meant
     REPORT_NOT_KEPT = "ReportNotKept"
+    SIGNALS_LOST = "SignalsLost"  # the resource went before its endpoints could be told
+    EVIDENCE_LOST = "EvidenceLost"  # the ledger has begun anew
     WRITE_REFUSED = "WriteRefused"  # by the API server: a permission, a policy, a quota
     # what ends a candidate without the gate
     IMAGE_PULL_FAILED = "ImagePullFailed"

@@ -111,13 +111,14 @@ def candidate_exists(context: Context, run: Run, template: str, replicas: int) -
     if template not in observed.revisions:
         return context.act(SaveRevision(template))
     if not observed.candidate_service:
-        return context.act(ApplyCandidateService(template))
+        return context.make(ApplyCandidateService(template))
     admitted = admit_candidate(context)
     if admitted is not None:
         return admitted
-    if candidate is None or candidate.replicas != replicas or candidate.drifted:
-        version = candidate.version if candidate is not None else None
-        return context.act(ApplyCandidate(run.id, template, replicas, version))
+    if candidate is None:
+        return context.make(ApplyCandidate(run.id, template, replicas, None))
+    if candidate.replicas != replicas or candidate.drifted:
+        return context.act(ApplyCandidate(run.id, template, replicas, candidate.version))
     return None
 
 

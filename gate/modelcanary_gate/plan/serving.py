@@ -45,7 +45,7 @@ def upkeep(context: Context, wanted: str) -> Plan | None:
                 Why.REVISION_LOST, f"the ControllerRevision of template {wanted} is gone", 60.0, stalled=True
             )
         if baseline is None:
-            return context.act(ApplyBaseline(wanted, status.replicas or 1, None))
+            return context.make(ApplyBaseline(wanted, status.replicas or 1, None))
         return context.act(ApplyBaseline(wanted, None, baseline.version))
     if observed.refresh not in ("", baseline.refreshed) and wanted in observed.revisions:
         # The same template with today's sidecar, once.

@@ -130,6 +130,7 @@ class World:
         self.exists = True
         self.finalizer = False
         self.deleting = False
+        self.deleted_at = 0.0
         self.version = 1
         self.verbs = Verbs()
         self.target: Workload | None = Workload("A", replicas, [("A", True)] * replicas, active="A")
@@ -187,6 +188,7 @@ class World:
         return Observed(
             name="fraud",
             deleting=self.deleting,
+            deleted_at=self.deleted_at,
             finalizer=self.finalizer,
             target=None
             if target is None
@@ -292,7 +294,7 @@ class World:
         match action:
             case do.AddFinalizer():
                 self.finalizer = True
-            case do.RemoveFinalizer():
+            case do.RemoveFinalizer(_):
                 self.finalizer = False
                 self.exists = not self.deleting
             case do.SaveRevision(template):

@@ -777,3 +777,20 @@ def test_the_kubelets_clock_alone_ends_no_run(play: Any) -> None:
     seen = replace(world.observe(), candidate=CandidateSeen("1", "B", "r", 2, 0, False, failure=failure))
     assert plan(world.spec, status, replace(seen, failing=59.0), None, world.now).status.phase is Phase.PREPARING
     assert plan(world.spec, status, replace(seen, failing=61.0), None, world.now).status.phase is Phase.ROLLING_BACK
+
+
+def test_a_name_of_ours_that_somebody_has_taken_is_said(new_world: Any, new_operator: Any) -> None:
+    """Else the write is refused again and again, and nobody hears why."""
+    world = new_world()
+    operator = new_operator(world)
+    operator.settle()
+    taken = ("Deployment fraud-baseline",)
+    seen = replace(world.observe(), baseline=None, taken=taken)
+    result = plan(world.spec, world.status, seen, None, world.now)
+    assert (result.status.stalled, result.status.reason, result.actions) == (True, "NameTaken", ())
+    assert "fraud-baseline" in result.status.message
+    world.push("B")
+    operator.settle()
+    seen = replace(world.observe(), candidate=None, taken=("Deployment fraud-candidate",))
+    result = plan(world.spec, world.status, seen, world.decision(), world.now)
+    assert (result.status.stalled, result.status.reason, result.actions) == (True, "NameTaken", ())

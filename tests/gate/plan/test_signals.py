@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from modelcanary_gate.plan.actions import RemoveFinalizer
 from modelcanary_gate.plan.observed import Confirmation
 from modelcanary_gate.plan.phases import Phase
+from modelcanary_gate.plan.planner import plan
 from modelcanary_gate.plan.signals import MOST_SIGNALS
 from modelcanary_gate.spec import Analysis, Canary, Notification, Promotion
 from modelcanary_gate.vocabulary import Event, Verdict
@@ -250,3 +252,43 @@ def test_an_endpoint_that_is_lost_in_a_run_holds_a_promotion_and_no_roll_back(
     world.verdicts["B"] = Verdict.ROLL_BACK
     operator.settle(operator.steps + 400)
     assert world.status.phase is Phase.COOLDOWN
+
+
+def test_a_deletion_waits_a_while_for_whom_there_is_something_to_tell(new_world: Any, new_operator: Any) -> None:
+    world = new_world()
+    world.spec = replace(world.spec, alerts=(Notification("oncall", EVERYTHING),))
+    world.deaf = {"oncall"}
+    operator = new_operator(world)
+    operator.settle()
+    world.verdicts["B"] = Verdict.ROLL_BACK
+    world.push("B")
+    operator.settle()
+    assert world.status.signals
+    world.deleting, world.deleted_at = True, world.now
+    last = None
+    while world.exists:
+        result = plan(world.spec, world.status, world.observe(), None, world.now)
+        last = result.actions[0] if result.actions else last
+        operator.step()
+    assert world.now - world.deleted_at >= 60.0
+    assert isinstance(last, RemoveFinalizer) and "RolledBack to oncall" in last.untold
+
+
+def test_a_deletion_goes_on_once_all_are_told(new_world: Any, new_operator: Any) -> None:
+    world = new_world()
+    world.spec = replace(world.spec, alerts=(Notification("oncall", EVERYTHING),))
+    world.deaf = {"oncall"}
+    operator = new_operator(world)
+    operator.settle()
+    world.verdicts["B"] = Verdict.ROLL_BACK
+    world.push("B")
+    operator.settle()
+    world.deleting, world.deleted_at = True, world.now
+    while world.baseline is not None or world.revisions:
+        operator.step()
+    assert world.exists
+    world.deaf, world.deleted_at = set(), world.now
+    while world.exists:
+        operator.step()
+    assert "RolledBack" in {event for event, _, _ in world.sent}
+    assert world.now - world.deleted_at < 60.0
