@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--paired", action="store_true", help="latency in every fault against its own without mirror")
     parser.add_argument("--rounds", type=int, default=16, help="of --paired")
     parser.add_argument("--only", help="groups with this in their name; prints, and writes nothing")
-    parser.add_argument("--lock", type=Path, help="held while a group is measured, where several share the machine")
+    parser.add_argument("--lock", type=Path, help="held for a group, or a round, where several share the machine")
     given = parser.parse_args()
     if (os.cpu_count() or 1) < 2:
         raise SystemExit("two cores are needed: one for the proxy, one for all else")
@@ -44,8 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Stage() as stage:
         began = time.monotonic()
         if given.paired:
-            with _held(given.lock):
-                compared = paired.measure(Bench(found, stage, Path(folder)), given.rounds)
+            compared = paired.measure(Bench(found, stage, Path(folder)), given.rounds, lambda: _held(given.lock))
             text = paired.section(compared, machine(time.monotonic() - began))
             print(text)
             if given.only is None:

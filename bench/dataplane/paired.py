@@ -7,7 +7,8 @@ Hodges-Lehmann estimate and its interval by signed ranks, which outliers do not 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from statistics import NormalDist, mean
 
@@ -23,7 +24,8 @@ _CONTROL = "none, against itself"
 Compared = dict[str, dict[str, list[float]]]  # by fault and quantile: ratio, low, high
 
 
-def measure(bench: Bench, rounds: int) -> Compared:
+def measure(bench: Bench, rounds: int, held: Callable[[], AbstractContextManager[None]]) -> Compared:
+    """`held`: entered for each round."""
     logs: dict[str, dict[str, list[float]]] = {
         fault: {quantile: [] for quantile in _LIMITS} for fault in (*FAULTS, _CONTROL)
     }
@@ -33,10 +35,11 @@ def measure(bench: Bench, rounds: int) -> Compared:
         for number in range(rounds):
             turn = faulty[number % len(faulty) :] + faulty[: number % len(faulty)]
             start = len(plain.rounds)
-            bench.slice(plain, _SECONDS, number)
-            for subject in turn:
-                bench.slice(subject, _SECONDS, number)
+            with held():
                 bench.slice(plain, _SECONDS, number)
+                for subject in turn:
+                    bench.slice(subject, _SECONDS, number)
+                    bench.slice(plain, _SECONDS, number)
             for quantile in _LIMITS:
                 own = [values[quantile] for values in plain.rounds[start:]]
                 for place, subject in enumerate(turn):

@@ -53,8 +53,8 @@ def find() -> Programs:
     except DemoError as error:
         raise SystemExit(f"Envoy cannot be installed: {error}") from error
     return Programs(
-        *(str(_compiled(f"{name}.c", ["gcc", "-O2"], ["-lm"])) for name in ("load", "model", "spin")),
-        str(_compiled("mirrorproxy", [go, "build"], [])),
+        *(str(compiled(f"{name}.c", ["gcc", "-O2"], ["-lm"])) for name in ("load", "model", "spin")),
+        str(compiled("mirrorproxy", [go, "build"], [])),
         str(envoy),
         nginx,
         haproxy,
@@ -67,7 +67,8 @@ def find() -> Programs:
     )
 
 
-def _compiled(name: str, command: list[str], libraries: list[str]) -> Path:
+def compiled(name: str, command: list[str], libraries: list[str]) -> Path:
+    """The program of that source, in the cache; SystemExit with what the compiler says."""
     source = HERE / name
     files = sorted(source.iterdir()) if source.is_dir() else [source]
     place = cache_root() / "bench" / f"{source.stem}-{key_of(*_contents(files))}"
