@@ -94,3 +94,22 @@ def test_evidence_that_a_ledger_has_lost_is_said_and_not_mixed_with_the_new() ->
         assert 0 < (await cluster.resource() or {})["status"]["evidence"]["judged"] < judged
 
     play(story)
+
+
+def test_a_restart_of_the_baseline_is_left_alone() -> None:
+    """What `kubectl rollout restart` does; the target is paused, where kubectl refuses it."""
+
+    async def story(cluster: Cluster, api: FakeApi, _: FakeLedger) -> None:
+        await cluster.set_up()
+        await cluster.settle()
+        found = await api.get(DEPLOYMENTS, "team", "fraud-baseline")
+        restarted = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}
+        found["spec"]["template"]["metadata"]["annotations"] = restarted
+        await api.replace(DEPLOYMENTS, "team", "fraud-baseline", found)
+        await cluster.settle()
+        annotations = api[DEPLOYMENTS, "fraud-baseline"]["spec"]["template"]["metadata"]["annotations"]
+        assert restarted.items() <= annotations.items()
+        status = await cluster.status()
+        assert (status.phase, status.run) == (Phase.SERVING, None)
+
+    play(story)

@@ -254,15 +254,20 @@ def test_an_endpoint_that_is_lost_in_a_run_holds_a_promotion_and_no_roll_back(
     assert world.status.phase is Phase.COOLDOWN
 
 
-def test_a_deletion_waits_a_while_for_whom_there_is_something_to_tell(new_world: Any, new_operator: Any) -> None:
+def _untold(new_world: Any, new_operator: Any) -> tuple[Any, Any]:
+    """A run was rolled back, and nobody has taken the news."""
     world = new_world()
     world.spec = replace(world.spec, alerts=(Notification("oncall", EVERYTHING),))
     world.deaf = {"oncall"}
     operator = new_operator(world)
     operator.settle()
-    world.verdicts["B"] = Verdict.ROLL_BACK
-    world.push("B")
+    roll_back(world)[0]()
     operator.settle()
+    return world, operator
+
+
+def test_a_deletion_waits_a_while_for_whom_there_is_something_to_tell(new_world: Any, new_operator: Any) -> None:
+    world, operator = _untold(new_world, new_operator)
     assert world.status.signals
     world.deleting, world.deleted_at = True, world.now
     last = None
@@ -275,14 +280,7 @@ def test_a_deletion_waits_a_while_for_whom_there_is_something_to_tell(new_world:
 
 
 def test_a_deletion_goes_on_once_all_are_told(new_world: Any, new_operator: Any) -> None:
-    world = new_world()
-    world.spec = replace(world.spec, alerts=(Notification("oncall", EVERYTHING),))
-    world.deaf = {"oncall"}
-    operator = new_operator(world)
-    operator.settle()
-    world.verdicts["B"] = Verdict.ROLL_BACK
-    world.push("B")
-    operator.settle()
+    world, operator = _untold(new_world, new_operator)
     world.deleting, world.deleted_at = True, world.now
     while world.baseline is not None or world.revisions:
         operator.step()

@@ -14,13 +14,19 @@ def step(world: Any) -> Any:
     return plan(world.spec, world.status, world.observe(), world.decision(), world.now)
 
 
-@pytest.mark.parametrize("verb", ["promote", "rollback", "pause", "resume", "retry"])
-def test_an_unknown_run_is_refused_once(new_world: Any, new_operator: Any, verb: str) -> None:
+def _shadowing(new_world: Any, new_operator: Any) -> tuple[Any, Any]:
+    """A run of B is on, and the operator."""
     world = new_world()
     operator = new_operator(world)
     operator.settle()
     world.push("B")
     operator.settle()
+    return world, operator
+
+
+@pytest.mark.parametrize("verb", ["promote", "rollback", "pause", "resume", "retry"])
+def test_an_unknown_run_is_refused_once(new_world: Any, new_operator: Any, verb: str) -> None:
+    world, operator = _shadowing(new_world, new_operator)
     assert world.status.phase is Phase.SHADOWING
     world.verbs = replace(world.verbs, **{verb: "fraud-other-1"})
     [action] = step(world).actions
@@ -54,11 +60,7 @@ def test_what_was_carried_out_is_taken_off_and_not_called_refused(new_world: Any
 
 
 def test_what_came_too_late_is_refused_with_how_the_run_ended(new_world: Any, new_operator: Any) -> None:
-    world = new_world()
-    operator = new_operator(world)
-    operator.settle()
-    world.push("B")
-    operator.settle()
+    world, operator = _shadowing(new_world, new_operator)
     run = world.status.run.id
     world.verbs = replace(world.verbs, rollback=run)
     operator.settle()
@@ -82,11 +84,7 @@ def test_what_came_too_late_is_refused_with_how_the_run_ended(new_world: Any, ne
 
 def test_a_run_that_begins_within_the_second_has_an_id_of_its_own(new_world: Any, new_operator: Any) -> None:
     """Else what was said of the run before it would end it at once, again and again."""
-    world = new_world()
-    operator = new_operator(world)
-    operator.settle()
-    world.push("B")
-    operator.settle()
+    world, operator = _shadowing(new_world, new_operator)
     run = world.status.run.id
     world.now = float(int(run.rpartition("-")[2], 16))
     world.verbs = replace(world.verbs, rollback=run)
@@ -100,11 +98,7 @@ def test_a_run_that_begins_within_the_second_has_an_id_of_its_own(new_world: Any
 
 
 def test_nothing_is_refused_before_a_lost_status_is_found_again(new_world: Any, new_operator: Any) -> None:
-    world = new_world()
-    operator = new_operator(world)
-    operator.settle()
-    world.push("B")
-    operator.settle()
+    world, operator = _shadowing(new_world, new_operator)
     world.verbs = replace(world.verbs, pause=world.status.run.id)
     world.wipe()
     operator.settle()
