@@ -106,6 +106,9 @@ class Books:
         known = self.standings.get((namespace, name))
         if known is not None:
             return self.current(known)
+        number = self.store.find_model(namespace, name)
+        if number is not None and self.enter(number):
+            return self.standings[namespace, name]
         number = self.store.new_model()
         self._entered.add(number)
         return Standing(number, namespace, name)

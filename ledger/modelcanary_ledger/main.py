@@ -1,4 +1,4 @@
-"""`modelcanary-ledger`: one process, one directory, one address."""
+"""`modelcanary-ledger`: one process, one store, one address."""
 
 import logging
 import os
@@ -6,7 +6,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import uvicorn
 
@@ -18,6 +19,7 @@ from modelcanary_ledger.quota import Quota
 from modelcanary_ledger.serving_tls import Certificate
 from modelcanary_ledger.settings import Settings, read_settings
 from modelcanary_ledger.sqlite_store import SqliteStore
+from modelcanary_ledger.store import Store
 from modelcanary_ledger.token_review import TokenReview
 from modelcanary_ledger.writer import Writer
 
@@ -32,11 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         file = read_token_file(settings.token_file) if settings.token_file is not None else None
         certificate = Certificate(*settings.tls) if settings.tls is not None else None
         listener = _listen(settings)
-        ledger = Ledger(SqliteStore(settings.state, time.time(), settings.limits), time.time())
+        ledger = Ledger(_store(settings), time.time())
     except SettingsError as error:
         sys.stderr.write(f"modelcanary-ledger: {error.detail}; {error.remedy}\n")
         sys.exit(EXIT_SETTINGS)
-    writer = Writer(ledger, time.time, lambda: _free(settings) >= settings.reserve)
+    writer = Writer(ledger, time.time, _room(settings))
     callers = Callers(file, _reviewer(settings), lambda: ledger.standings)
     quota = Quota(settings.sender_rate, time.monotonic)
     app = LedgerApp(ledger, writer, callers, quota).application()
@@ -90,9 +92,36 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def _free(settings: Settings) -> int:
-    found = os.statvfs(settings.state)
-    return found.f_bavail * found.f_frsize
+def _store(settings: Settings) -> Store:
+    if settings.state is not None:
+        return SqliteStore(settings.state, time.time(), settings.limits)
+    from modelcanary_ledger.postgres.store import PostgresStore  # noqa: PLC0415 - files need no driver
+
+    return PostgresStore(_url(settings.store_url_file or Path()), time.time())
+
+
+def _url(file: Path) -> str:
+    """From a file, so that a password is on no command line and in no list of variables."""
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"--store-url-file {file}: {getattr(error, 'strerror', None) or 'is no text'}",
+            remedy="name a file with one line: postgresql://user:password@host:5432/database",
+        ) from error
+
+
+def _room(settings: Settings) -> Callable[[], bool]:
+    """Whether new pairs have room. A server's disk is the server's matter: it says so when it is full."""
+    directory = settings.state
+    if directory is None:
+        return lambda: True
+
+    def has_room() -> bool:
+        found = os.statvfs(directory)
+        return found.f_bavail * found.f_frsize >= settings.reserve
+
+    return has_room
 
 
 if __name__ == "__main__":

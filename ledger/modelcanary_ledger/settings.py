@@ -32,7 +32,8 @@ class ReviewSettings:
 class Settings:
     host: str
     port: int  # 0: the system chooses; the first line on standard output says which
-    state: Path
+    state: Path | None  # the directory of files that everything is kept in, or
+    store_url_file: Path | None  # the file that says which PostgreSQL it is kept in
     token_file: Path | None
     review: ReviewSettings | None
     tls: tuple[Path, Path] | None  # certificate and key
@@ -66,7 +67,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         parser.add_argument(f"--{name}", action="store_true", default=given == "true", help=f"{help} [{variable}=true]")
 
     option("listen", "127.0.0.1:8071", "HOST:PORT", "where it answers")
-    option("state", None, "DIR", "where everything is kept")
+    option("state", "", "DIR", "where everything is kept, in files")
+    option("store-url-file", "", "FILE", "keep everything in PostgreSQL instead; in the file: postgresql://…")
     option("token-file", "", "FILE", "known callers: <sha256 of token> <namespace or *> <name>")
     switch("token-review", "know ServiceAccounts by their tokens: the Kubernetes API is asked")
     parser.add_argument(
@@ -92,12 +94,18 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
             f"--listen {found.listen}: callers are not known, and others can reach this address",
             remedy="give --token-review or --token-file, listen on 127.0.0.1, or say --insecure-any-address",
         )
+    if bool(found.state) == bool(found.store_url_file):
+        raise SettingsError(
+            "--state and --store-url-file: one of them says where everything is kept",
+            remedy="give --state DIR for one ledger, --store-url-file FILE for several over one PostgreSQL",
+        )
     if bool(found.tls_certificate) != bool(found.tls_key):
         raise SettingsError("--tls-certificate and --tls-key go together", remedy="give both, or none")
     return Settings(
         host=host,
         port=port,
-        state=Path(found.state),
+        state=Path(found.state) if found.state else None,
+        store_url_file=Path(found.store_url_file) if found.store_url_file else None,
         token_file=Path(found.token_file) if found.token_file else None,
         review=review,
         tls=(Path(found.tls_certificate), Path(found.tls_key)) if found.tls_certificate else None,

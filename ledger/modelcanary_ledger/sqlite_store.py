@@ -155,6 +155,9 @@ class SqliteStore:
     def touch(self, model: int) -> int:
         return 0
 
+    def find_model(self, namespace: str, name: str) -> int | None:
+        return None
+
     def new_model(self) -> int:
         return max(self.state.models(), default=0) + 1
 

@@ -192,6 +192,9 @@ class Store(Protocol):
     def touch(self, model: int) -> int:
         """Something of the model or its runs is changed by this transaction; the version that says so."""
 
+    def find_model(self, namespace: str, name: str) -> int | None:
+        """One that another ledger has made, and that is not known here yet."""
+
     def new_model(self) -> int: ...
 
     def new_run(self) -> int: ...

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.ledger.postgres_server import Server, server
 
 from modelcanary_gate.protocol import (
     Answer,
@@ -23,9 +24,10 @@ from modelcanary_ledger.core import Evidence, Ledger
 from modelcanary_ledger.join import Posted
 from modelcanary_ledger.model import Standing
 from modelcanary_ledger.pairs import StoreLimits
+from modelcanary_ledger.postgres.store import PostgresStore
 from modelcanary_ledger.run import Run
 from modelcanary_ledger.sqlite_store import SqliteStore
-from modelcanary_ledger.store import Slice
+from modelcanary_ledger.store import Slice, Store
 
 CLASSES = ["cat", "dog", "owl"]
 START = 1_800_000_000.0
@@ -60,10 +62,10 @@ def pair_of(identifier: str, time: float, index: int = 0, **changes: Answer) -> 
 
 
 class World:
-    """One model, one directory; `now` is moved by hand."""
+    """One model, one store; `now` is moved by hand. The store is a directory, or the URL of a PostgreSQL."""
 
-    def __init__(self, directory: Path, limits: StoreLimits) -> None:
-        self.directory = directory
+    def __init__(self, place: Path | str, limits: StoreLimits) -> None:
+        self.place = place
         self.limits = limits
         self.now = START
         self.batches = 0
@@ -71,15 +73,27 @@ class World:
         self.ledger = self.open()
 
     def open(self) -> Ledger:
-        return Ledger(SqliteStore(self.directory, self.now, self.limits), self.now)
+        return Ledger(self.store(), self.now)
+
+    def store(self) -> Store:
+        if isinstance(self.place, str):
+            return PostgresStore(self.place, self.now)
+        return SqliteStore(self.place, self.now, self.limits)
+
+    @property
+    def directory(self) -> Path:
+        """Of a store in files."""
+        assert isinstance(self.place, Path)
+        return self.place
 
     def restart(self) -> None:
         self.ledger.close()
         self.ledger = self.open()
 
     def crash(self) -> None:
-        """The process ends here: nothing is folded, flushed or closed; the system lets go of the lock."""
-        self.ledger._store._lock.close()
+        """The process ends here: nothing is folded, flushed or closed; the system lets go of lock and connection."""
+        store = self.ledger._store
+        (store._lock if isinstance(store, SqliteStore) else store._database._connection).close()
         self.crashed.append(self.ledger)
         self.ledger = self.open()
 
@@ -174,18 +188,37 @@ def limits() -> StoreLimits:
     return StoreLimits()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What a ledger promises it promises over each store; what is about files alone says so."""
+    if "kind" in metafunc.fixturenames:
+        files = metafunc.definition.get_closest_marker("files")
+        metafunc.parametrize("kind", ["files"] if files else ["files", "postgres"])
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """One server for all tests of a session; each takes a schema of its own."""
+    with server() as started:
+        yield started
+
+
 @pytest.fixture
-def world(tmp_path: Path, limits: StoreLimits) -> Iterator[World]:
-    made = World(tmp_path / "state", limits)
+def place(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Path | str:
+    return tmp_path / "state" if kind == "files" else request.getfixturevalue("postgres").schema()
+
+
+@pytest.fixture
+def world(place: Path | str, limits: StoreLimits) -> Iterator[World]:
+    made = World(place, limits)
     made.put()
     yield made
     made.close()
 
 
 @pytest.fixture
-def new_world() -> Callable[[Path], World]:
+def new_world() -> Callable[[Path | str], World]:
     """For tests that need many of them."""
-    return lambda directory: World(directory, StoreLimits(segment_pairs=7))
+    return lambda place: World(place, StoreLimits(segment_pairs=7))
 
 
 @pytest.fixture

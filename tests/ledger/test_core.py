@@ -55,6 +55,7 @@ class TestPairsCountOnce:
         assert world.record(make_pair("a", world.now)) == 1
         assert world.record(make_pair("a", world.now + 0.001)) == 1
 
+    @pytest.mark.files
     @pytest.mark.parametrize("limits", [StoreLimits(segment_pairs=10)])
     def test_also_when_its_segment_was_sealed_since(self, world, make_pair):
         pairs = [make_pair(f"p{i}", world.now + i / 1000) for i in range(35)]
@@ -146,8 +147,8 @@ class TestSampling:
         ids = [f"i{i}" for i in range(200)]
         world.now += 86400.0 + 1  # the share of 1 that was in force at first matters no more
         asked = []
-        find = world.ledger._store.pairs.find
-        monkeypatch.setattr(world.ledger._store.pairs, "find", lambda wanted: asked.extend(wanted) or find(wanted))
+        find = world.ledger._store.find
+        monkeypatch.setattr(world.ledger._store, "find", lambda wanted: asked.extend(wanted) or find(wanted))
         found = world.post(*((identifier, 1) for identifier in ids))
         inside = [identifier for identifier in ids if position(identifier) < 0.25]
         assert found == FeedbackCounts(unsampled=200 - len(inside), unmatched=len(inside))
@@ -245,7 +246,7 @@ class TestMaturity:
         world.run().progress.maturity = 60.0
         world.expect({"a": 1})
         assert (counts(world).labelled, counts(world).missing, counts(world).expired) == (1, 1, 1)
-        rows = world.ledger._store.state.labels_between(0, 2**62)
+        rows = world.ledger._store.labels_between(0, 2**62)
         assert [late for _, _, late in rows.values()] == [0, 1]
 
 
@@ -296,6 +297,7 @@ class TestRuns:
         assert world.post(("a", 0)) == FeedbackCounts(joined=1)
         world.expect({"a": 2}, run="r1")
 
+    @pytest.mark.files
     def test_one_directory_has_one_ledger(self, world):
         with pytest.raises(SettingsError):
             world.open()
@@ -325,6 +327,7 @@ class TestBlocks:
 
 
 class TestForgetting:
+    @pytest.mark.files
     @pytest.mark.parametrize("limits", [StoreLimits(segment_pairs=10)])
     def test_a_segment_is_sealed_whole_while_it_is_read(self, world, make_pair):
         world.record(*(make_pair(f"p{i}", world.now) for i in range(10)))
@@ -334,6 +337,7 @@ class TestForgetting:
             world.record(make_pair("next", world.now))
             assert world.post(*((f"p{i}", 1) for i in range(10))) == FeedbackCounts(joined=10)
 
+    @pytest.mark.files
     @pytest.mark.parametrize("limits", [StoreLimits(segment_pairs=10)])
     def test_few_files_are_open_at_a_time(self, world, make_pair, monkeypatch):
         monkeypatch.setattr(catalogue, "OPEN_FILES", 3)
@@ -345,6 +349,7 @@ class TestForgetting:
         # Three segments with their indexes, and the open one with its log.
         assert len({name for name in opened if name.startswith("pairs-")}) <= 3 * 2 + 3
 
+    @pytest.mark.files
     @pytest.mark.parametrize("limits", [StoreLimits(segment_pairs=10)])
     def test_segments_are_dropped_whole_with_their_labels(self, world, make_pair):
         for i in range(25):
@@ -390,6 +395,7 @@ class TestFaults:
         assert world.post(("b", 1)) == FeedbackCounts(joined=1)
         world.expect({"a": 1, "b": 1})
 
+    @pytest.mark.files
     def test_a_group_of_batches_that_fails_leaves_nothing(self, world, make_pair, monkeypatch):
         store = world.ledger._store.pairs
         monkeypatch.setattr(store._open, "append_batch", fail)
@@ -399,6 +405,7 @@ class TestFaults:
         assert world.record(make_pair("a", world.now)) == 1
         assert counts(world).pairs == 1
 
+    @pytest.mark.files
     @pytest.mark.parametrize("limits", [StoreLimits(segment_pairs=10)])
     @pytest.mark.parametrize("cut", ["write_index", "checkpoint", "seal", "announce"])
     def test_a_change_of_segments_that_was_cut_short(self, world, make_pair, monkeypatch, cut):
@@ -414,6 +421,7 @@ class TestFaults:
         assert world.post(*((f"p{i}", 1) for i in range(11))) == FeedbackCounts(joined=11)
         assert counts(world).pairs == 11
 
+    @pytest.mark.files
     @pytest.mark.parametrize("limits", [StoreLimits(segment_pairs=10)])
     @pytest.mark.parametrize("damage", ["missing", "short", "empty", "changed"])
     def test_an_index_that_is_damaged_is_written_anew(self, world, make_pair, damage):
@@ -441,7 +449,7 @@ def test_runs_of_long_ago_are_forgotten(world, make_pair):
     assert world.evidence("r1").counts["pairs"] == 10  # its pairs are still kept
     with pytest.raises(NotFound):
         world.evidence("r2")
-    world.now += 86400 + 2 * KEEP_SECONDS
+    world.now += 86400 + 2 * KEEP_SECONDS + 3600
     world.fold()
     world.ledger.forget(world.now)
     world.restart()

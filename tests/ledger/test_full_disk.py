@@ -19,6 +19,8 @@ from modelcanary_ledger.join import Posted
 from modelcanary_ledger.segment import connect_reading
 from modelcanary_ledger.writer import Writer
 
+pytestmark = pytest.mark.files
+
 MODEL = "/v1/runs/ns/m"
 MODEL_KEY = ("ns", "m")
 SPEC = {"model": {"classes": ["cat", "dog", "owl"]}, "labels": {"maturity": "0s"}}

@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -31,18 +30,15 @@ SPEC = {"model": {"classes": ["cat", "dog", "owl"]}, "labels": {"maturity": "0s"
 class Service:
     """The real process on a port of its own choice, started again as often as it is killed."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, *options: str) -> None:
+        self.options = options
         self.starts: list[float] = []
         self.port = 0
 
     def start(self) -> None:
         began = time.perf_counter()
         self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "modelcanary_ledger", "--listen", "127.0.0.1:0"),
-                *("--state", str(self.directory), "--segment-pairs", "1000"),
-            ],
+            [sys.executable, "-m", "modelcanary_ledger", "--listen", "127.0.0.1:0", *self.options],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -189,7 +185,7 @@ class Labeller(Sender):
 @pytest.mark.timeout(900)
 def test_nothing_acknowledged_is_lost_or_counted_twice(tmp_path, make_pair, answer_loss):
     rng = random.Random(20)
-    service = Service(tmp_path / "state")
+    service = Service("--state", str(tmp_path / "state"), "--segment-pairs", "1000")
     service.start()
     put = {"epoch": 1, "instructions": {"version": 1, "run": "r1", "share": 1.0}, "spec": SPEC}
     service.request("PUT", f"{MODEL}/instructions", json.dumps(put))

@@ -4,6 +4,8 @@ import pytest
 
 from modelcanary_ledger.pairs import StoreLimits
 
+pytestmark = pytest.mark.files
+
 SHORT = {"labels": {"maturity": "0s", "maxDelay": "10m"}}
 
 

@@ -11,6 +11,8 @@ OPEN = """
 import pathlib, time
 from modelcanary_ledger.core import Ledger
 from modelcanary_ledger.sqlite_store import SqliteStore
+
+pytestmark = pytest.mark.files
 ledger = Ledger(SqliteStore(pathlib.Path("/mnt"), time.time()), time.time())
 print(*sorted(name for _, name in ledger.standings))
 """

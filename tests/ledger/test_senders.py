@@ -114,6 +114,7 @@ def test_what_is_no_hash_is_refused_and_not_repeated(world, digest):
     assert world.standing.senders == ()
 
 
+@pytest.mark.files
 def test_a_row_of_a_label_is_no_larger_for_a_sender_than_a_byte_or_two(world):
     """The name is kept once per run, not with each label."""
     world.record_ids("i1")
