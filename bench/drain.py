@@ -34,7 +34,7 @@ import httpx
 import uvloop
 from bench.sections import keep
 
-from modelcanary_sidecar.figures import Drop
+from modelcanary_sidecar.figures import AFTERWARDS, Drop
 
 HERE = Path(__file__).parent
 PATH = "/v2/models/m/infer"
@@ -45,7 +45,7 @@ CANDIDATE = BASELINE.replace(b"0.25,0.75", b"0.50,0.50")
 HEARD = 0.5  # seconds until users' connections go elsewhere
 DELAY = 2.0  # of the drain
 LIMIT = 30.0  # for anything to happen
-_NEVER_CAPTURED = frozenset(Drop) - {Drop.QUEUE}
+_NEVER_CAPTURED = frozenset(Drop) - AFTERWARDS
 
 
 class Model(asyncio.Protocol):

@@ -109,7 +109,8 @@ class Exporter:
             "What the scorer counts, by figure and outcome.",
             labels=["namespace", "name", "figure", "outcome"],
         )
-        for key, value in sorted(self._scorer_figures().items()):
+        # Where the live processes ask the candidate, the scorer has nothing to say about it.
+        for key, value in sorted({**self._scorer_figures(), **figures.asking}.items()):
             figure, _, outcome = key.partition(":")
             scorer.add_metric([*self._labels, figure, outcome], value)
         yield scorer

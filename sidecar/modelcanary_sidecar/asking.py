@@ -1,7 +1,7 @@
-"""The models that the scorer asks in a run: the candidate, and the baseline once more where that is asked for.
+"""The models that are asked for pairs in a run: the candidate, and the baseline once more where that is asked for.
 
-`mirror` owns one `Asking`, lets it follow the instructions, and offers it captured requests. It must not know what
-an answer means, but for whether it is one.
+A live process has one (`shadowing`) and the scorer has one (`mirror`), who let it follow the instructions and offer it
+captured requests. It must not know what an answer means, but for whether it is one, nor how a copy is made.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from modelcanary_gate.protocol import Instructions
 from modelcanary_sidecar.breaker import BreakerState
 from modelcanary_sidecar.capture import Captured, LiveAnswer
-from modelcanary_sidecar.mirrored import copy_of
 from modelcanary_sidecar.settings import Address
 from modelcanary_sidecar.shadow import Shadow, ShadowLimits, Shed
 
@@ -24,6 +23,9 @@ _SCORING_CONNECTIONS = 4
 
 #: A captured request, and the id that its labels will come with.
 Item = tuple[Captured, str]
+
+#: The copy that a model is sent, whose paths begin with the prefix.
+Copy = Callable[[Captured, bytes, Instructions], bytes]
 
 #: Why a request has no scoring copy that could be read; without one there is nothing to compare.
 SCORING_COPY = "scoringCopy"
@@ -40,9 +42,13 @@ class Asking:
         on_answer: Callable[[Item, LiveAnswer], None],
         on_scored: Callable[[Item], None],
         on_lost: Callable[[Item, str], None],
+        copy: Copy,
+        sharers: int = 1,
     ) -> None:
+        """`sharers`: of the connections that are allowed, each with an equal part."""
         self._address = baseline
         self._on_answer, self._on_scored, self._on_lost = on_answer, on_scored, on_lost
+        self._copy, self._sharers = copy, sharers
         self._instructions = Instructions(version=0)
         self._candidate: Shadow[Item] | None = None
         self._baseline: Shadow[Item] | None = None
@@ -50,29 +56,37 @@ class Asking:
 
     def follow(self, instructions: Instructions, tasks: asyncio.TaskGroup) -> None:
         """Makes the pools anew where they are to be others than now."""
-        before, self._instructions = self._instructions, instructions
+        before = self._instructions
         same = (before.run, before.candidate, before.mirror) == (
             instructions.run,
             instructions.candidate,
             instructions.mirror,
         )
         if same:
+            self._instructions = instructions
             return
         self.stop()
+        self._instructions = instructions
         if not instructions.run or not instructions.candidate:
             return
         self._candidate = self._pool_for_candidate(instructions)
         if instructions.mirror.scoringCopy:
-            limits = replace(_limits(instructions), connections=_SCORING_CONNECTIONS)
+            limits = replace(self._limits(), connections=_SCORING_CONNECTIONS)
             self._baseline = Shadow(self._address.host, self._address.port, limits, self._scored, self._unscored)
         for pool in self._pools():
             tasks.create_task(pool.run())
 
     def stop(self) -> None:
-        """Sheds all that waits or is in flight."""
+        """Sheds all that waits or is in flight; until it follows instructions again, nobody is asked."""
         for pool in self._pools():
             pool.stop()
         self._candidate = self._baseline = None
+        self._instructions = Instructions(version=0)
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is a candidate to ask."""
+        return self._candidate is not None
 
     @property
     def scores(self) -> bool:
@@ -83,17 +97,13 @@ class Asking:
         """Ask the baseline once more; or the reason why not."""
         if self._baseline is None:
             return SCORING_COPY
-        return SCORING_COPY if self._baseline.offer(item, self._copy(item[0], b"")) else None
+        return SCORING_COPY if self._baseline.offer(item, self._copy(item[0], b"", self._instructions)) else None
 
     def ask(self, item: Item) -> str | None:
         """Ask the candidate; or the reason why not."""
         if self._candidate is None:
             return NO_CANDIDATE
-        return self._candidate.offer(item, self._copy(item[0], self._prefix))
-
-    def _copy(self, captured: Captured, prefix: bytes) -> bytes:
-        instructions = self._instructions
-        return copy_of(captured, prefix, instructions.model.requestPatch, instructions.mirror.maxBodyBytes)
+        return self._candidate.offer(item, self._copy(item[0], self._prefix, self._instructions))
 
     def _scored(self, item: Item, answer: LiveAnswer) -> None:
         """A second call that fails says nothing about the answer that the user got: nothing is recorded."""
@@ -119,7 +129,7 @@ class Asking:
             )
             return None
         self._prefix = parts.path.rstrip("/").encode()
-        return Shadow(host, port, _limits(instructions), self._on_answer, self._on_lost)
+        return Shadow(host, port, self._limits(), self._on_answer, self._on_lost)
 
     # what is exported, and decides whether more is captured
 
@@ -136,12 +146,11 @@ class Asking:
         limit = ShadowLimits().queue * share
         return any(pool.queued > limit or pool.breaker() is BreakerState.OPEN for pool in self._pools())
 
-    def breaker(self) -> BreakerState | None:
-        return self._candidate.breaker() if self._candidate is not None else None
-
-    def gauges(self) -> dict[str, float]:
+    def figures(self) -> dict[str, float]:
         candidate, baseline = self._candidate, self._baseline
+        breaker = candidate.breaker() if candidate is not None else None
         return {
+            **{f"breaker:{state}": float(state is breaker) for state in BreakerState},
             "queue": float(candidate.queued if candidate else 0),
             "queue_bytes": float(candidate.queued_bytes if candidate else 0),
             "in_flight": float(candidate.in_flight if candidate else 0),
@@ -150,7 +159,6 @@ class Asking:
             "scoring_in_flight": float(baseline.in_flight if baseline else 0),
         }
 
-
-def _limits(instructions: Instructions) -> ShadowLimits:
-    mirror = instructions.mirror
-    return ShadowLimits(timeout=mirror.timeout, connections=mirror.maxInFlight, body_bytes=mirror.maxBodyBytes)
+    def _limits(self) -> ShadowLimits:
+        mirror = self._instructions.mirror
+        return ShadowLimits(mirror.timeout, max(1, mirror.maxInFlight // self._sharers), mirror.maxBodyBytes)

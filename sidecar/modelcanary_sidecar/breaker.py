@@ -52,13 +52,15 @@ class Breaker:
 
     def allow(self, now: float) -> bool:
         """May a request be made? In the half-open state each yes is one of the probes."""
+        if self._state is BreakerState.CLOSED:
+            return True
         state = self.state(now)
         if state is BreakerState.HALF_OPEN:
             if not self._probes_left:
                 return False
             self._probes_left -= 1
             return True
-        return state is BreakerState.CLOSED
+        return False
 
     def succeeded(self) -> None:
         """A whole answer came, whatever its status. Late ones count too: the candidate answers."""

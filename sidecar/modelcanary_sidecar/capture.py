@@ -65,6 +65,18 @@ class Captured:
     candidate: LiveAnswer | None = None
 
 
+def request_bytes(captured: Captured, prefix: bytes, headers: bytes, body: bytes) -> bytes:
+    """The copy of a request as a model is sent it; `prefix` is of that model's paths."""
+    return b"%b %b%b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b" % (
+        captured.method,
+        prefix,
+        captured.target,
+        headers,
+        len(body),
+        body,
+    )
+
+
 def pack(captured: Captured) -> tuple[list[bytes], int]:
     """Pieces, and how many bytes: joined, they are what `unpack` reads, behind others or alone."""
     identifier = captured.id.encode()

@@ -23,6 +23,8 @@ from modelcanary_sidecar.errors import FrameError
 #: Larger messages go through a memory file: a socket's buffer holds 208 KiB by default, and one message must
 #: not take the room of many.
 LARGE: Final = 48 << 10
+#: What waits to go as one message: a scorer that is woken for many pairs at a time takes half as long for each.
+TOGETHER: Final = 256 << 10
 #: Bytes in memory files that the scorer has not taken yet; beyond them large messages are dropped.
 LARGE_WAITING: Final = 16 << 20
 _BUFFER: Final = 4 << 20
@@ -74,20 +76,26 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
 class LiveEnd:
     """The live process's end. `offer` and `report_dropped` say whether the message was taken.
 
-    With a `soon`, what is captured in one turn of the event loop goes as one message: under load a message for
-    each would cost the live process more than all else about mirroring. It waits no longer than that, because
-    the candidate must not be asked in bursts that the baseline did not see: its latency would be another.
-    `lost` is told how many of those that were taken found no room in the socket after all.
+    A message for each request would cost more than all else about mirroring: the scorer is woken, and finds nothing
+    of its own in the processor's caches. So what has both answers waits for others until `later`. What the
+    candidate must still be asked for waits until `soon`, the end of the event loop's turn, because it must not be
+    asked in bursts that the baseline did not see: its latency would be another. `lost` is told how many of those
+    that were taken found no room in the socket after all.
     """
 
     def __init__(
-        self, end: socket.socket, soon: Soon | None = None, lost: Callable[[int], None] = lambda count: None
+        self,
+        end: socket.socket,
+        soon: Soon | None = None,
+        lost: Callable[[int], None] = lambda count: None,
+        later: Soon | None = None,
     ) -> None:
         self._socket = end
         self._soon = soon
+        self._later = later or soon
         self._lost = lost
-        self._due = False  # `flush` will be called
-        self._parts: list[bytes] = [_CAPTURED]
+        self._due_soon = self._due_later = False  # `flush` will be called
+        self._parts: list[bytes] = []
         self._size = 0
         self._waiting = 0
         self.large_waiting = 0
@@ -97,22 +105,30 @@ class LiveEnd:
 
     def offer(self, captured: Captured) -> bool:
         parts, size = pack(captured)
-        if size > LARGE:
-            return self._offer_in_file(parts, size)
-        if self._size + size > LARGE:
+        if size > TOGETHER:
+            return self._send_in_file(b"".join(parts))
+        if self._size + size > TOGETHER:
             self.flush()
         self._parts += parts
         self._size += size
         self._waiting += 1
-        if self._soon is None:
+        if self._soon is None or self._later is None:
             return self.flush()
-        if not self._due:
-            self._due = True
-            self._soon(self._flush_when_due)
+        if captured.candidate is None:
+            if not self._due_soon:
+                self._due_soon = True
+                self._soon(self._flush_soon)
+        elif not self._due_later:
+            self._due_later = True
+            self._later(self._flush_later)
         return True
 
-    def _flush_when_due(self) -> None:
-        self._due = False
+    def _flush_soon(self) -> None:
+        self._due_soon = False
+        self.flush()
+
+    def _flush_later(self) -> None:
+        self._due_later = False
         self.flush()
 
     def flush(self) -> bool:
@@ -121,16 +137,24 @@ class LiveEnd:
         if not waiting:
             return True
         message = b"".join(self._parts)
-        self._parts = [_CAPTURED]
+        self._parts = []
         self._size = self._waiting = 0
+        if self._send(message):
+            return True
+        self._lost(waiting)
+        return False
+
+    def _send(self, captured: bytes) -> bool:
+        if len(captured) > LARGE:
+            return self._send_in_file(captured)
         try:
-            self._socket.send(message)
+            self._socket.send(_CAPTURED + captured)
         except OSError:  # no room (EAGAIN), or no scorer: either way they are not mirrored
-            self._lost(waiting)
             return False
         return True
 
-    def _offer_in_file(self, parts: list[bytes], size: int) -> bool:
+    def _send_in_file(self, captured: bytes) -> bool:
+        size = len(captured)
         if self.large_waiting + size > LARGE_WAITING:
             return False
         try:
@@ -138,8 +162,7 @@ class LiveEnd:
         except OSError:
             return False
         try:
-            written = os.writev(file, parts)
-            if written != size:
+            if os.write(file, captured) != size:
                 return False
             socket.send_fds(self._socket, [_IN_FILE], [file])
         except OSError:
@@ -219,7 +242,8 @@ class ScorerEnd:
             if kind == _DROPPED:
                 return _decode_dropped(self._view[1:size])
             if kind == _IN_FILE and files:
-                return self._read_file(files[0])
+                self._read += self._read_file(files[0])
+                return self._read.popleft()
         except msgspec.DecodeError as error:
             raise FrameError(f"counts of dropped requests cannot be read: {error}") from error
         finally:
@@ -227,13 +251,13 @@ class ScorerEnd:
                 os.close(file)
         raise FrameError(f"unknown kind of message {kind!r}")
 
-    def _read_file(self, file: int) -> Captured:
+    def _read_file(self, file: int) -> list[Captured]:
         size = os.fstat(file).st_size
         message = os.pread(file, size, 0)
         self._taken += size
         if self._try_send(_TAKEN + b"%d" % self._taken):
             self._taken = 0
-        return unpack(message)[0]
+        return unpack(message)
 
     @property
     def unread(self) -> int:

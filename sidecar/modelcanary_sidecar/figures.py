@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final, TypeVar
 
 K = TypeVar("K")
+N = TypeVar("N", int, float)
 
 #: Upper bounds of the histograms' buckets, in seconds.
 ADDED_BOUNDS: Final = (25e-6, 50e-6, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.1, 0.5, 1.0)
@@ -18,14 +19,34 @@ class Drop(StrEnum):
     """Why a request that was to be mirrored was not."""
 
     RATE = "rate"  # beyond maxPairsPerSecond
-    SHED = "shed"  # the scorer said that it has no room
+    SHED = "shed"  # the scorer, or the candidate, has no room
     QUEUE = "queue"  # no room on the way to the scorer
     TOO_LARGE = "tooLarge"  # request or answer beyond maxBodyBytes
     CLIENT_LEFT = "clientLeft"
     NOT_SENT = "notSent"  # failed before the model had the whole request
     SILENCE = "silence"  # the scorer says nothing: it is starved, or it died
+    CANDIDATE_QUEUE = "candidateQueue"  # too many wait for the candidate
+    CANDIDATE_BYTES = "candidateBytes"  # what waits for it is too large
+    CANDIDATE_UNREACHED = "candidateUnreached"  # no connection to it was accepted yet
+    BREAKER = "breaker"  # the candidate failed several times in a row
+    STOPPED = "stopped"  # asked, for a run that is over
+    NO_CANDIDATE = "noCandidate"
     FAULT = "fault"  # of ours, and logged
     ID = "id"  # the client's id is longer than 256 bytes, or no text
+
+
+#: Why what was captured makes no pair after all.
+AFTERWARDS: Final = frozenset(
+    {
+        Drop.QUEUE,
+        Drop.CANDIDATE_QUEUE,
+        Drop.CANDIDATE_BYTES,
+        Drop.CANDIDATE_UNREACHED,
+        Drop.BREAKER,
+        Drop.STOPPED,
+        Drop.NO_CANDIDATE,
+    }
+)
 
 
 @dataclass(slots=True)
@@ -42,9 +63,9 @@ class Histogram:
         self.sum += other.sum
 
 
-def _add_counts(mine: dict[K, int], theirs: dict[K, int]) -> None:
+def _add_counts(mine: dict[K, N], theirs: dict[K, N]) -> None:
     for key, count in theirs.items():
-        mine[key] = mine.get(key, 0) + count
+        mine[key] = mine[key] + count if key in mine else count
 
 
 @dataclass(slots=True)
@@ -53,9 +74,10 @@ class Figures:
 
     added: Histogram = field(default_factory=lambda: Histogram(ADDED_BOUNDS))  # by us, per answered request
     duration: float = 0.0  # from the request's head received to its answer written, all requests together
-    captured: int = 0  # and sent to the scorer, but for those that `queue` counts
+    captured: int = 0  # and sent to the candidate or the scorer, but for those that AFTERWARDS counts
     dropped: dict[Drop, int] = field(default_factory=dict)
     refused: dict[int, int] = field(default_factory=dict)  # answered by ourselves, by status
+    asking: dict[str, float] = field(default_factory=dict)  # gauges of what the candidate is asked from here
     canary: dict[str, int] = field(default_factory=dict)  # with a weight: whose answer the user got, and why
     retries: int = 0
     broken_off: int = 0  # answers that ended after they had begun
@@ -95,6 +117,7 @@ class Figures:
         self.added.add(other.added)
         self.duration += other.duration
         _add_counts(self.dropped, other.dropped)
+        _add_counts(self.asking, other.asking)
         _add_counts(self.canary, other.canary)
         _add_counts(self.refused, other.refused)
         self.captured += other.captured

@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import uvloop
@@ -26,6 +27,7 @@ from modelcanary_sidecar.exchange import Port
 from modelcanary_sidecar.figures import Figures
 from modelcanary_sidecar.live_state import LiveState
 from modelcanary_sidecar.settings import Settings
+from modelcanary_sidecar.shadowing import Shadowing
 from modelcanary_sidecar.splice import Splices
 from modelcanary_sidecar.upstream import Connector
 
@@ -34,6 +36,7 @@ _SWEEP = 0.1  # seconds between sweeps: how coarse time limits are
 _MODEL_EVERY = 0.1  # seconds between two looks at the model, after a hook
 _EXPORT = 10  # sweeps between reports to the board and to the scorer
 _BACKLOG = 4096
+_HAND_OVER = 0.1  # seconds that a pair may wait for others on its way to the scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +65,23 @@ class LiveProcess:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             limits = settings.limits
-            self._scorer = LiveEnd(self._sockets.scorer, loop.call_soon, self._lost)
+            self._scorer = LiveEnd(
+                self._sockets.scorer, loop.call_soon, self._lost, partial(loop.call_later, _HAND_OVER)
+            )
+            self._shadowing = Shadowing(tasks, self._scorer, settings.upstream, settings.workers)
             self._splices = Splices(tasks, settings.upstream, limits.connect_time)
             self._state = state = LiveState(
                 connect=lambda address: Connector(tasks, address, limits.connect_time),
                 clock=time.monotonic,
                 wall_clock=time.time,
-                offer=self._scorer.offer,
+                offer=self._shadowing.take,
                 pass_through=self._pass_through,
                 later=loop.call_later,
                 model=settings.upstream,
                 limits=limits,
                 workers=settings.workers,
             )
+            self._shadowing.state = state
             loop.add_reader(self._scorer.fileno(), self._hear)
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._end)
@@ -84,6 +91,7 @@ class LiveProcess:
                 admin = await asyncio.start_server(self._admin().answer, sock=self._sockets.admin)
             collector.settle(state.figures)
             await self._sweep_until_ended(server)
+            await self._shadowing.finish()
             if self._watch is not None:
                 self._watch.cancel()
             self._scorer.flush()
@@ -176,8 +184,10 @@ class LiveProcess:
             if news is None:
                 return
             if news.instructions.run != self._state.standing.run:
+                self._shadowing.end_run()
                 self._report()  # what was dropped counts for the run that ends
             self._state.hear(news)
+            self._shadowing.follow(self._state.standing.instructions)
 
     async def _sweep_until_ended(self, server: asyncio.Server) -> None:
         """The one periodic task: time limits, rates, gauges, and the way to the end."""
@@ -190,6 +200,7 @@ class LiveProcess:
             now = time.monotonic()
             figures = state.figures
             figures.loop_lag = max(now - before - _SWEEP, 0.95 * figures.loop_lag)
+            self._shadowing.sweep()
             state.sweep()
             turns += 1
             if turns % _EXPORT == 0:

@@ -69,7 +69,9 @@ class LiveState:
         self.grace = 0.0  # that the candidate has over the baseline, under a weight
         self.candidate: Pool | None = None  # only under a weight: else it is the scorer that asks
         self.breaker = breaker_for_users()  # of the candidate, for users
-        self.shedding = False
+        self.shedding = False  # there is no use in capturing: the scorer has no room, or
+        self.candidate_full = False  # the candidate has none, or fails too often
+        self._scorer_full = False
         self.scorer_figures: dict[str, float] = {}
         self._wall_clock = wall_clock
         self._offer = offer
@@ -207,7 +209,7 @@ class LiveState:
         """What the scorer tells: instructions, and how it fares."""
         now = self.clock()
         self._last_news = now
-        self.shedding = news.shedding
+        self._scorer_full = news.shedding
         self.scorer_figures = news.figures
         changed = self.standing.hear(news.instructions, news.heard)
         if changed:
@@ -257,6 +259,7 @@ class LiveState:
         self.candidate.draining = self.draining
 
     def _settle(self, now: float) -> None:
+        self.shedding = self._scorer_full or self.candidate_full
         share = self.standing.share()
         self._capturing = share > 0.0
         silent = now - self._last_news >= SILENCE

@@ -17,6 +17,7 @@ from modelcanary_sidecar.channel import Dropped, News, ScorerEnd
 from modelcanary_sidecar.decoding import ReadingError
 from modelcanary_sidecar.errors import FrameError
 from modelcanary_sidecar.instructions import Standing
+from modelcanary_sidecar.mirrored import copy_of
 from modelcanary_sidecar.pairing import KeyMint, Pairing
 from modelcanary_sidecar.sender import Sender
 from modelcanary_sidecar.settings import Address
@@ -27,9 +28,13 @@ logger = logging.getLogger(__name__)
 _TICK = 0.1
 _NEWS_EVERY = 1.0
 #: Messages taken from one live process before the loop does something else.
-_AT_A_TIME = 64
+_AT_A_TIME = 128
 #: At the end: for the candidate to answer, and again for the ledger to take what is left.
 _FLUSH_TIME = 5.0
+
+
+def _copy(captured: Captured, prefix: bytes, instructions: Instructions) -> bytes:
+    return copy_of(captured, prefix, instructions.model.requestPatch, instructions.mirror.maxBodyBytes)
 
 
 class Mirror:
@@ -44,7 +49,7 @@ class Mirror:
         self._tally = tally
         self._keys = KeyMint()
         self._pairing: Pairing | None = None
-        self._asking = Asking(baseline, self._answered, self._compare, self._lost)
+        self._asking = Asking(baseline, self._answered, self._compare, self._lost, _copy)
         self._tasks: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
         self._shedding = False
@@ -192,14 +197,14 @@ class Mirror:
         self._told = time.monotonic()
         sender = self._sender
         gauges = {
-            **self._asking.gauges(),
+            **self._asking.figures(),
             "unsent_pairs": float(len(sender.buffer)),
             "unsent_bytes": float(sender.buffer.bytes),
             "batches_total": float(sender.batches),
             "batch_retries_total": float(sender.retries),
             "heartbeats_total": float(sender.heartbeats),
         }
-        figures = self._tally.figures(gauges, self._asking.breaker())
+        figures = self._tally.figures(gauges)
         news = News(self._standing.instructions, self._standing.heard, self._shedding, figures)
         told = [end.tell(news) for end in self._ends]
         if not all(told) and self._heard:

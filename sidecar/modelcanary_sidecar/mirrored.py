@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from modelcanary_sidecar.asked import NOT_READ, asked
-from modelcanary_sidecar.capture import Captured
+from modelcanary_sidecar.capture import Captured, request_bytes
 from modelcanary_sidecar.decoding.binary import LENGTH_HEADER
 
 _decode = msgspec.json.Decoder().decode
@@ -23,14 +23,7 @@ def copy_of(captured: Captured, prefix: bytes, patch: Patch | None, cap: int) ->
     headers, body = captured.headers, captured.body
     if patch is not None and (patched := _patched(headers, body, patch, cap)) is not None:
         headers, body = patched
-    return b"%b %b%b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b" % (
-        captured.method,
-        prefix,
-        captured.target,
-        headers,
-        len(body),
-        body,
-    )
+    return request_bytes(captured, prefix, headers, body)
 
 
 def _patched(headers: bytes, body: bytes, patch: Patch, cap: int) -> tuple[bytes, bytes] | None:

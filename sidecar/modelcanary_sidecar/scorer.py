@@ -57,6 +57,7 @@ async def _serve(settings: Settings, ends: Sequence[ScorerEnd]) -> None:
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         gc.collect()
         gc.freeze()
+        gc.set_threshold(50_000, 20, 100)  # pairs wait for their batch and die by the hundreds, without cycles
         await mirror.run()
 
 

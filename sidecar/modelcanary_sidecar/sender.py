@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 class Pace:
     """Seconds."""
 
-    flush: float = 0.25  # the longest that a pair waits for others
+    flush: float = 0.5  # the longest that a pair waits for others
     heartbeat: float = 1.0  # during a run, without a batch
     idle: float = 3.0  # without a run: how much later than its beginning a run is heard of
     eager: float = 60.0  # after the start: as during a run, so that a run begins at once

@@ -87,14 +87,14 @@ class Shadow(Generic[T]):
                     await _set_within(self._stopping, interval)
             finally:
                 self._tasks = None
-                self._stopping.set()
-                self._shed_queue(Shed.STOPPED)
-                for connection in [*self._busy, *self._idle]:
-                    connection.give_up(Outcome.REFUSED)
+                self.stop()
 
     def stop(self) -> None:
-        """Sheds all that waits or is in flight; nothing is answered after it."""
+        """Sheds all that waits or is in flight, at once; nothing is answered after it."""
         self._stopping.set()
+        self._shed_queue(Shed.STOPPED)
+        for connection in [*self._busy, *self._idle]:
+            connection.give_up(Outcome.REFUSED)
 
     # what the scorer sees
 

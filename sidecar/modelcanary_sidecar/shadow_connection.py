@@ -17,7 +17,24 @@ from modelcanary_sidecar.capture import LiveAnswer
 
 #: Bytes of an answer's head.
 HEAD_CAP = 64 << 10
-_DROPPED_HEADERS = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"trailer"})
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+_DROPPED_HEADERS = _FRAMING | {b"connection", b"keep-alive", b"trailer"}
+#: What becomes of a header, by its name as it was sent: a candidate sends the same few over and over.
+_known: dict[bytes, int] = {}
+_KEPT, _DROPPED, _FRAMES = range(3)
+_REMEMBERED = 256  # names, of at most so many bytes
+_LONGEST_REMEMBERED = 64
+
+
+def _learn(name: bytes) -> int:
+    lower = name.lower()
+    kind = _FRAMES if lower in _FRAMING else _DROPPED if lower in _DROPPED_HEADERS else _KEPT
+    if len(name) <= _LONGEST_REMEMBERED:
+        if len(_known) >= _REMEMBERED:
+            _known.clear()
+        _known[name] = kind
+    return kind
+
 
 T = TypeVar("T")
 
@@ -41,6 +58,30 @@ class Pool(Protocol[T]):
 class ShadowConnection(asyncio.Protocol, Generic[T]):
     """Made for each connection to the candidate; `ask` when it is idle."""
 
+    __slots__ = (
+        "_body",
+        "_body_cap",
+        "_body_size",
+        "_clock",
+        "_extra",
+        "_framed",
+        "_head_size",
+        "_headers",
+        "_in_body",
+        "_item",
+        "_keep",
+        "_parser",
+        "_pool",
+        "_received",
+        "_request",
+        "_served",
+        "_status",
+        "_transport",
+        "_whole",
+        "open",
+        "since",
+    )
+
     def __init__(self, pool: Pool[T], body_cap: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
         self._body_cap = body_cap
@@ -51,21 +92,18 @@ class ShadowConnection(asyncio.Protocol, Generic[T]):
         self.open = True
         self.since = clock()  # the request was sent, or the connection became idle
         self._served = 0
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: list[bytes] = []  # in pieces: joining once is cheaper than formatting each line
+        self._body: list[bytes] = []
+        self._status = 0
         self._begin()
 
     def _begin(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._headers: list[bytes] = []
-        self._head_size = 0
-        self._body: list[bytes] = []
-        self._body_size = 0
-        self._status = 0
+        """Before each answer; the parser goes on behind the one before."""
+        self._head_size = self._body_size = 0
         self._received = False  # a byte of the answer
-        self._in_body = False
         self._framed = False  # by length or chunks; else the answer ends with the connection
-        self._keep = False
-        self._whole = False
-        self._extra = False
+        self._in_body = self._keep = self._whole = self._extra = False
 
     @property
     def busy(self) -> bool:
@@ -86,6 +124,7 @@ class ShadowConnection(asyncio.Protocol, Generic[T]):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(0)  # uvloop then sends at once, not at the end of the turn
         self._pool.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -111,6 +150,7 @@ class ShadowConnection(asyncio.Protocol, Generic[T]):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self.open = False
+        del self._parser  # it holds this connection, which would then wait for the garbage collector
         if self._item is not None:
             if exc is None and self._in_body and not self._framed:
                 self._finish()
@@ -131,11 +171,14 @@ class ShadowConnection(asyncio.Protocol, Generic[T]):
         if self._in_body or self._extra:
             return  # trailers
         self._head_size += len(name) + len(value)
-        lower = name.lower()
-        if lower in _DROPPED_HEADERS:
-            self._framed = self._framed or lower in (b"content-length", b"transfer-encoding")
-        elif self._head_size <= HEAD_CAP:
-            self._headers.append(b"%b: %b\r\n" % (name, value))
+        kind = _known.get(name)
+        if kind is None:
+            kind = _learn(name)
+        if kind == _KEPT:
+            if self._head_size <= HEAD_CAP:
+                self._headers += (name, b": ", value, b"\r\n")
+        elif kind == _FRAMES:
+            self._framed = True
 
     def on_headers_complete(self) -> None:
         if self._extra:
@@ -161,21 +204,23 @@ class ShadowConnection(asyncio.Protocol, Generic[T]):
     # ends
 
     def _finish(self) -> None:
-        answer = LiveAnswer(
-            None, self._status, self._clock() - self.since, b"".join(self._headers), b"".join(self._body)
-        )
-        reusable = self._keep and self._framed and not self._extra
+        now = self._clock()
+        body = self._body
+        whole = body[0] if len(body) == 1 else b"".join(body)
+        answer = LiveAnswer(None, self._status, now - self.since, b"".join(self._headers), whole)
         self._served += 1
-        self._end(answer, reusable=reusable)
+        self._end(answer, now, reusable=self._keep and self._framed and not self._extra)
 
     def _fail(self, outcome: Outcome) -> None:
-        self._end(LiveAnswer(outcome, 0, self._clock() - self.since, b"", b""), reusable=False)
+        now = self._clock()
+        self._end(LiveAnswer(outcome, 0, now - self.since, b"", b""), now, reusable=False)
 
-    def _end(self, answer: LiveAnswer, *, reusable: bool) -> None:
+    def _end(self, answer: LiveAnswer, now: float, *, reusable: bool) -> None:
         item, self._item, self._request = self._item, None, b""
+        self._headers, self._body = [], []
         if reusable and self.open:
             self._begin()
-            self.since = self._clock()
+            self.since = now
         else:
             self._shut()
         if item is not None:

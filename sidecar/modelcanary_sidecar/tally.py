@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from modelcanary_gate.protocol import Pair
 from modelcanary_gate.vocabulary import Role
-from modelcanary_sidecar.breaker import BreakerState
 from modelcanary_sidecar.decoding import Cause, Unread
 
 logger = logging.getLogger(__name__)
@@ -43,6 +42,5 @@ class Tally:
     def dropped(self, reason: str) -> None:
         self.count(f"mirror_dropped_total:{reason}")
 
-    def figures(self, gauges: dict[str, float], breaker: BreakerState | None) -> dict[str, float]:
-        states = {f"breaker:{state}": float(state is breaker) for state in BreakerState}
-        return {**self._counts, **gauges, **states}
+    def figures(self, gauges: dict[str, float]) -> dict[str, float]:
+        return {**self._counts, **gauges}

@@ -150,6 +150,28 @@ def test_what_is_captured_in_one_turn_goes_as_one_message(ends: tuple[LiveEnd, S
     assert len(due) == 1  # for those that come after
 
 
+def test_what_has_both_answers_waits_for_others_and_goes_with_what_must_be_asked_for(
+    ends: tuple[LiveEnd, ScorerEnd],
+) -> None:
+    _, scorer = ends
+    soon: list[Callable[[], None]] = []
+    later: list[Callable[[], None]] = []
+    live = LiveEnd(ends[0]._socket, soon.append, later=later.append)
+    answered = replace(SMALL, candidate=SMALL.baseline)
+    assert live.offer(answered)
+    assert live.offer(answered)
+    assert (len(soon), len(later)) == (0, 1)
+    assert live.offer(SMALL)
+    assert (len(soon), len(later)) == (1, 1)
+    soon.pop()()
+    assert [scorer.receive() for _ in range(4)] == [answered, answered, SMALL, None]
+    later.pop()()  # finds nothing
+    assert scorer.receive() is None
+    assert live.offer(answered)
+    later.pop()()
+    assert scorer.receive() == answered
+
+
 def test_what_waits_is_bounded_and_what_finds_no_room_is_told(ends: tuple[LiveEnd, ScorerEnd]) -> None:
     _, scorer = ends
     lost: list[int] = []
@@ -163,6 +185,6 @@ def test_what_waits_is_bounded_and_what_finds_no_room_is_told(ends: tuple[LiveEn
     while scorer.receive() is not None:
         got += 1
     assert got + sum(lost) == offered - 1  # the last one waits
-    assert lost == [9]  # of 5 KB each, in a message below the limit
+    assert lost == [51]  # of 5 KB each, in a file below the limit
     live.flush()
     assert scorer.receive() is not None

@@ -423,6 +423,9 @@ class Wire(asyncio.Transport):
     def abort(self) -> None:
         pass
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
 
 def test_a_request_is_asked_twice_at_most_on_used_connections_too() -> None:
     """The second attempt may get a connection that another request has just freed, and that is closed as well."""

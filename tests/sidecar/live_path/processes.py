@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from modelcanary_gate.protocol import Instructions, MirrorLimits
+from modelcanary_gate.protocol import Instructions, MirrorLimits, ModelReading
 from modelcanary_sidecar.capture import Captured
 from modelcanary_sidecar.channel import News, ScorerEnd
 
@@ -221,4 +221,12 @@ def captured_by(scorer: ScorerEnd) -> Captured:
             return message
 
 
-EVERYTHING = Instructions(1, "r", "http://127.0.0.1:9", 1.0, mirror=MirrorLimits(maxPairsPerSecond=1e6))
+#: What is captured goes to the scorer as it is: with a patch it is the scorer that asks the candidate.
+EVERYTHING = Instructions(
+    1,
+    "r",
+    "http://127.0.0.1:9",
+    1.0,
+    model=ModelReading(requestPatch={}),
+    mirror=MirrorLimits(maxPairsPerSecond=1e6),
+)
