@@ -52,6 +52,8 @@ _NOT_BY_CONNECTION: Final = frozenset({b"host", b"content-length", b"transfer-en
 _OUR_PREFIX: Final = b"x-modelcanary-"
 _REMEMBERED: Final = 512  # names of headers
 _LONGEST_REMEMBERED: Final = 64
+#: What may be a Host (RFC 3986, 3.2.2 and 3.2.3); what is none must be refused (RFC 9112, 3.2).
+_HOST_TEXT: Final = re.compile(rb"(?:\[[0-9A-Za-z:.]+\]|[\w.~!$&'()*+,;=%-]+)(?::[0-9]*)?", re.ASCII)
 _ID_TEXT: Final = re.compile(rb"[\x21-\x7e\x80-\xff](?:[\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
 
 
@@ -87,10 +89,11 @@ class Names:
     may say which header carries ids.
     """
 
-    __slots__ = ("_special", "id_header", "id_line", "known")
+    __slots__ = ("_special", "hosts", "id_header", "id_line", "known")
 
     def __init__(self, id_header: str) -> None:
         self.known: dict[bytes, tuple[int, bytes]] = {}
+        self.hosts: set[bytes] = set()  # that were found to be some
         self.id_header = id_header.encode("latin-1", "replace")
         self.id_line = b"\r\n%b: " % self.id_header
         self._special = {**_SPECIAL}
@@ -107,6 +110,16 @@ class Names:
                 self.known.clear()  # names that nobody sends twice must not keep those out that everybody does
             self.known[name] = found
         return found
+
+    def is_host(self, value: bytes) -> bool:
+        """Whether it may be a Host; those of short names are remembered, as names of headers are."""
+        if _HOST_TEXT.fullmatch(value) is None:
+            return False
+        if len(value) <= _LONGEST_REMEMBERED:
+            if len(self.hosts) >= _REMEMBERED:
+                self.hosts.clear()
+            self.hosts.add(value)
+        return True
 
 
 @dataclass(slots=True)  # not frozen: one is made for each request, and a frozen one costs three times as much
@@ -226,7 +239,7 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
         if host is None:
             host = authority
             pieces += (b"\r\nHost: ", authority)
-    if not host or method == b"CONNECT":
+    if not host or method == b"CONNECT" or not (host in names.hosts or names.is_host(host)):
         return BAD_REQUEST
     if target[:1] != b"/" or b"#" in target:
         origin = _origin_form(target, host, method)

@@ -234,7 +234,7 @@ class ModelConnection:
         self._in_body = True
         self._keep = parser.should_keep_alive()  # it says False once the message is complete
         read = answer_pieces(headers, self.pool.names, bool(exchange.added_head))
-        if read is None or len(headers) > MAX_HEADERS:
+        if read is None or len(headers) > MAX_HEADERS or status < 100:
             raise ValueError("an answer's head that is not forwarded")
         pieces, length, chunked = read
         if exchange.answer_body is not None:

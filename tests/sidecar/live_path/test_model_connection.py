@@ -99,6 +99,7 @@ BAD = {
     "TE gzip, chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
     "folded": b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok",
     "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+    "099": b"HTTP/1.1 099 No\r\nContent-Length: 2\r\n\r\nok",
     "HTTP/2": b"HTTP/2 200\r\nContent-Length: 2\r\n\r\nok",
     "many headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 300 + b"Content-Length: 2\r\n\r\nok",
 }
