@@ -168,7 +168,7 @@ class Conversation(RequestReader):
             self.closing = True
             self.port.abort()  # the only way to say that an answer is not whole
         else:
-            self._say(refusal)
+            self._say(refusal, exchange.head.method)
 
     def _next(self) -> None:
         """Go on with what the client has sent already."""
@@ -209,11 +209,11 @@ class Conversation(RequestReader):
             self.closing = True
             self.port.abort()
         else:
-            self._say(refusal)
+            self._say(refusal, current.head.method)
 
-    def _say(self, refusal: Refusal) -> None:
+    def _say(self, refusal: Refusal, method: bytes = b"") -> None:
         self.state.figures.refuse(refusal.status)
-        self.port.write(refusal.answer())
+        self.port.write(refusal.answer(method))
         self._linger()
 
     def _linger(self) -> None:

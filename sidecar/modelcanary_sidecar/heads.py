@@ -64,11 +64,12 @@ class Refusal:
     status: int
     reason: str
 
-    def answer(self) -> bytes:
+    def answer(self, method: bytes = b"") -> bytes:
+        """To a request of that method, where it is known: to HEAD without a body."""
         text = f"{self.status} {self.reason}\n"
         return (
             f"HTTP/1.1 {self.status} {self.reason}\r\ncontent-type: text/plain\r\n"
-            f"content-length: {len(text)}\r\nconnection: close\r\n\r\n{text}"
+            f"content-length: {len(text)}\r\nconnection: close\r\n\r\n{'' if method == b'HEAD' else text}"
         ).encode()
 
 

@@ -26,6 +26,10 @@ class Why(StrEnum):
     SPACE = "judge spaces and empty lines around a request line otherwise: RFC 9112, 2.2 and 3 leave it open"
     TARGET = "refuse or repair paths, or take what is none: bytes of a path and a query pass as they are, no fragment"
     TRAILER = "take any lines for trailers: header lines that say nothing of framing, and they are dropped"
+    FRAMING = "believe a model's framing that can be read in two ways, or none: 502, before anything is passed on"
+    INTERIM = "wait for more behind an interim answer: it is swallowed, and what follows is the answer, or 502"
+    REASON = "refuse odd bytes in a reason, or a line before the first: the one is replaced, the other passed over"
+    STATUS_LINE = "pass on what is no answer's head, or a switch of protocols: 502"
     UPGRADE = "stop at an upgrade, or take one with HTTP/1.0: it is answered in plain HTTP/1.1; not in HTTP/1.0"
     VERSION = "answer other versions: 1.0 and 1.1 are, and RTSP's and ICE's 1.0, which our parser takes for HTTP's"
 

@@ -12,7 +12,7 @@ from tests.sidecar.framing.reading import CLOSED, KEPT, REFUSED, WAITS, Answer, 
 Send = Callable[[socket.socket, bytes], None]
 PROBE = b"GET /probe HTTP/1.1\r\nHost: a\r\n\r\n"
 #: For what is not expected to come: only a case that fails waits so long.
-PATIENCE = 8.0
+PATIENCE = 15.0
 UNREADABLE = "unreadable"  # by the model, which is strict
 
 

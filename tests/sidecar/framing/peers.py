@@ -113,7 +113,7 @@ http {{
     listen 127.0.0.1:{port};
     location / {{
       proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
-      proxy_request_buffering off; proxy_buffering off; proxy_next_upstream off; proxy_read_timeout 2s;
+      proxy_request_buffering off; proxy_buffering off; proxy_next_upstream off; proxy_read_timeout 5s;
     }}
   }}
 }}

@@ -155,6 +155,14 @@ def test_a_head_answer_ends_with_its_head(stage, request_of) -> None:
     assert stage.models[0].port.ended == "close"
 
 
+def test_a_refusal_of_a_head_request_has_no_body(stage, request_of) -> None:
+    client = stage.client()
+    client.sends(request_of("/x", None, method="HEAD"))
+    stage.open()
+    stage.models[0].closes()
+    assert client.gets().endswith(b"content-length: 16\r\nconnection: close\r\n\r\n")
+
+
 @pytest.mark.parametrize("by", [0, 1])
 def test_an_answer_that_ends_with_its_connection_becomes_chunked(stage, asked, request_of, by: int) -> None:
     client, model = asked
