@@ -27,6 +27,7 @@ class Books:
         self._entered: set[int] = set()
         self._said: dict[int, Standing] = {}  # by the transaction under way
         self._made: list[int] = []  # runs
+        self._lost: set[int] = set()  # models of runs that it drops
         self._saved: list[Run] = []
         self._saved_versions: dict[int, int] = {}
         self.refresh()
@@ -49,7 +50,7 @@ class Books:
     def save(self) -> None:
         """Writes what changed."""
         self._saved = [run for run in self.runs.values() if run.changed]
-        for model in sorted({run.model for run in self._saved} | set(self._said)):
+        for model in sorted({run.model for run in self._saved} | set(self._said) | self._lost):
             version = self._saved_versions[model] = self.store.touch(model)
             if model in self._said:
                 self.store.save_standing(self._said[model], version)
@@ -127,6 +128,7 @@ class Books:
 
     def drop_run(self, number: int) -> None:
         self.store.drop_run(number)
+        self._lost.add(self.runs[number].model)
         self._remove(number)
 
     def find_run(self, standing: Standing, name: str) -> Run | None:
@@ -166,5 +168,6 @@ class Books:
         self._entered.clear()
         self._said.clear()
         self._made.clear()
+        self._lost.clear()
         self._saved.clear()
         self._saved_versions.clear()

@@ -102,6 +102,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "ledger": {"storage": {"existingClaim": "evidence"}},
         "tls": {"enabled": True, "existingSecret": "theirs"},
     },
+    "several ledgers": {
+        "ledger": {
+            "store": "postgresql",
+            "replicas": 2,
+            "postgresql": {"secret": "database", "key": "uri", "ports": [5433], "to": [{"namespaceSelector": {}}]},
+        },
+        "networkPolicies": {"restrictEgress": True},
+    },
     "little": {
         "crds": {"install": False},
         "ledger": {"storage": {"ephemeral": True}},

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.chart.helm import CHART, VARIANTS, Manifest, of_kind, render
+from tests.chart.helm import CHART, VARIANTS, Manifest, of_kind, render, template
 
 from modelcanary_ledger import settings as ledger_settings
 from modelcanary_operator import settings as operator_settings
@@ -71,8 +71,9 @@ def test_files_that_they_are_told_of_are_mounted(manifests: list[Manifest]) -> N
         only = container(manifests, part)
         mounted = [Path(mount["mountPath"]) for mount in only["volumeMounts"]]
         volumes = {volume["name"] for volume in dict(pods(manifests))[f"modelcanary-{part}"].get("volumes") or []}
-        claims = of_kind(manifests, "StatefulSet")["modelcanary-ledger"]["spec"].get("volumeClaimTemplates", [])
-        volumes |= {claim["metadata"]["name"] for claim in claims if part == "ledger"}
+        for stateful in of_kind(manifests, "StatefulSet").values():
+            claims = stateful["spec"].get("volumeClaimTemplates", [])
+            volumes |= {claim["metadata"]["name"] for claim in claims if part == "ledger"}
         assert {mount["name"] for mount in only["volumeMounts"]} == volumes
         for argument in only["args"]:
             _, _, value = argument.partition("=")
@@ -144,6 +145,26 @@ def test_evidence_is_kept_unless_told_otherwise() -> None:
     assert policy(deleteWithRelease=True) == ("Delete", 1)
     assert policy(existingClaim="mine") == (None, 0)
     assert policy(ephemeral=True) == (None, 0)
+
+
+def test_several_ledgers_share_a_database_and_keep_nothing_themselves() -> None:
+    made = render(VARIANTS["several ledgers"])
+    assert "modelcanary-ledger" not in of_kind(made, "StatefulSet")
+    spec = of_kind(made, "Deployment")["modelcanary-ledger"]["spec"]
+    assert spec["replicas"] == 2
+    assert not {"serviceName", "podManagementPolicy", "volumeClaimTemplates"} & set(spec)
+    given = ledger_settings.read_settings(container(made, "ledger")["args"], {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
+    assert (str(given.store_url_file), given.state) == ("/etc/modelcanary/store/uri", None)
+    volumes = {volume["name"]: volume for volume in spec["template"]["spec"]["volumes"]}
+    assert volumes["store"]["secret"] == {"secretName": "database"}
+    egress = of_kind(made, "NetworkPolicy")["modelcanary-ledger"]["spec"]["egress"]
+    assert {"ports": [{"port": 5433, "protocol": "TCP"}], "to": [{"namespaceSelector": {}}]} in egress
+
+
+def test_a_database_without_a_url_is_refused() -> None:
+    done = template({"ledger": {"store": "postgresql"}})
+    assert done.returncode != 0
+    assert "ledger.postgresql.secret" in done.stderr
 
 
 def test_tls_reaches_all_who_ask_the_ledger() -> None:
