@@ -5,8 +5,6 @@ next to the live path: no encoder looks at the bodies. This module must not know
 nor what the bodies mean (the scorer's decoders do).
 """
 
-from __future__ import annotations
-
 import struct
 from dataclasses import dataclass
 from typing import Final
@@ -115,48 +113,78 @@ def pack(captured: Captured) -> tuple[list[bytes], int]:
     return parts, size
 
 
-def unpack(message: bytes | memoryview) -> list[Captured]:
+def unpack(message: bytes) -> list[Captured]:
     """The captured requests in a message, one behind the other. Raises FrameError when lengths do not add up."""
-    view = memoryview(message)
-    cursor = _Cursor(view, 0)
     found: list[Captured] = []
+    at = 0
     try:
-        while cursor.at < len(view) or not found:
-            found.append(_unpack_one(cursor))
+        while at < len(message) or not found:
+            captured, at = _unpack_one(message, at)
+            found.append(captured)
     except (struct.error, IndexError, UnicodeDecodeError) as error:
         raise FrameError(f"a captured request cannot be read: {error}") from error
     return found
 
 
-def _unpack_one(cursor: _Cursor) -> Captured:
-    fields = _REQUEST.unpack_from(cursor.view, cursor.at)
-    cursor.at += _REQUEST.size
-    minted, has_candidate, *lengths, time, status, failure, latency, headed, bodied = fields
-    identifier, run, method, target, headers, body = (cursor.take(length) for length in lengths)
-    baseline = LiveAnswer(_FAILURES[failure], status, latency, cursor.take(headed), cursor.take(bodied))
-    candidate = _unpack_answer(cursor) if has_candidate else None
-    return Captured(identifier.decode(), minted, time, run.decode(), method, target, headers, body, baseline, candidate)
+def _unpack_one(message: bytes, at: int) -> tuple[Captured, int]:
+    """The request that begins there, and where the next one does."""
+    (
+        minted,
+        has_candidate,
+        identified,
+        ran,
+        called,
+        aimed,
+        headed,
+        bodied,
+        time,
+        status,
+        failure,
+        latency,
+        answer_headed,
+        answer_bodied,
+    ) = _REQUEST.unpack_from(message, at)
+    identifier = at + _REQUEST.size
+    run = identifier + identified
+    method = run + ran
+    target = method + called
+    headers = target + aimed
+    body = headers + headed
+    answer_headers = body + bodied
+    answer_body = answer_headers + answer_headed
+    end = answer_body + answer_bodied
+    _check(message, end)
+    baseline = LiveAnswer(
+        _FAILURES[failure], status, latency, message[answer_headers:answer_body], message[answer_body:end]
+    )
+    candidate = None
+    if has_candidate:
+        candidate, end = _unpack_answer(message, end)
+    captured = Captured(
+        message[identifier:run].decode(),
+        minted,
+        time,
+        message[run:method].decode(),
+        message[method:target],
+        message[target:headers],
+        message[headers:body],
+        message[body:answer_headers],
+        baseline,
+        candidate,
+    )
+    return captured, end
 
 
-class _Cursor:
-    """Takes pieces from a message, one behind the other."""
-
-    __slots__ = ("at", "view")
-
-    def __init__(self, view: memoryview, at: int) -> None:
-        self.view = view
-        self.at = at
-
-    def take(self, length: int) -> bytes:
-        end = self.at + length
-        if end > len(self.view):
-            raise IndexError(f"{length} bytes announced, {len(self.view) - self.at} there")
-        piece = bytes(self.view[self.at : end])
-        self.at = end
-        return piece
+def _unpack_answer(message: bytes, at: int) -> tuple[LiveAnswer, int]:
+    status, failure, latency, headed, bodied = _ANSWER.unpack_from(message, at)
+    headers = at + _ANSWER.size
+    body = headers + headed
+    end = body + bodied
+    _check(message, end)
+    return LiveAnswer(_FAILURES[failure], status, latency, message[headers:body], message[body:end]), end
 
 
-def _unpack_answer(cursor: _Cursor) -> LiveAnswer:
-    status, failure, latency, header_length, body_length = _ANSWER.unpack_from(cursor.view, cursor.at)
-    cursor.at += _ANSWER.size
-    return LiveAnswer(_FAILURES[failure], status, latency, cursor.take(header_length), cursor.take(body_length))
+def _check(message: bytes, end: int) -> None:
+    """A slice beyond the end would be shorter, and nobody would notice."""
+    if end > len(message):
+        raise IndexError(f"{end - len(message)} bytes are missing")

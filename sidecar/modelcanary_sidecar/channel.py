@@ -237,7 +237,7 @@ class ScorerEnd:
         try:
             kind = bytes(self._view[:1])
             if kind == _CAPTURED:
-                self._read += unpack(self._view[1:size])
+                self._read += unpack(bytes(self._view[1:size]))
                 return self._read.popleft()
             if kind == _DROPPED:
                 return _decode_dropped(self._view[1:size])

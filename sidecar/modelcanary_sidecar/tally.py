@@ -9,13 +9,17 @@ import time
 from collections.abc import Callable
 
 from modelcanary_gate.protocol import Pair
-from modelcanary_gate.vocabulary import Role
+from modelcanary_gate.vocabulary import Outcome, Role
 from modelcanary_sidecar.decoding import Cause, Unread
 
 logger = logging.getLogger(__name__)
 
 #: The same complaint about a model's answers is logged this often; all are counted.
 _COMPLAINT_EVERY = 60.0
+
+# Formatted once: each pair counts twice.
+_BASELINE_PAIRS = {outcome: f"baseline_pairs_total:{outcome}" for outcome in Outcome}
+_CANDIDATE_PAIRS = {outcome: f"candidate_pairs_total:{outcome}" for outcome in Outcome}
 
 
 class Tally:
@@ -28,9 +32,10 @@ class Tally:
         self._counts[name] = self._counts.get(name, 0) + by
 
     def pairs(self, pairs: list[Pair]) -> None:
+        counts = self._counts
         for pair in pairs:
-            self.count(f"baseline_pairs_total:{pair.baseline.outcome}")
-            self.count(f"candidate_pairs_total:{pair.candidate.outcome}")
+            for name in (_BASELINE_PAIRS[pair.baseline.outcome], _CANDIDATE_PAIRS[pair.candidate.outcome]):
+                counts[name] = counts.get(name, 0) + 1
 
     def unread(self, role: Role, unread: Unread) -> None:
         self.count(f"{role}_unread_total:{unread.cause}")

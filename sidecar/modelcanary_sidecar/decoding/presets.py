@@ -50,6 +50,8 @@ def preset_for(reading: ModelReading) -> Preset:
         return presets[protocol]
 
     def auto(value: object) -> Table:
+        if type(value) is dict and "outputs" in value:  # the most common, and what is recognised first
+            return tensors(value)
         if isinstance(value, list):  # what BentoML makes of an array that a service returns
             return from_value(value, reading.output, classes, flat_row=not single)
         return presets[_recognise(value)](value)
@@ -109,7 +111,7 @@ def _tensors(value: object, wanted: str | None, widths: frozenset[int], single: 
         if not isinstance(output, dict):
             raise _shape("an output that is no object")
         name = output.get("name")
-        names.append(str(name))
+        names.append(name)
         if wanted is not None and name != wanted:
             continue
         try:
@@ -124,7 +126,8 @@ def _tensors(value: object, wanted: str | None, widths: frozenset[int], single: 
         return found  # whose width the caller reports
     if refused is not None:
         raise refused
-    raise Unreadable(Outcome.UNDECODABLE, Cause.OUTPUT, f"no output {wanted!r}; the answer has {some_names(names)}")
+    there = some_names([str(name) for name in names])
+    raise Unreadable(Outcome.UNDECODABLE, Cause.OUTPUT, f"no output {wanted!r}; the answer has {there}")
 
 
 def _tensor(output: dict[str, object], single: bool) -> Table:
@@ -138,8 +141,11 @@ def _tensor(output: dict[str, object], single: bool) -> Table:
             Outcome.LABELS_ONLY, Cause.LABELS, f"an output of datatype {str(datatype)[:20]!r}, not of floats"
         )
     data = floats(data, datatype) if isinstance(data, bytes) else _flat(data)
-    if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
+    if not isinstance(shape, list):
         raise _shape("an output without a `shape`")
+    for size in shape:  # a generator would take longer than all that is looked at here
+        if type(size) is not int or size <= 0:
+            raise _shape("an output without a `shape`")
     if not shape or prod(shape) != len(data):
         raise _shape(f"an output of shape {shape[:8]} with {len(data)} numbers")
     width = shape[-1]
