@@ -4,7 +4,8 @@ Load and models are on the first core, the proxy on the second, with all of its 
 that core with its live process, and its CPU is the sidecar's. The ledger is a process of its own on the first.
 
 Writes bench/results/dataplane.json (the cells), dataplane-rounds.json (what they are made of), dataplane.png, and its
-part of bench/RESULTS.md.
+part of bench/RESULTS.md; --quick writes dataplane-goals in the same way, so that the goals can be looked at again
+without half an hour for the rest.
 """
 
 import argparse
@@ -58,13 +59,14 @@ def main() -> None:
                 with _held(given.lock):
                     measured += [details(subject) for subject in bench.measure(group)]
     results = Results(measured)
-    text = section(results, found.versions, given.quick, machine(time.monotonic() - began))
+    name = "dataplane-goals" if given.quick else "dataplane"
+    text = section(results, found.versions, name, machine(time.monotonic() - began))
     print(text)
     if given.only is None:
-        _write("dataplane.json", [detail["cell"] for detail in measured])
-        _write("dataplane-rounds.json", measured)
-        plot.draw(results, RESULTS / "dataplane.png")
-        keep("dataplane", text)
+        _write(f"{name}.json", [detail["cell"] for detail in measured])
+        _write(f"{name}-rounds.json", measured)
+        plot.draw(results, RESULTS / f"{name}.png")
+        keep(name, text)
 
 
 @contextmanager
@@ -82,11 +84,13 @@ def _write(name: str, rows: Sequence[object]) -> None:
     (RESULTS / name).write_text(f"[\n {lines}\n]\n")
 
 
-def section(results: Results, versions: dict[str, str], quick: bool, where: str) -> str:
+def section(results: Results, versions: dict[str, str], name: str, where: str) -> str:
+    quick = name != "dataplane"
     command = "QUICK=1 make bench-dataplane" if quick else "make bench-dataplane"
+    title = "The data plane: the cells of the goals" if quick else "The data plane"
     goals = report.goals_table(judged(results))
     others = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return f"""## The data plane
+    return f"""## {title}
 
 `{command}`: {where}
 {others}.
@@ -101,7 +105,7 @@ nothing of what the shadow answers.
 
 {goals}
 
-![CPU per request, throughput, and latency while the shadow fails](results/dataplane.png)
+![CPU per request, throughput, and latency while the shadow fails](results/{name}.png)
 
 {report.cell_tables(results)}
 """

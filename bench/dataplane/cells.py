@@ -65,21 +65,21 @@ def _whole(name: str, cell: Cell, *percents: int) -> Group:
     cells = _plain(cell)
     for percent in percents:
         cells += _mirrored(cell, percent)
-    return Group(name, cells, rounds=5, seconds=2.0)
+    return Group(name, cells, rounds=3, seconds=2.5)
 
 
 FULL = (
     _whole("steady", _STEADY, 10, 100),
     _whole("busy", _BUSY, 10, 100),
     _whole("steady, no delay", replace(_STEADY, upstream_ms=0), 100),
-    _whole("5,000/s", _MANY, 100),
+    Group("5,000/s", _mirrored(_MANY, 100), rounds=4, seconds=2.5),
     _whole("large, steady", replace(_STEADY, body_bytes=LARGE, rate=500), 100),
     _whole("large, busy", replace(_BUSY, body_bytes=LARGE), 100),
     Group(
         "faults",
         tuple(cell for fault in FAULTS for cell in _mirrored(_STEADY, 100, shadow=fault)),
-        rounds=2,
-        seconds=5.0,
+        rounds=1,
+        seconds=6.0,
         alone=True,
     ),
 )
