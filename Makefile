@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # What is built once and kept outside of the tree: environments of model servers.
 export MODELCANARY_CACHE ?= $(HOME)/.cache/modelcanary
 
-.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down e2e demo demo-servers bench-dataplane bench-dataplane-paired bench-drain bench-gates bench-ledger bench-recompute bench-replay bench-workers soak clean
+.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down e2e demo demo-servers bench-dataplane bench-dataplane-paired fuzz bench-drain bench-gates bench-ledger bench-recompute bench-replay bench-workers soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16

@@ -274,7 +274,9 @@ class ModelConnection:
 
     def on_body(self, piece: bytes) -> None:
         exchange = self.exchange
-        if self._extra or exchange is None or self._bodiless:
+        if self._extra or exchange is None or self._bodiless or self._interim:
+            if self._interim:
+                raise ValueError("an interim answer with a body, which none has")
             return
         if self._chunked:
             self._out += (b"%x\r\n" % len(piece), piece, b"\r\n")
