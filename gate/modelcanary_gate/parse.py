@@ -63,6 +63,7 @@ def parse_spec(specification: object, *, require_target: bool = True, require_cl
         suspend=fields.read("suspend", flag, default.suspend),
         dry_run=fields.read("dryRun", flag, default.dry_run),
     )
+    _check_language_model(spec)
     _check_scoring_copy_asks_for_more(spec)
     _check_guards_have_labels(spec)
     _check_agreement_has_plain_loss(spec)
@@ -82,6 +83,8 @@ def to_reading(spec: Spec) -> ModelReading:
         task=reads.task,
         paths=list(reads.paths),
         requestPatch=None if reads.request_patch is None else dict(reads.request_patch),
+        lossPer=reads.loss_per,
+        references=reads.generates and spec.labels.mode is LabelMode.FEEDBACK,
     )
 
 
@@ -95,10 +98,12 @@ def _check_scoring_copy_asks_for_more(spec: Spec) -> None:
 
 
 def _check_guards_have_labels(spec: Spec) -> None:
+    generates = spec.model.generates
     agreement, multilabel = spec.labels.mode is LabelMode.AGREEMENT, spec.model.task is Task.MULTILABEL
     for index, guard in enumerate(spec.guards):
-        if guard.type in parse_analysis.NEEDS_CLASS and (agreement or multilabel):
+        if guard.type in parse_analysis.NEEDS_CLASS and (generates or agreement or multilabel):
             setting = f"labels.mode: {spec.labels.mode}" if agreement else f"model.task: {spec.model.task}"
+            setting = "model.protocol: openai" if generates else setting
             raise SpecError(
                 f"spec.guards[{index}].type",
                 f"{guard.type} needs the one class that was right, which {setting} does not give",
@@ -106,14 +111,46 @@ def _check_guards_have_labels(spec: Spec) -> None:
             )
 
 
+def _check_language_model(spec: Spec) -> None:
+    if not spec.model.generates:
+        return
+    agreement = spec.labels.agreement
+    for field, used, problem in (
+        (
+            "mirror.scoringCopy",
+            spec.mirror.limits.scoringCopy,
+            "is not needed with model.protocol: openai, where both models are asked to score",
+        ),
+        (
+            "labels.agreement.promoteBelow",
+            agreement is not None and agreement.promote_below is not None,
+            "promotes by how alike two language models are, which says nothing of which one is better",
+        ),
+        (
+            "canary.steps",
+            bool(spec.canary.steps),
+            "needs whole answers of both models before the user's, which model.protocol: openai streams",
+        ),
+        (
+            "promotion.observeFor",
+            spec.promotion.observe_for > 0 and agreement is not None,
+            "has no reference with labels.mode: Agreement: the answers would be those of the model that is observed",
+        ),
+    ):
+        if used:
+            raise SpecError(f"spec.{field}", problem, "remove it")
+
+
 def _check_agreement_has_plain_loss(spec: Spec) -> None:
     loss = spec.analysis.loss
-    if spec.labels.mode is not LabelMode.AGREEMENT:
+    agreement = spec.labels.mode is LabelMode.AGREEMENT
+    if not agreement and not spec.model.generates:
         return
+    setting = "labels.mode: Agreement" if agreement else "model.protocol: openai"
     for name, used in (
         ("labelSmoothing", loss.label_smoothing != 0.0),
         ("classWeights", loss.class_weights is not None),
         ("focalGamma", loss.focal_gamma != 0.0),
     ):
         if used:
-            raise SpecError(f"spec.analysis.loss.{name}", "is not used by labels.mode: Agreement", "remove it")
+            raise SpecError(f"spec.analysis.loss.{name}", f"is not used by {setting}", "remove it")

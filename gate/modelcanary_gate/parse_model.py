@@ -25,6 +25,7 @@ from modelcanary_gate.spec import (
     AgreementLimits,
     LabelMode,
     Labels,
+    LossPer,
     Mirror,
     Model,
     ProtocolName,
@@ -35,11 +36,11 @@ from modelcanary_gate.spec import (
 
 MODEL = (
     *("protocol", "classes", "candidateClasses", "output", "pointer", "values", "task", "paths"),
-    "requestPatch",
+    *("requestPatch", "lossPer"),
 )
 MIRROR = (
     *("percent", "maxPairsPerSecond", "timeout", "maxInFlight", "maxBodyBytes", "forwardCredentials"),
-    "scoringCopy",
+    *("scoringCopy", "maxTokensPerSecond"),
 )
 LABELS = (
     *("mode", "idHeader", "senders", "sources", "agreement", "selective", "maxDelay", "maturity"),
@@ -57,12 +58,13 @@ _CLASSES_REMEDY = "list the names in the order of the baseline's output, such as
 def model(fields: Fields, *, require_classes: bool) -> Model:
     default = Model()
     read_classes = list_of(class_name, _CLASSES_REMEDY, at_most=MOST_CLASSES)
-    if require_classes:
+    protocol = fields.read("protocol", choice(ProtocolName), default.protocol)
+    if require_classes and protocol is not ProtocolName.OPENAI:
         classes = fields.require("classes", read_classes, _CLASSES_REMEDY)
     else:
         classes = fields.read("classes", read_classes, default.classes)
     result = Model(
-        protocol=fields.read("protocol", choice(ProtocolName), default.protocol),
+        protocol=protocol,
         classes=classes,
         candidate_classes=fields.read("candidateClasses", read_classes, default.candidate_classes),
         output=fields.read("output", text, default.output),
@@ -71,9 +73,14 @@ def model(fields: Fields, *, require_classes: bool) -> Model:
         task=fields.read("task", choice(Task), default.task),
         paths=fields.read("paths", list_of(_path, "list paths such as [/v1/models/fraud:predict]", at_most=64), ()),
         request_patch=fields.read("requestPatch", json_mapping, default.request_patch),
+        loss_per=fields.read("lossPer", choice(LossPer), default.loss_per),
     )
-    if "classes" in fields:
+    if result.generates:
+        _check_language_model(fields, result)
+    elif "classes" in fields:
         _check_classes(fields, result)
+    if "lossPer" in fields and not result.generates:
+        raise fields.error("lossPer", "is read with protocol: openai only", "set that, or remove it")
     unique(result.paths, fields.at("paths"), "the path")
     custom = result.protocol is ProtocolName.CUSTOM
     if custom and result.pointer is None:
@@ -85,6 +92,20 @@ def model(fields: Fields, *, require_classes: bool) -> Model:
             "pointer", f"is not used by protocol: {result.protocol}", "set protocol: custom, or remove it"
         )
     return result
+
+
+def _check_language_model(fields: Fields, result: Model) -> None:
+    """What says how probabilities of classes are read says nothing of a text."""
+    default = Model()
+    for name, used in (
+        ("classes", "classes" in fields),
+        ("candidateClasses", "candidateClasses" in fields),
+        ("output", "output" in fields),
+        ("values", result.values is not default.values),
+        ("task", result.task is not default.task),
+    ):
+        if used:
+            raise fields.error(name, "is not used by protocol: openai, which has no classes", "remove it")
 
 
 def class_name(value: object, field: str) -> str:
@@ -161,6 +182,11 @@ def mirror(fields: Fields) -> Mirror:
             ),
             forwardCredentials=fields.read("forwardCredentials", flag, limits.forwardCredentials),
             scoringCopy=fields.read("scoringCopy", flag, limits.scoringCopy),
+            maxTokensPerSecond=fields.read(
+                "maxTokensPerSecond",
+                positive(decimal, "write a rate such as 2000; percent: 0 scores nothing"),
+                limits.maxTokensPerSecond,
+            ),
         ),
     )
 

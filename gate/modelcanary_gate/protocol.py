@@ -68,6 +68,9 @@ class ModelReading:
     task: str = "multiclass"
     paths: list[str] = field(default_factory=list)  # empty: every path
     requestPatch: dict[str, object] | None = None
+    lossPer: str = "token"  # of a language model
+    #: Of a language model: reference answers come as labels, by `References`; else the baseline's answer is the one.
+    references: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class MirrorLimits:
     maxPairsPerSecond: float = 200.0
     forwardCredentials: bool = False
     scoringCopy: bool = False
+    maxTokensPerSecond: float = 2000.0  # of a language model: how many each model is made to score by one sidecar
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,22 @@ class Label:
     index: int = 0
     ts: float | str | None = None  # when the request was made, if known: narrows the search
     source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a language model should have answered: a label whose prompt a sidecar has, and the ledger has not."""
+
+    id: str  # of the request
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """`GET /v1/runs/{namespace}/{name}/references?after=`: what came since, for the sidecars alone."""
+
+    next: str  # what to ask after the next time
+    references: list[Reference] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

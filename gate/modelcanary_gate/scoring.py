@@ -49,7 +49,11 @@ def score(spec: Spec, baseline: Floats, candidate: Floats, labels: Ints | Floats
 
     `baseline` and `candidate` are (n, C) log-probabilities in the order of the classes; `labels` are (n,) class
     indices, or (n, C) soft labels or, multilabel, the classes that hold. Raises DataError naming the row.
+
+    Of a language model C is 1, the reference answer: the label was that answer, so nothing is left to look up.
     """
+    if spec.model.generates:
+        return from_losses(spec, -baseline[:, 0], -candidate[:, 0])
     loss = spec.analysis.loss
     weights = None if loss.class_weights is None else np.asarray(loss.class_weights, dtype=np.float64)
     soft = labels.ndim == 2
@@ -83,7 +87,13 @@ def score(spec: Spec, baseline: Floats, candidate: Floats, labels: Ints | Floats
 
 
 def score_agreement(spec: Spec, baseline: Floats, candidate: Floats) -> LabelledPairs:
-    """Label-free: the baseline's distribution is the target, so the delta is KL(baseline‖candidate) ≥ 0."""
+    """Label-free: the baseline's distribution is the target, so the delta is KL(baseline‖candidate) ≥ 0.
+
+    Of a language model the target is one draw from that distribution, the answer that users got: the delta of a pair
+    may be negative, and its mean estimates KL.
+    """
+    if spec.model.generates:
+        return from_losses(spec, -baseline[:, 0], -candidate[:, 0])
     multilabel = spec.model.task is Task.MULTILABEL
     entropy, crossed = agreement(baseline, candidate, epsilon=spec.analysis.loss.clip_epsilon, multilabel=multilabel)
     unknown = np.full(len(entropy), -1, dtype=np.int64)

@@ -33,8 +33,15 @@ class ProtocolName(StrEnum):
     OIP_V2 = "oip-v2"
     SELDON = "seldon"
     MLFLOW = "mlflow"
-    OPENAI = "openai"
+    OPENAI = "openai"  # a language model: judged by the probability that it gives to a reference answer
     CUSTOM = "custom"
+
+
+class LossPer(StrEnum):
+    """What a language model's loss is divided by, and so its unit."""
+
+    TOKEN = "token"  # nats per token, as the baseline's tokenizer cuts the reference
+    BYTE = "byte"  # bits per byte of the reference: a figure that does not depend on a tokenizer
 
 
 class LabelMode(StrEnum):
@@ -159,6 +166,24 @@ class Model:
     task: Task = Task.MULTICLASS
     paths: tuple[str, ...] = ()  # empty: every path
     request_patch: Mapping[str, object] | None = None
+    loss_per: LossPer = LossPer.TOKEN  # of a language model
+
+    @property
+    def generates(self) -> bool:
+        """A language model. Its pairs have one number per model, the log-probability of the reference answer."""
+        return self.protocol is ProtocolName.OPENAI
+
+    @property
+    def columns(self) -> int:
+        """Of an answer that was read: log-probabilities per pair and model."""
+        return 1 if self.generates else len(self.classes)
+
+    @property
+    def unit(self) -> str:
+        """Of losses, deltas and margins that are not relative."""
+        if not self.generates:
+            return "nats"
+        return "bits per byte" if self.loss_per is LossPer.BYTE else "nats per token"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,10 @@ REMEDIES: Mapping[Outcome, str] = {
     Outcome.CLASS_COUNT: "another number of probabilities than there are spec.model.classes",
     Outcome.NOT_PROBABILITIES: "its numbers are no probabilities: set spec.model.values, for example to logits",
     Outcome.NON_FINITE: "NaN or Infinity among its numbers",
+    Outcome.NO_PROMPT_LOGPROBS: (
+        "its server does not say how probable a given text is: "
+        "it needs prompt_logprobs, or echo with logprobs, as vLLM has them"
+    ),
 }
 #: Where the baseline is asked by users, a patch of the mirrored copy does not reach it.
 _BASELINE_LABELS = "users ask it for labels: set spec.mirror.scoringCopy, and spec.model.requestPatch to ask for more"

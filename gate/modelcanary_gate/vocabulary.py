@@ -25,6 +25,7 @@ class Outcome(StrEnum):
     CLASS_COUNT = "classCount"  # as many probabilities as there are classes is what is needed
     NOT_PROBABILITIES = "notProbabilities"  # negative, or a sum that is not 1
     NON_FINITE = "nonFinite"
+    NO_PROMPT_LOGPROBS = "noPromptLogprobs"  # a language model whose server does not score what it is given
 
 
 #: Outcomes that the error-rate guard counts as errors of the model: all without a usable answer, because a pair without

@@ -146,7 +146,7 @@ def untyped(text: str, classes: Mapping[str, int]) -> str | int:
 
     Where classes are called by numbers, no number is an index: of the classes 1, 2 and 3, 0 would be taken for 1.
     """
-    if text in classes:
+    if text in classes or not classes:  # without classes: a language model's reference, which is text
         return text
     whole = text.removesuffix(".0")
     if whole in classes or not (whole and len(whole) < 10 and _WHOLE.issuperset(whole)):

@@ -74,6 +74,7 @@ class LedgerApp:
             Route(f"{model}/pairs", self._guarded(Call.PAIRS, self.pairs), methods=["POST"]),
             Route(f"{model}/pairs", self._guarded(Call.EXPORT, self.export), methods=["GET"]),
             Route(f"{model}/heartbeat", self._guarded(Call.HEARTBEAT, self.heartbeat), methods=["POST"]),
+            Route(f"{model}/references", self._guarded(Call.REFERENCES, self.references), methods=["GET"]),
             Route(f"{model}/evidence", self._guarded(Call.EVIDENCE, self.evidence), methods=["GET"]),
             Route(f"{model}/instructions", self._guarded(Call.INSTRUCTIONS, self.put_instructions), methods=["PUT"]),
             Route(model, self._guarded(Call.INSTRUCTIONS, self.forget), methods=["DELETE"]),
@@ -113,6 +114,10 @@ class LedgerApp:
         body = await read_body(request, _SMALL_BODY)
         decode(body, Heartbeat, msgpack=is_msgpack(request.headers.get("content-type", "")))
         return encoded(self._instructions(request), request.headers)
+
+    async def references(self, request: Request) -> Response:
+        standing = self._known(request)
+        return encoded(self._ledger.references(standing, request.query_params.get("after", "")), request.headers)
 
     # --- label senders
 

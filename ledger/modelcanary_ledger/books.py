@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from modelcanary_ledger.model import Standing
+from modelcanary_ledger.references import Relay
 from modelcanary_ledger.run import Run
 from modelcanary_ledger.store import Store
 
@@ -19,6 +20,7 @@ class Books:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.relay = Relay()
         self.runs: dict[int, Run] = {}
         self.standings: dict[tuple[str, str], Standing] = {}
         self._by_name: dict[tuple[int, str], Run] = {}

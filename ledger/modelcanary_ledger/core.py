@@ -13,7 +13,7 @@ import msgspec
 
 from modelcanary_gate.blocks_json import loss_block_to_json, traffic_block_to_json
 from modelcanary_gate.errors import GateError
-from modelcanary_gate.protocol import PairBatch
+from modelcanary_gate.protocol import PairBatch, References
 from modelcanary_ledger.books import Books
 from modelcanary_ledger.errors import NotFound, SettingsError
 from modelcanary_ledger.model import Standing
@@ -146,6 +146,10 @@ class Ledger:
         """How many classes a run has; None where it is not known. Safe from other threads."""
         run = self._books.find_run(standing, name)
         return None if run is None else run.classes
+
+    def references(self, standing: Standing, after: str) -> References:
+        """What sidecars are to score a language model's prompts by. Safe from other threads."""
+        return self._books.relay.since(standing.no, after)
 
     def run_number(self, standing: Standing, name: str | None) -> int:
         with self._books.reading(standing.no):

@@ -13,6 +13,7 @@ from modelcanary_gate.protocol import FeedbackCounts
 from modelcanary_gate.sampling import position
 from modelcanary_ledger.idindex import id_hash, id_salt
 from modelcanary_ledger.model import Standing
+from modelcanary_ledger.references import Relay
 from modelcanary_ledger.run import Counts, Run, Scorable, SenderCounts, answers
 from modelcanary_ledger.store import SLACK, HeldLabel, JoinRow, LabelRow, Store, Wanted, run_of
 
@@ -28,6 +29,7 @@ class Posted:
     index: int
     value: int | bytes
     ts: float | None = None
+    reference: str | None = None  # of a language model: the text, which is handed on and never kept
 
 
 @dataclass(slots=True)
@@ -62,9 +64,10 @@ class _Joined:
 class Joiner:
     """Joins within one transaction; `finish` adds what was joined to the evidence."""
 
-    def __init__(self, store: Store, runs: dict[int, Run], now: float) -> None:
+    def __init__(self, store: Store, relay: Relay, runs: dict[int, Run], now: float) -> None:
         self._store = store
         self._held = store.held
+        self._relay = relay
         self._runs = runs
         self._now = now
         self._joined: defaultdict[int, _Joined] = defaultdict(_Joined)
@@ -88,6 +91,7 @@ class Joiner:
             held = self._held.get(hashed)
             if held is not None:
                 self._again(standing, held, label, tally)
+                self._hand_on(standing, label)
             else:
                 around = label.ts if label.ts is not None else time_in(label.id, now)
                 waiting.append((label, Wanted(hashed, label.id, label.index, around)))
@@ -180,11 +184,17 @@ class Joiner:
             self._again(standing, held, label, tally)
             return
         tally.unmatched += 1
+        self._hand_on(standing, label)
         gone = self._held.add(
             hashed, HeldLabel(standing.no, label.id, label.index, self._now, label.value, tally.sender)
         )
         if gone is not None:
             self.give_up([gone])
+
+    def _hand_on(self, standing: Standing, label: Posted) -> None:
+        """Of a language model, the pair is made of the reference: by the sidecar that has the prompt."""
+        if label.reference is not None:
+            self._relay.offer(standing.no, label.id, label.reference)
 
     def _again(self, standing: Standing, held: HeldLabel, label: Posted, tally: _Tally) -> None:
         """A label for what another one, which still waits for its pair, has spoken of."""
@@ -244,4 +254,6 @@ def _translated(standing: Standing, run: Run, value: int | bytes) -> int | bytes
     """A class of the current run, as the index that an earlier run gave to it; −1 where it had none."""
     if isinstance(value, bytes) or standing.spec is None:
         return value
+    if standing.spec.model.generates:
+        return value if run.spec.model.generates else -1
     return run.class_index.get(standing.spec.model.classes[value], -1)

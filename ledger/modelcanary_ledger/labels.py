@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from modelcanary_gate.spec import Task
+from modelcanary_gate.spec import LabelMode, Task
 from modelcanary_ledger import aliases
 from modelcanary_ledger.batches import MAX_ID, MAX_INDEX
 from modelcanary_ledger.errors import BadRequest, LedgerError, Unprocessable
@@ -18,6 +18,8 @@ from modelcanary_ledger.model import Standing
 from modelcanary_ledger.records import LabelRecord, read_records
 
 MAX_LABELS = 20_000
+#: Of a reference answer, in characters.
+MAX_REFERENCE = 262_144
 _SUM_TOLERANCE = 1e-3
 _NAMED = 12  # classes that an error names
 
@@ -47,8 +49,25 @@ def _posted(record: LabelRecord, row: int, standing: Standing) -> Posted:
     if not 0 < len(record.id) <= MAX_ID:  # as a pair's: a longer one could be held, and match nothing
         problem = f"id has {len(record.id)} characters" if record.id else "id is empty"
         raise _unusable(problem, "id", row, f"send the id that the request had, at most {MAX_ID} characters")
-    ts = record.ts
-    return Posted(record.id, record.index, _value(record.label, row, standing), None if ts is None else _time(ts, row))
+    time = None if record.ts is None else _time(record.ts, row)
+    if standing.spec is not None and standing.spec.model.generates:
+        agreement = standing.spec.labels.mode is LabelMode.AGREEMENT
+        text = _reference(record, row)
+        return Posted(record.id, 0, 0, time, None if agreement else text)
+    return Posted(record.id, record.index, _value(record.label, row, standing), time)
+
+
+def _reference(record: LabelRecord, row: int) -> str:
+    """Of a language model the label is a text, and a pair's only class is that this text is right."""
+    label = record.label
+    if record.index:
+        raise _unusable(f"index is {record.index}", "index", row, "a language model's request has one answer, index 0")
+    if not isinstance(label, str):
+        raise _unusable("label is no text", "label", row, "send the reference answer, as text")
+    if not 0 < len(label) <= MAX_REFERENCE:
+        problem = f"label has {len(label)} characters" if label else "label is empty"
+        raise _unusable(problem, "label", row, f"send the reference answer, at most {MAX_REFERENCE} characters")
+    return label
 
 
 def _value(label: str | int | list[float], row: int, standing: Standing) -> int | bytes:

@@ -21,10 +21,15 @@ class Call(StrEnum):
 
     PAIRS = "pairs"
     HEARTBEAT = "heartbeat"
+    REFERENCES = "references"
     FEEDBACK = "feedback"
     EVIDENCE = "evidence"
     EXPORT = "export"
     INSTRUCTIONS = "instructions"
+
+
+#: Of the pods of a canary's own baseline, and of nobody else in the namespace.
+OF_SIDECARS = frozenset({Call.PAIRS, Call.HEARTBEAT, Call.REFERENCES})
 
 
 class Kind(StrEnum):
@@ -84,8 +89,8 @@ class Caller:
             return "a token of labels.senders may send labels of its own ModelCanary, and nothing else"
         if call is Call.INSTRUCTIONS:
             return "instructions come from the operator alone"
-        if call in (Call.PAIRS, Call.HEARTBEAT):
-            return "pairs come from the pods of the ModelCanary's own baseline, by the token that is mounted there"
+        if call in OF_SIDECARS:
+            return "this is for the pods of the ModelCanary's own baseline, by the token that is mounted there"
         return "use a token of a ServiceAccount of that namespace"
 
 
@@ -101,7 +106,7 @@ def account(username: str, namespace: str, pod: str) -> Caller:
     """A ServiceAccount's token; `pod` is the one that it is bound to, empty if none."""
     grants = [Grant(frozenset({Call.FEEDBACK, Call.EVIDENCE, Call.EXPORT}), namespace)]
     if pod:
-        grants.append(Grant(frozenset({Call.PAIRS, Call.HEARTBEAT}), namespace, pod=pod))
+        grants.append(Grant(OF_SIDECARS, namespace, pod=pod))
     return Caller(Kind.ACCOUNT, username, tuple(grants))
 
 

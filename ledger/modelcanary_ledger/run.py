@@ -143,7 +143,7 @@ class Run:
             self.progress.maturity = declared
         self.next_due = 0.0
         self.agreement = spec.labels.mode is LabelMode.AGREEMENT
-        self.classes = len(spec.model.classes)
+        self.classes = spec.model.columns
         self.class_index = {name: index for index, name in enumerate(spec.model.classes)}
 
     def saved(self) -> None:
@@ -191,7 +191,7 @@ class Run:
         return len(senders) - 1
 
     def fits(self, value: int | bytes) -> bool:
-        """Whether a label is one of this run's: a class index, or one float64 per class."""
+        """Whether a label is one of this run's: a class index, or one float64 per class; of a language model 0."""
         return len(value) == 8 * self.classes if isinstance(value, bytes) else 0 <= value < self.classes
 
     def add_answered(self, times: Floats, pairs: AnsweredPairs) -> None:

@@ -33,7 +33,7 @@ class Transaction:
     def __init__(self, books: Books, now: float) -> None:
         self._books = books
         self._now = now
-        self._joiner = Joiner(books.store, books.runs, now)
+        self._joiner = Joiner(books.store, books.relay, books.runs, now)
 
     def feedback(self, standing: Standing, labels: Sequence[Posted], sender: str = "") -> FeedbackCounts:
         """`sender`: the name of who sends them; empty where nobody had to say."""

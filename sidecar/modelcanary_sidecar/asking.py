@@ -11,6 +11,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from modelcanary_gate.protocol import Instructions
+from modelcanary_gate.spec import ProtocolName
 from modelcanary_sidecar.breaker import BreakerState
 from modelcanary_sidecar.capture import Captured, LiveAnswer
 from modelcanary_sidecar.settings import Address
@@ -67,7 +68,7 @@ class Asking:
             return
         self.stop()
         self._instructions = instructions
-        if not instructions.run or not instructions.candidate:
+        if not instructions.run or not instructions.candidate or instructions.model.protocol == ProtocolName.OPENAI:
             return
         self._candidate = self._pool_for_candidate(instructions)
         if instructions.mirror.scoringCopy:
@@ -118,17 +119,10 @@ class Asking:
         self._on_lost(item, SCORING_COPY)
 
     def _pool_for_candidate(self, instructions: Instructions) -> Shadow[Item] | None:
-        try:
-            parts = urlsplit(instructions.candidate or "")
-            host, port = parts.hostname, parts.port or 80
-        except ValueError:
-            parts, host, port = urlsplit(""), None, 0
-        if parts.scheme != "http" or not host:
-            logger.error(
-                "run %s is not mirrored: the candidate %r is not http", instructions.run, instructions.candidate
-            )
+        found = candidate_of(instructions)
+        if found is None:
             return None
-        self._prefix = parts.path.rstrip("/").encode()
+        host, port, self._prefix = found
         return Shadow(host, port, self._limits(), self._on_answer, self._on_lost)
 
     # what is exported, and decides whether more is captured
@@ -162,3 +156,16 @@ class Asking:
     def _limits(self) -> ShadowLimits:
         mirror = self._instructions.mirror
         return ShadowLimits(mirror.timeout, max(1, mirror.maxInFlight // self._sharers), mirror.maxBodyBytes)
+
+
+def candidate_of(instructions: Instructions) -> tuple[str, int, bytes] | None:
+    """Host, port, and what its paths begin with."""
+    try:
+        parts = urlsplit(instructions.candidate or "")
+        host, port = parts.hostname, parts.port or 80
+    except ValueError:
+        parts, host, port = urlsplit(""), None, 0
+    if parts.scheme != "http" or not host:
+        logger.error("run %s is not mirrored: the candidate %r is not http", instructions.run, instructions.candidate)
+        return None
+    return host, port, parts.path.rstrip("/").encode()

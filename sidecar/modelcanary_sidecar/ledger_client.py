@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from modelcanary_gate.protocol import Heartbeat, Instructions, PairBatch
+from modelcanary_gate.protocol import Heartbeat, Instructions, PairBatch, References
 from modelcanary_sidecar.errors import SidecarError
 from modelcanary_sidecar.trust import Trust
 
@@ -25,6 +25,7 @@ _WHOLE = 10.0  # for an answer that comes byte by byte
 _encode = msgspec.msgpack.Encoder().encode
 _from_msgpack = msgspec.msgpack.Decoder(Instructions).decode
 _from_json = msgspec.json.Decoder(Instructions).decode
+_references = msgspec.msgpack.Decoder(References).decode
 
 
 class LedgerUnavailable(SidecarError):
@@ -68,22 +69,34 @@ class LedgerClient:
         """Raises LedgerUnavailable or LedgerRefused."""
         return await self._post("heartbeat", _encode(heartbeat))
 
+    async def references(self, after: str) -> References:
+        """Raises LedgerUnavailable or LedgerRefused."""
+        answer = await self._ask("GET", f"references?after={quote(after)}", None)
+        try:
+            return _references(answer.content)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise LedgerUnavailable(f"the ledger's references cannot be read: {type(error).__name__}") from error
+
     async def _post(self, what: str, body: bytes) -> Instructions:
+        answer = await self._ask("POST", what, body)
+        decode = _from_msgpack if "msgpack" in answer.headers.get("content-type", "") else _from_json
+        try:
+            return decode(answer.content)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise LedgerUnavailable(f"the ledger's instructions cannot be read: {error}") from error
+
+    async def _ask(self, method: str, what: str, body: bytes | None) -> httpx.Response:
         headers = {"Content-Type": MSGPACK, "Accept": MSGPACK} | self._authorization()
         try:
             async with asyncio.timeout(_WHOLE):
-                answer = await self._http.post(f"{self._base}/{what}", content=body, headers=headers)
+                answer = await self._http.request(method, f"{self._base}/{what}", content=body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise LedgerUnavailable(f"the ledger does not answer: {type(error).__name__} {error}") from error
         if answer.status_code in _PERMANENT:
             raise LedgerRefused(f"the ledger refuses {what} with {answer.status_code}: {answer.text[:300]}")
         if not answer.is_success:
             raise LedgerUnavailable(f"the ledger answers {what} with {answer.status_code}: {answer.text[:300]}")
-        decode = _from_msgpack if "msgpack" in answer.headers.get("content-type", "") else _from_json
-        try:
-            return decode(answer.content)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise LedgerUnavailable(f"the ledger's instructions cannot be read: {error}") from error
+        return answer
 
     def _authorization(self) -> dict[str, str]:
         """Read each time: a mounted token is replaced while we run."""

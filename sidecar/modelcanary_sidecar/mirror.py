@@ -17,6 +17,7 @@ from modelcanary_sidecar.channel import Dropped, News, ScorerEnd
 from modelcanary_sidecar.decoding import ReadingError
 from modelcanary_sidecar.errors import FrameError
 from modelcanary_sidecar.instructions import Standing
+from modelcanary_sidecar.llm import Desk, generates
 from modelcanary_sidecar.mirrored import copy_of
 from modelcanary_sidecar.pairing import KeyMint, Pairing
 from modelcanary_sidecar.sender import Sender
@@ -50,6 +51,7 @@ class Mirror:
         self._keys = KeyMint()
         self._pairing: Pairing | None = None
         self._asking = Asking(baseline, self._answered, self._compare, self._lost, _copy)
+        self._desk = Desk(baseline, self._keys, tally, sender.add, self._drop, sender.references)
         self._tasks: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
         self._shedding = False
@@ -76,6 +78,7 @@ class Mirror:
             await self._let_finish()
             sending.cancel()
             self._asking.stop()
+            self._desk.stop()
         self._tasks = None
         if not await self._sender.flush(_FLUSH_TIME):
             logger.warning("%d pairs are lost: the ledger did not take them in time", self._sender.unsent)
@@ -85,7 +88,7 @@ class Mirror:
         limit = min(self._standing.instructions.mirror.timeout, _FLUSH_TIME)
         try:
             async with asyncio.timeout(limit + _TICK):
-                while self._asking.pending:
+                while self._asking.pending or self._desk.pending:
                     await asyncio.sleep(_TICK / 4)
         except TimeoutError:
             return
@@ -114,6 +117,9 @@ class Mirror:
         run = captured.run
         if run != self._standing.run:
             self._drop(run, "runEnded")
+            return
+        if self._desk.open:
+            self._desk.take(captured)
             return
         if self._pairing is None:
             self._drop(run, "instructions")
@@ -170,10 +176,11 @@ class Mirror:
                 self._pairing = self._make_pairing(instructions)
             if self._tasks is not None:
                 self._asking.follow(instructions, self._tasks)
+                self._desk.follow(instructions, self._tasks)
             self._tell()
 
     def _make_pairing(self, instructions: Instructions) -> Pairing | None:
-        if not instructions.run:
+        if not instructions.run or generates(instructions):
             return None
         try:
             return Pairing(instructions, self._keys, self._tally.unread)
@@ -198,6 +205,7 @@ class Mirror:
         sender = self._sender
         gauges = {
             **self._asking.figures(),
+            **self._desk.gauges(),
             "unsent_pairs": float(len(sender.buffer)),
             "unsent_bytes": float(sender.buffer.bytes),
             "batches_total": float(sender.batches),

@@ -36,13 +36,13 @@ def _patched(headers: bytes, body: bytes, patch: Patch, cap: int) -> tuple[bytes
     except (*NOT_READ, OverflowError):
         return None
     if found.coded:
-        headers = _without(headers, b"content-encoding")
+        headers = without(headers, b"content-encoding")
     if found.binary:
-        headers = _without(headers, LENGTH_HEADER) + b"%b: %d\r\n" % (LENGTH_HEADER, len(patched))
+        headers = without(headers, LENGTH_HEADER) + b"%b: %d\r\n" % (LENGTH_HEADER, len(patched))
     return headers, patched + found.tensors
 
 
-def _without(headers: bytes, name: bytes) -> bytes:
+def without(headers: bytes, name: bytes) -> bytes:
     lines = headers.split(b"\r\n")
     return b"\r\n".join(line for line in lines if line.partition(b":")[0].lower() != name)
 

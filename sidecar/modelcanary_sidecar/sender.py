@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from modelcanary_gate.protocol import Heartbeat, Instructions, Pair
+from modelcanary_gate.protocol import Heartbeat, Instructions, Pair, References
 from modelcanary_sidecar.ledger_client import LedgerClient, LedgerRefused, LedgerUnavailable, encode_batch
 from modelcanary_sidecar.pair_buffer import BufferLimits, PairBuffer
 
@@ -71,6 +71,10 @@ class Sender:
 
     def drop(self, run: str, reason: str, count: int = 1) -> None:
         self.buffer.drop(run, reason, count)
+
+    async def references(self, after: str) -> References:
+        """What language models are to be scored by. Raises LedgerUnavailable or LedgerRefused."""
+        return await self._client.references(after)
 
     async def run(self) -> None:
         """Both loops, until cancelled."""

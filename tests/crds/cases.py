@@ -6,8 +6,8 @@ Both readers of the resource are held to them: the parser in `test_agreement`, a
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tests.crds.limits import AGREEMENT, BETWEEN, GUARD, METRIC, TABLE, Limits
-from tests.crds.schema import Node, as_kubernetes_writes, node_at, nodes, written_as
+from tests.crds.limits import AGREEMENT, BETWEEN, GUARD, LANGUAGE_MODEL, METRIC, TABLE, Limits
+from tests.crds.schema import REMOVED, Node, as_kubernetes_writes, node_at, nodes, written_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,10 @@ def needs(place: str, value: object) -> Mapping[str, object]:
         return AGREEMENT
     if (place, value) == ("model.protocol", "custom"):
         return {"model.pointer": "/a"}
+    if (place, value) == ("model.protocol", "openai"):
+        return {"model.classes": REMOVED}
+    if place == "model.lossPer":
+        return LANGUAGE_MODEL
     if (place, value) == ("mirror.scoringCopy", True):
         return {"model.requestPatch": {"a": 1}}
     return {}

@@ -23,6 +23,7 @@ METRIC = {
     "guards.0.min": "x0.95",
 }
 AGREEMENT: Mapping[str, object] = {"labels.mode": "Agreement", "labels.agreement.rollbackAbove": "0.5"}
+LANGUAGE_MODEL: Mapping[str, object] = {"model.protocol": "openai", "model.classes": REMOVED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,7 @@ TABLE = (
         TENTH,
     ),
     Limits("mirror.maxPairsPerSecond", (1, "0.5", "1e3"), (*NO_NUMBERS, 0, -1, "0.0", "5%"), TENTH),
+    Limits("mirror.maxTokensPerSecond", (1, "0.5", "1e3"), (*NO_NUMBERS, 0, -1, "0.0", "5%"), TENTH),
     Limits("mirror.timeout", ("1ms", "2s"), (*NO_DURATIONS, "0s"), HOURS),
     Limits(
         *("mirror.maxBodyBytes", (1, "1", "1Mi", "0.5Ki", "1k", "1024Gi", 1 << 40)),
@@ -281,6 +283,24 @@ BETWEEN: tuple[tuple[Mapping[str, object], str], ...] = (
     ({"model.pointer": "/a"}, "model.pointer"),
     ({"mirror.scoringCopy": True}, "mirror.scoringCopy"),
     ({"mirror.scoringCopy": True, "model.requestPatch": {"a": 1}}, ""),
+    (LANGUAGE_MODEL, ""),
+    ({"model.classes": REMOVED}, "model.classes"),
+    ({"model.protocol": "openai"}, "model.classes"),
+    ({**LANGUAGE_MODEL, "model.candidateClasses": ["a", "b"]}, "model.candidateClasses"),
+    ({**LANGUAGE_MODEL, "model.output": "a"}, "model.output"),
+    ({**LANGUAGE_MODEL, "model.values": "logits"}, "model.values"),
+    ({**LANGUAGE_MODEL, "model.task": "multilabel"}, "model.task"),
+    ({**LANGUAGE_MODEL, "model.lossPer": "byte"}, ""),
+    ({"model.lossPer": "byte"}, "model.lossPer"),
+    ({**LANGUAGE_MODEL, "model.requestPatch": {"a": 1}, "mirror.scoringCopy": True}, "mirror.scoringCopy"),
+    ({**LANGUAGE_MODEL, **AGREEMENT}, ""),
+    ({**LANGUAGE_MODEL, **AGREEMENT, "labels.agreement.promoteBelow": "0.1"}, "labels.agreement.promoteBelow"),
+    ({**LANGUAGE_MODEL, "canary.steps": [10]}, "canary.steps"),
+    ({**LANGUAGE_MODEL, "promotion.observeFor": "1h"}, ""),
+    ({**LANGUAGE_MODEL, **AGREEMENT, "promotion.observeFor": "1h"}, "promotion.observeFor"),
+    ({**LANGUAGE_MODEL, "analysis.loss.labelSmoothing": "0.1"}, "analysis.loss.labelSmoothing"),
+    ({**LANGUAGE_MODEL, "analysis.loss.focalGamma": 1}, "analysis.loss.focalGamma"),
+    ({**LANGUAGE_MODEL, "guards.0": {"name": "g", "type": "perClass"}}, "guards"),
     ({"adoption.scaleTarget": False}, ""),
     ({"adoption.service": "Untouched"}, ""),
     ({"adoption.scaleTarget": False, "adoption.service": "Untouched"}, "adoption.scaleTarget"),

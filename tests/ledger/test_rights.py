@@ -51,7 +51,7 @@ def test_what_each_kind_of_caller_may_do() -> None:
     reads = {(call, "a", name) for call in ("feedback", "evidence", "export") for name in ("fraud", "other")}
     assert allowed(rights.account("system:serviceaccount:a:job", "a", "")) == reads
     sidecar = rights.account("system:serviceaccount:a:default", "a", "fraud-baseline-7d9c6b5f4-x2x4z")
-    assert allowed(sidecar) == reads | {("pairs", "a", "fraud"), ("heartbeat", "a", "fraud")}
+    assert allowed(sidecar) == reads | {(call, "a", "fraud") for call in ("pairs", "heartbeat", "references")}
     candidate = rights.account("system:serviceaccount:a:default", "a", "fraud-candidate-7d9c6b5f4-x2x4z")
     assert allowed(candidate) == reads
     every = {(str(call), *place) for call in Call for place in (("a", "fraud"), ("a", "other"), ("b", "fraud"))}

@@ -30,7 +30,7 @@ def preset_for(reading: ModelReading) -> Preset:
         flat = 1 not in widths_of(reading)
         return lambda value: from_value(find(value), reading.output, classes, flat_row=flat)
     if protocol is ProtocolName.OPENAI:
-        raise ReadingError("model.protocol: openai is not decoded; use a protocol that answers probabilities")
+        raise ReadingError("model.protocol: openai answers texts, which have no probabilities of classes")
     widths = widths_of(reading)
     single = 1 in widths
 
@@ -85,7 +85,7 @@ def _recognise(value: object) -> ProtocolName:
         if isinstance(value.get("data"), dict):
             return ProtocolName.SELDON
         if "choices" in value:
-            raise _shape("`choices`, as a language model answers: not decoded")
+            raise _shape("`choices`, as a language model answers: protocol: openai is for it")
     raise _shape(
         "neither `outputs` (V2), `predictions` (V1, MLflow) nor `data` (Seldon), nor a list; "
         "protocol: custom with a pointer reads others"

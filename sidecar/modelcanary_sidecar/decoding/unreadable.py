@@ -33,6 +33,7 @@ class Cause(StrEnum):
     SUM = "sum"
     RANGE = "range"  # above 1, or a log-probability above 0
     NON_FINITE = "nonFinite"
+    PROMPT_LOGPROBS = "promptLogprobs"  # of a language model: its server does not score what it is given
 
 
 class ReadingError(SidecarError):
