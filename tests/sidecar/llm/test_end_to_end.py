@@ -135,7 +135,8 @@ def test_references_that_come_later_are_scored_under_both_models(tmp_path: Path,
         bound = -math.log(1e-4)
         for role, total in (("baseline", block["moments"]["b"]), ("candidate", block["moments"]["c"])):
             assert math.isclose(total, sum(min(loss_in(row, role), bound) for row in rows.values()), rel_tol=1e-5)
-        assert at.figure("prompts") == 0, "what was scored is not kept"
+        until(lambda: at.figure("prompts") == 0)  # what was scored is not kept
+        until(lambda: (at.figure("tokenizers_differ_total") > 0) is not per_byte)
         written = b"".join(path.read_bytes() for path in (tmp_path / "state").iterdir())
         assert b"q-2" in written
         for secret in (SECRET, " Rome.", "ça va"):
@@ -172,7 +173,6 @@ def test_without_labels_the_baselines_answer_is_scored_and_streams_pass_untouche
             nats, _ = OTHER.loss("Q: The capital of", reply)
             assert math.isclose(loss_in(rows[id], "candidate"), nats / tokens, rel_tol=1e-5)
         assert not any(body.get("stream") for body in (*baseline.scorings(), *candidate.scorings()))
-        until(lambda: at.figure("tokenizers_differ_total") > 0)
 
 
 def test_a_server_that_cannot_score_is_a_typed_outcome(tmp_path: Path) -> None:
