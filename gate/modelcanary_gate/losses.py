@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelcanary_gate.errors import DataError, NonFiniteError
-from modelcanary_gate.probabilities import SUM_TOLERANCE, Floats, first_row, log_complement
+from modelcanary_gate.probabilities import Floats, first_row, log_complement
+from modelcanary_gate.spec import SUM_TOLERANCE
 
 #: One per class, positive.
 Weights = Sequence[float] | Floats

@@ -15,13 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modelcanary_gate.errors import DataError, NonFiniteError
-from modelcanary_gate.spec import Task, Values
+from modelcanary_gate.spec import SUM_TOLERANCE, Task, Values
 
 Floats = NDArray[np.float64]
-
-#: How far from 1 a sum of probabilities may be: four classes rounded to three decimals are 0.002 off at
-#: worst and rarely half of it; a softmax that was forgotten, or applied twice, is much further off.
-SUM_TOLERANCE = 1e-3
 
 
 def log_probabilities(values: ArrayLike, kind: Values, task: Task) -> Floats:

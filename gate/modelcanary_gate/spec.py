@@ -11,6 +11,10 @@ from enum import StrEnum
 from modelcanary_gate.protocol import MirrorLimits
 from modelcanary_gate.vocabulary import Event
 
+#: How far from 1 a sum of probabilities may be: four classes rounded to three decimals are 0.002 off at
+#: worst and rarely half of it; a softmax that was forgotten, or applied twice, is much further off.
+SUM_TOLERANCE = 1e-3
+
 
 class Task(StrEnum):
     BINARY = "binary"

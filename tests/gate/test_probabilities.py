@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import expit, log_expit, log_softmax
 
 from modelcanary_gate.errors import DataError, NonFiniteError
-from modelcanary_gate.probabilities import SUM_TOLERANCE, log_complement, log_probabilities
-from modelcanary_gate.spec import Task, Values
+from modelcanary_gate.probabilities import log_complement, log_probabilities
+from modelcanary_gate.spec import SUM_TOLERANCE, Task, Values
 
 MULTI, BINARY, LABELS = Task.MULTICLASS, Task.BINARY, Task.MULTILABEL
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -138,3 +139,19 @@ def test_it_ends_when_the_one_that_started_it_is_gone(stub_ledger: Any) -> None:
                 assert len(ledger.pairs) == 1
 
     asyncio.run(main())
+
+
+def test_numpy_is_loaded_by_the_first_large_answer_and_no_earlier() -> None:
+    code = """
+import json, sys
+import modelcanary_sidecar.scorer
+from modelcanary_gate.protocol import ModelReading
+from modelcanary_gate.vocabulary import Role
+from modelcanary_sidecar.decoding import Reader
+for classes, loaded in ((10, False), (1000, True)):
+    reader = Reader(ModelReading(classes=[str(name) for name in range(classes)]), Role.BASELINE, 1 << 20)
+    read = reader.read(200, b"", json.dumps({"predictions": [[1 / classes] * classes]}).encode())
+    assert len(read[0]) == 4 * classes
+    assert ("numpy" in sys.modules) is loaded, (classes, loaded)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

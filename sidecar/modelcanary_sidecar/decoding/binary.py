@@ -7,8 +7,6 @@ here knows which tensor is wanted.
 
 import struct
 
-import numpy as np
-
 from modelcanary_gate.vocabulary import Outcome
 from modelcanary_sidecar.decoding.unreadable import Cause, Unreadable
 
@@ -56,9 +54,9 @@ def floats(data: bytes, datatype: str) -> list[float]:
     letter = _LETTERS.get(datatype)
     if letter is not None:
         return list(struct.unpack(f"<{len(data) // size}{letter}", data))
-    upper = np.frombuffer(data, dtype="<u2").astype("<u4") << 16
-    numbers: list[float] = upper.view("<f4").tolist()
-    return numbers
+    wide = bytearray(2 * len(data))  # the lower halves are 0
+    wide[2::4], wide[3::4] = data[0::2], data[1::2]
+    return list(struct.unpack(f"<{len(data) // size}f", wide))
 
 
 def texts(data: bytes) -> list[str]:

@@ -8,8 +8,7 @@ Comparisons are written such that NaN fails them.
 import math
 from collections.abc import Callable, Sequence
 
-from modelcanary_gate.probabilities import SUM_TOLERANCE
-from modelcanary_gate.spec import Task, Values
+from modelcanary_gate.spec import SUM_TOLERANCE, Task, Values
 
 _INF = math.inf
 

@@ -1,6 +1,6 @@
 """Rows of numbers as float32 log-probabilities in the baseline's order of classes, each row by itself.
 
-Large answers are read by the gate's `probabilities` at once, small ones row by row by `logs`. One bad row is
+Large answers are read at once by `large`, small ones row by row by `logs`. One bad row is
 that instance's outcome and not the batch's.
 """
 
@@ -8,12 +8,8 @@ import math
 import struct
 from collections.abc import Sequence
 
-import numpy as np
-
-from modelcanary_gate.errors import DataError
-from modelcanary_gate.probabilities import SUM_TOLERANCE, log_probabilities
 from modelcanary_gate.protocol import ModelReading
-from modelcanary_gate.spec import Task, Values
+from modelcanary_gate.spec import SUM_TOLERANCE, Task, Values
 from modelcanary_gate.vocabulary import Outcome
 from modelcanary_sidecar.decoding.align import Alignment
 from modelcanary_sidecar.decoding.logs import logs_of, sum_of_exp
@@ -58,14 +54,11 @@ class Rows:
         """All rows at once; None where any of them cannot be used, so that each is told apart."""
         if any(len(row) not in self._widths or self._is_label(row, table.floats) for row in table.rows):
             return None
-        try:
-            logs = log_probabilities(table.rows, self._values, self._task)  # type: ignore[arg-type]
-        except DataError:
+        from modelcanary_sidecar.decoding.large import packed_logs  # noqa: PLC0415 - numpy's 15 MB only where needed
+
+        packed = packed_logs(table.rows, self._values, self._task, order)
+        if packed is None:
             return None
-        if order is not None:
-            logs = logs[:, order]
-        with np.errstate(over="ignore"):
-            packed = np.ascontiguousarray(logs, dtype="<f4").tobytes()
         size = 4 * self._needed
         return [packed[start : start + size] for start in range(0, len(packed), size)]
 

@@ -1,0 +1,26 @@
+"""All rows of a large answer at once, by the gate's `probabilities`.
+
+`rows` imports it when the first large answer comes: most models have few classes, and their sidecars do without numpy.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from modelcanary_gate.errors import DataError
+from modelcanary_gate.probabilities import log_probabilities
+from modelcanary_gate.spec import Task, Values
+
+
+def packed_logs(
+    rows: Sequence[Sequence[object]], values: Values, task: Task, order: Sequence[int] | None
+) -> bytes | None:
+    """Little-endian float32 log-probabilities, row by row; None where any row cannot be used."""
+    try:
+        logs = log_probabilities(rows, values, task)  # type: ignore[arg-type]
+    except DataError:
+        return None
+    if order is not None:
+        logs = logs[:, order]
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(logs, dtype="<f4").tobytes()
