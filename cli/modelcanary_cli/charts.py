@@ -35,10 +35,10 @@ _POINTS = 500
 _LEAST, _MOST = 1e-3, 1e6
 
 
-def delta_chart(looks: Sequence[Look]) -> Markup:
+def delta_chart(looks: Sequence[Look], unit: str) -> Markup:
     """The delta with its bounds, zero, and the margin that a promotion allows."""
     known = [look for look in looks if look.delta is not None]
-    return _both(FRAMES, lambda frame, size: _delta(known, frame, size)) if len(known) > 1 else Markup()
+    return _both(FRAMES, lambda frame, size: _delta(known, unit, frame, size)) if len(known) > 1 else Markup()
 
 
 def evidence_chart(looks: Sequence[Look], thresholds: Thresholds) -> Markup:
@@ -76,7 +76,7 @@ def _across(looks: Sequence[Look], frame: Frame) -> tuple[Callable[[Look], float
     return lambda look: scale(look.labelled), x_axis(frame, scale, ticks, number, "labelled pairs")
 
 
-def _delta(known: Sequence[Look], frame: Frame, size: str) -> Markup:
+def _delta(known: Sequence[Look], unit: str, frame: Frame, size: str) -> Markup:
     looks = _thinned(known)
     across, axis = _across(looks, frame)
     low, high = _delta_range(looks)
@@ -89,7 +89,7 @@ def _delta(known: Sequence[Look], frame: Frame, size: str) -> Markup:
         frame,
         "The delta with its bounds and the margin",
         axis,
-        y_axis(frame, scale, nice_ticks(low, high, 5), number, "delta, nats per labelled pair"),
+        y_axis(frame, scale, nice_ticks(low, high, 5), number, f"delta, {unit}"),
         clipped(
             frame,
             f"clip-delta-{size}",

@@ -173,8 +173,8 @@ def _show(out: Console, decision: Decision, record: Record) -> None:
     out.print()
     rows = [
         ("pairs", f"{record.pairs:,}, of which {record.labelled:,} are labelled"),
-        ("baseline's loss", f"{text.plain(measures.baseline_loss)} nats"),
-        ("candidate's loss", f"{text.plain(measures.candidate_loss)} nats"),
+        ("baseline's loss", f"{text.plain(measures.baseline_loss)} {measures.unit}"),
+        ("candidate's loss", f"{text.plain(measures.candidate_loss)} {measures.unit}"),
         ("delta", f"{text.nats(measures.delta)}, 95% within {text.bounds(measures.lower, measures.upper)}"),
         ("margin", f"{text.nats(measures.margin)}: up to here a candidate is as good"),
         ("roll-back", _against(measures.rollback_evidence, measures.rollback_threshold)),

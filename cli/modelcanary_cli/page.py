@@ -92,7 +92,7 @@ def _figures(record: Record) -> Markup:
         cards += [
             ("Delta", _nats(last.delta), f"95% within {_nats(last.lower)} to {_nats(last.upper)}"),
             ("Margin", _nats(last.margin), "worse by less than this is as good"),
-            ("Baseline's loss", _plain(last.baselineLoss), "nats per labelled pair"),
+            ("Baseline's loss", _plain(last.baselineLoss), f"{record.unit}, mean of labelled pairs"),
         ]
     if last is not None and record.thresholds is not None:
         cards += [
@@ -120,11 +120,11 @@ def _notes(record: Record) -> Markup:
 
 
 def _delta(record: Record) -> Markup:
-    chart = delta_chart(record.looks)
+    chart = delta_chart(record.looks, record.unit)
     if not chart:
         return Markup()
     keys = [
-        ("delta", "delta: the candidate's loss minus the baseline's, nats"),
+        ("delta", f"delta: the candidate's loss minus the baseline's, {record.unit}"),
         ("band", "95% bounds, valid at every look"),
         ("margin", "margin of a promotion"),
     ]
@@ -245,7 +245,8 @@ def _footer(record: Record) -> Markup:
         "footer",
         element(
             "p",
-            "The delta is the mean difference of cross-entropies on the same pairs, in nats. Evidence is a factor by "
+            f"The delta is the mean difference of cross-entropies on the same pairs, in {record.unit}. "
+            "Evidence is a factor by "
             "which a bet against 'no worse' (roll-back) or against 'worse than the margin' (promotion) has grown; it "
             "may be looked at as often as one likes.",
         ),

@@ -58,7 +58,7 @@ def delta_text(measures: Measures) -> str:
         return "not known yet"
     bounds = "" if measures.lower is None else f" [{measures.lower:+.4f}, {measures.upper:+.4f}]"
     margin = "" if measures.margin is None else f", margin {measures.margin:+.4f}"
-    return f"{measures.delta:+.4f}{bounds} nats{margin}"
+    return f"{measures.delta:+.4f}{bounds} {measures.unit}{margin}"
 
 
 def samples_to_go(measures: Measures) -> str:
@@ -88,7 +88,7 @@ def line(view: View) -> str:
 
 
 def event(kind: str, view: View) -> dict[str, Any]:
-    """A look, or the verdict, for machines. Evidences and thresholds are factors; losses and deltas are nats."""
+    """A look, or the verdict, for machines. Evidences and thresholds are factors; losses and deltas are in `unit`."""
     counts, measures, decision = view.counts, view.decision.measures, view.decision
     return {
         "event": kind,
@@ -106,6 +106,7 @@ def event(kind: str, view: View) -> dict[str, Any]:
         "lower": finite(measures.lower),
         "upper": finite(measures.upper),
         "baselineLoss": finite(measures.baseline_loss),
+        "unit": measures.unit,
         "margin": finite(measures.margin),
         "rollbackEvidence": factor(measures.rollback_evidence),
         "rollbackThreshold": factor(measures.rollback_threshold),

@@ -65,7 +65,7 @@ class ClassLoss:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """The numbers behind a verdict; losses in nats, evidences as natural logarithms."""
+    """The numbers behind a verdict; losses in `unit`, evidences as natural logarithms."""
 
     judged: int  # matured, labelled pairs
     baseline_loss: float | None
@@ -73,13 +73,13 @@ class Measures:
     delta: float | None  # candidate − baseline
     lower: float | None  # 95% confidence sequence
     upper: float | None
-    margin: float | None  # the promotion's margin in nats, at the baseline's present loss
+    margin: float | None  # the promotion's margin, at the baseline's present loss
     rollback_evidence: float
     rollback_threshold: float
     promotion_evidence: float
     promotion_threshold: float
     design_effect: float
-    slope: float | None  # nats per hour, or per 1,000 pairs without a clock
+    slope: float | None  # of the delta per hour, or per 1,000 pairs without a clock
     slope_error: float | None
     pairs_to_rollback: float | None  # at the present growth; None: not in sight
     pairs_to_promotion: float | None
@@ -89,6 +89,7 @@ class Measures:
     rollback_streak: int = 0  # blocks in a row whose evidence said so, at most as many as a verdict asks for
     promotion_streak: int = 0
     classes: tuple[ClassLoss, ...] = ()  # those with labels
+    unit: str = "nats"  # of losses, deltas and margin: a language model's are nats per token, or bits per byte
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ def _delta(m: Measures) -> str:
     text = f"delta {m.delta:+.4f}"
     if m.lower is not None and m.upper is not None:
         text += f" [{m.lower:+.4f}, {m.upper:+.4f}]"
-    return text + (f" nats, margin {m.margin:.4f}" if m.margin is not None else " nats")
+    return text + (f" {m.unit}, margin {m.margin:.4f}" if m.margin is not None else f" {m.unit}")
 
 
 def _progress(m: Measures, spec: Spec) -> str:

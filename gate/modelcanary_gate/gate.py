@@ -245,6 +245,7 @@ class Gate:
             rollback_streak=min(loss.triggers[_ROLLBACK].streak, loss.triggers[_ROLLBACK].confirm_after),
             promotion_streak=min(loss.triggers[_PROMOTE].streak, loss.triggers[_PROMOTE].confirm_after),
             classes=self._totals.losses_of(self.plan.groups),
+            unit=self._spec.model.unit,
         )
 
     def _reachable_margin(self, facts: Facts, variance: float, phi: float, baseline: float | None) -> float | None:

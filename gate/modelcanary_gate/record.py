@@ -1,8 +1,8 @@
 """A decision record: what one run of the gate saw and said, as data that a report is drawn from.
 
 Written by `modelcanary run`, `evaluate` and `replay`, and kept by the operator at each decision; read by `modelcanary
-report`. Field names are the keys of its JSON. Losses, deltas and margins are nats, times are seconds since the epoch,
-and what is not known, or not finite, is None.
+report`. Field names are the keys of its JSON. Losses, deltas and margins are in `unit`, times are seconds since the
+epoch, and what is not known, or not finite, is None.
 """
 
 import math
@@ -126,6 +126,7 @@ class Record:
     notes: list[str] = field(default_factory=list)  # what a reader must know to judge the verdict
     spec: dict[str, object] = field(default_factory=dict)  # as the user wrote it; empty: the defaults
     version: str = ""  # of modelcanary
+    unit: str = "nats"  # of losses, deltas and margins
     schemaVersion: int = SCHEMA_VERSION
 
 

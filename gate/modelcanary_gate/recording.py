@@ -150,6 +150,7 @@ class Recorder:
             notes=notes or [],
             spec=spec or {},
             version=version,
+            unit=measures.unit,
         )
 
     def _classes(self) -> list[ClassRow]:

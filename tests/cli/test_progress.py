@@ -119,3 +119,9 @@ def test_what_is_not_known_yet_is_said() -> None:
     assert shown.delta_text(nothing) == "not known yet"
     assert shown.samples_to_go(nothing) == "no verdict in sight yet"
     assert shown.samples_to_go(replace(MEASURES, pairs_to_rollback=0.0)) == "enough to roll back"
+
+
+def test_a_language_models_numbers_say_their_unit() -> None:
+    measures = replace(MEASURES, unit="bits per byte")
+    assert " bits per byte, margin" in shown.delta_text(measures)
+    assert " nats, margin" in shown.delta_text(MEASURES)

@@ -70,7 +70,7 @@ def test_shows_all_of_a_record() -> None:
 def test_axes_are_named_with_their_units() -> None:
     said = Document(page(FULL)).said
     for title in (
-        "delta, nats per labelled pair",
+        "delta, nats",
         "evidence, a factor",
         "time, UTC",
         "probability of the predicted class",
@@ -215,6 +215,6 @@ def test_a_record_of_evaluate_gives_the_same_report_later(cli: Cli) -> None:
     assert cli("evaluate", *files, "--record", "r.json", "--report", "now.html").code == 1
     assert cli("report", "r.json", "-o", "later.html").code == 0
     assert Path("now.html").read_text() == Path("later.html").read_text()
-    assert {"cat", "dog", "eel", "Calibration", "nats per labelled pair"} <= set(
+    assert {"cat", "dog", "eel", "Calibration", "nats, mean of labelled pairs"} <= set(
         Document(Path("now.html").read_text()).text
     )

@@ -127,24 +127,25 @@ def _evidence(picture: Picture) -> Table:
     counts = f"{found.get('pairs', 0):,} recorded, {found.get('labelled', 0):,} labelled{coverage}"
     dropped = f", {found['dropped']:,} not mirrored" if found.get("dropped") else ""
     rows.append(("pairs", f"{counts}, {found.get('judged', 0):,} judged{dropped}"))
+    unit = picture.spec.model.unit if picture.spec is not None else "nats"
     if "baselineLoss" in found:
-        rows.append(("loss", f"baseline {found['baselineLoss']}, candidate {found.get('candidateLoss', '?')} nats"))
+        rows.append(("loss", f"baseline {found['baselineLoss']}, candidate {found.get('candidateLoss', '?')} {unit}"))
     if "delta" in found:
-        rows += _delta(found)
+        rows += _delta(found, unit)
     for key, name, style in (("rollback", "roll back", "red"), ("promotion", "promote", "green")):
         if key in found:
             rows.append((name, _side(picture, key, found[key], style)))
     return _rows(rows)
 
 
-def _delta(found: Object) -> list[tuple[str, str | Text]]:
+def _delta(found: Object, unit: str) -> list[tuple[str, str | Text]]:
     delta, lower, upper, margin = (_number(found.get(name)) for name in ("delta", "lower", "upper", "margin"))
     if delta is None:
         return []
     bounds = f" within [{lower:+.4f}, {upper:+.4f}]" if lower is not None and upper is not None else ""
     limit = f", margin {margin:+.4f}" if margin is not None else ""
     return [
-        ("delta", f"{delta:+.4f}{bounds} nats{limit}"),
+        ("delta", f"{delta:+.4f}{bounds} {unit}{limit}"),
         ("", delta_line(delta, lower, upper, margin)),
         ("", Text("0 no difference, ◆ delta with its bounds ━, M margin", "dim")),
     ]
