@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the cells of the goals only, 7 minutes")
     parser.add_argument("--paired", action="store_true", help="latency in every fault against its own without mirror")
     parser.add_argument("--rounds", type=int, default=16, help="of --paired")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the rounds, and of each one's time")
     parser.add_argument("--only", help="groups with this in their name; prints, and writes nothing")
     parser.add_argument("--lock", type=Path, help="held for a group, or a round, where several share the machine")
     given = parser.parse_args()
@@ -56,11 +58,16 @@ def main() -> None:
         measured: list[dict[str, Any]] = []
         for group in cells.QUICK if given.quick else cells.FULL:
             if given.only is None or given.only in group.name:
+                rounds = max(1, round(group.rounds * given.scale))
+                shorter = replace(group, rounds=rounds, seconds=group.seconds * given.scale)
                 with _held(given.lock):
-                    measured += [details(subject) for subject in bench.measure(group)]
+                    measured += [details(subject) for subject in bench.measure(shorter)]
     results = Results(measured)
     name = "dataplane-goals" if given.quick else "dataplane"
-    text = section(results, found.versions, name, machine(time.monotonic() - began))
+    command = "QUICK=1 make bench-dataplane" if given.quick else "make bench-dataplane"
+    if given.scale != 1.0:
+        command += f"` with `--scale {given.scale:g}"
+    text = section(results, found.versions, name, command, machine(time.monotonic() - began))
     print(text)
     if given.only is None:
         _write(f"{name}.json", [detail["cell"] for detail in measured])
@@ -84,10 +91,8 @@ def _write(name: str, rows: Sequence[object]) -> None:
     (RESULTS / name).write_text(f"[\n {lines}\n]\n")
 
 
-def section(results: Results, versions: dict[str, str], name: str, where: str) -> str:
-    quick = name != "dataplane"
-    command = "QUICK=1 make bench-dataplane" if quick else "make bench-dataplane"
-    title = "The data plane: the cells of the goals" if quick else "The data plane"
+def section(results: Results, versions: dict[str, str], name: str, command: str, where: str) -> str:
+    title = "The data plane" if name == "dataplane" else "The data plane: the cells of the goals"
     goals = report.goals_table(judged(results))
     others = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"""## {title}
