@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the cells of the goals only, 7 minutes")
     parser.add_argument("--paired", action="store_true", help="latency in every fault against its own without mirror")
     parser.add_argument("--rounds", type=int, default=16, help="of --paired")
+    parser.add_argument("--faults", nargs="+", default=cells.FAULTS, choices=cells.FAULTS, help="of --paired")
     parser.add_argument("--scale", type=float, default=1.0, help="of the rounds, and of each one's time")
     parser.add_argument("--only", help="groups with this in their name; prints, and writes nothing")
     parser.add_argument("--lock", type=Path, help="held for a group, or a round, where several share the machine")
@@ -47,8 +48,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Stage() as stage:
         began = time.monotonic()
         if given.paired:
-            compared = paired.measure(Bench(found, stage, Path(folder)), given.rounds, lambda: _held(given.lock))
-            text = paired.section(compared, machine(time.monotonic() - began))
+            bench = Bench(found, stage, Path(folder))
+            seconds = paired.SECONDS * given.scale
+            compared = paired.measure(bench, given.faults, given.rounds, seconds, lambda: _held(given.lock))
+            text = paired.section(compared, given.rounds, seconds, machine(time.monotonic() - began))
             print(text)
             if given.only is None:
                 (RESULTS / "dataplane-paired.json").write_text(json.dumps(compared, indent=1) + "\n")

@@ -13,33 +13,35 @@ from dataclasses import replace
 from statistics import NormalDist, mean
 
 from bench.dataplane import report
-from bench.dataplane.cells import FAULTS, SIDECAR, Cell
+from bench.dataplane.cells import SIDECAR, Cell
 from bench.dataplane.measuring import Bench
 from bench.dataplane.processes import Stage
 
-_SECONDS = 3.0
+SECONDS = 3.0  # of a slice
 _PLAIN = Cell(SIDECAR)
 _LIMITS = {"p50": 1.01, "p90": 1.01, "p99": 1.03}
 _CONTROL = "none, against itself"
 Compared = dict[str, dict[str, list[float]]]  # by fault and quantile: ratio, low, high
 
 
-def measure(bench: Bench, rounds: int, held: Callable[[], AbstractContextManager[None]]) -> Compared:
+def measure(
+    bench: Bench, faults: Sequence[str], rounds: int, seconds: float, held: Callable[[], AbstractContextManager[None]]
+) -> Compared:
     """`held`: entered for each round."""
     logs: dict[str, dict[str, list[float]]] = {
-        fault: {quantile: [] for quantile in _LIMITS} for fault in (*FAULTS, _CONTROL)
+        fault: {quantile: [] for quantile in _LIMITS} for fault in (*faults, _CONTROL)
     }
     with Stage() as stage:
         plain = bench.subject(stage, _PLAIN)
-        faulty = [bench.subject(stage, replace(_PLAIN, mirror_pct=100, shadow=fault)) for fault in FAULTS]
+        faulty = [bench.subject(stage, replace(_PLAIN, mirror_pct=100, shadow=fault)) for fault in faults]
         for number in range(rounds):
             turn = faulty[number % len(faulty) :] + faulty[: number % len(faulty)]
             start = len(plain.rounds)
             with held():
-                bench.slice(plain, _SECONDS, number)
+                bench.slice(plain, seconds, number)
                 for subject in turn:
-                    bench.slice(subject, _SECONDS, number)
-                    bench.slice(plain, _SECONDS, number)
+                    bench.slice(subject, seconds, number)
+                    bench.slice(plain, seconds, number)
             for quantile in _LIMITS:
                 own = [values[quantile] for values in plain.rounds[start:]]
                 for place, subject in enumerate(turn):
@@ -66,7 +68,7 @@ def estimate(values: Sequence[float], level: float = 0.9) -> tuple[float, float,
     return middle, walsh[low], walsh[count - 1 - low]
 
 
-def section(compared: Compared, where: str) -> str:
+def section(compared: Compared, rounds: int, seconds: float, where: str) -> str:
     rows = []
     for fault, quantiles in compared.items():
         texts = [f"{ratio:.3f} [{low:.3f}, {high:.3f}]" for ratio, low, high in quantiles.values()]
@@ -77,8 +79,8 @@ def section(compared: Compared, where: str) -> str:
 
 `make bench-dataplane-paired`: {where}
 1,000 requests/s, a model of 2 ms, everything mirrored to a shadow that fails, against the same without mirror in
-the slices of {_SECONDS:.0f} s before and after; ratios of the users' latency with 90% intervals. The last row is the
-measure against itself. Goals: p50 and p90 within 1%, p99 within 3%.
+the slices of {seconds:.1f} s before and after, in {rounds} rounds; ratios of the users' latency with 90%
+intervals. The last row is the measure against itself. Goals: p50 and p90 within 1%, p99 within 3%.
 
 {report.table(("shadow", "p50", "p90", "p99", ""), rows)}
 """
