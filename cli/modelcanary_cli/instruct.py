@@ -25,8 +25,6 @@ def serving(spec: Spec, *, version: int) -> Instructions:
 
 def unsupported(spec: Spec) -> str | None:
     """The field that `run` cannot honour without making the verdict weaker than was asked for."""
-    if spec.labels.sources:
-        return "spec.labels.sources"
     if spec.labels.senders:
         return "spec.labels.senders"
     return None

@@ -1,7 +1,7 @@
 """A file of labels as batches that a ledger takes: Parquet, CSV or NDJSON with columns, or SageMaker's records.
 
-Called by `labels`. A file is read and checked whole before its first batch. What a label means is the ledger's to say,
-which knows the classes; the form of SageMaker's records is told by the ledger's own reader of them.
+Called by `labels` and `follow.folders`. A file is read and checked whole before its first batch. What a label means is
+the ledger's to say, which knows the classes; the form of SageMaker's records is told by its own reader of them.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from modelcanary_ledger.labels import MAX_LABELS
 FORMS = ("auto", "parquet", "csv", "ndjson", "sagemaker")
 #: Below the 16 MiB that a ledger takes at once.
 _MOST_BYTES = 12 << 20
-_COLUMNS = ("id", "index", "label", "ts", "source")
+COLUMNS = ("id", "index", "label", "ts", "source")
 _MARK = b'"groundTruthData"'
 _HEAD = 1 << 16
 
@@ -67,7 +67,7 @@ def read_label_file(path: Path, name: str, form: str) -> LabelFile:
     """Raises InputError naming the row or the column. `name`: what the user calls the file."""
     if form == "sagemaker" or (form == "auto" and _is_sagemaker(path)):
         return _sagemaker(path, name)
-    return _columns(read_rows(path, Wanted(_COLUMNS), None if form == "auto" else form), path, name)
+    return _columns(read_rows(path, Wanted(COLUMNS), None if form == "auto" else form), path, name)
 
 
 def _columns(rows: Rows, path: Path, name: str) -> LabelFile:

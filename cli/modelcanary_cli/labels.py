@@ -4,6 +4,7 @@ Knows neither how files are encoded nor how the ledger is asked; counts, shows, 
 """
 
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -20,7 +21,19 @@ from modelcanary_cli.ledger_access import connect, ledger_options
 from modelcanary_cli.sources import find
 
 
-@click.group()
+class _Labels(click.Group):
+    """`follow` needs what reads Kafka, and is imported when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), "follow"})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "follow" and cmd_name not in self.commands:
+            self.add_command(import_module("modelcanary_cli.follow.command").follow)
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Labels)
 def labels() -> None:
     """Labels: what turned out to be true of requests."""
 

@@ -163,7 +163,15 @@ class Session:
     def _put(self, instructions: Callable[[int], Instructions]) -> None:
         self._sent += 1
         version = self._run.epoch * _VERSIONS + self._sent
-        self._ledger.put(PutInstructions(self._run.epoch, instructions(version), dict(self._options.loaded.written)))
+        loaded = self._options.loaded
+        self._ledger.put(
+            PutInstructions(
+                self._run.epoch,
+                instructions(version),
+                dict(loaded.written),
+                sources=list(loaded.spec.labels.sources),
+            )
+        )
 
     def _revive(self, parts: Supervisor, instructions: Callable[[int], Instructions]) -> None:
         for part in parts.check():

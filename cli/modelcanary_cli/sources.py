@@ -1,7 +1,7 @@
 """Files that a user names: paths, folders, globs and s3:// addresses, each made a local file while it is read.
 
-Called by `labels`. It must not know what is in a file. S3 is Arrow's own client, with the credentials that the AWS
-tools use: environment, ~/.aws, a pod's web identity.
+Called by `labels`, and by `follow.roots` for its files. It must not know what is in a file. S3 is Arrow's own client,
+with the credentials that the AWS tools use: environment, ~/.aws, a pod's web identity.
 """
 
 import glob

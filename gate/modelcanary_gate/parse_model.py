@@ -16,10 +16,9 @@ from modelcanary_gate.fields import (
     list_of,
     positive,
     text,
-    text_up_to,
     unique,
 )
-from modelcanary_gate.protocol import MirrorLimits
+from modelcanary_gate.protocol import LabelSource, MirrorLimits
 from modelcanary_gate.quantities import decimal, duration, percent, share, show, size, whole
 from modelcanary_gate.spec import (
     AgreementLimits,
@@ -33,6 +32,7 @@ from modelcanary_gate.spec import (
     Task,
     Values,
 )
+from modelcanary_gate.vocabulary import SourceKind
 
 MODEL = (
     *("protocol", "classes", "candidateClasses", "output", "pointer", "values", "task", "paths"),
@@ -52,6 +52,12 @@ MOST_CLASSES = 1000
 _MOST = (1 << 31) - 1
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_TOPIC = re.compile(r"[a-zA-Z0-9._-]+")
+#: What says where labels are, and what else may be said.
+_SOURCES: Mapping[SourceKind, tuple[str, tuple[str, ...]]] = {
+    SourceKind.KAFKA: ("topic", ("deadLetterTopic",)),
+    SourceKind.FILES: ("path", ()),
+}
 _CLASSES_REMEDY = "list the names in the order of the baseline's output, such as [legit, fraud]"
 
 
@@ -259,16 +265,37 @@ def _sender(value: object, field: str) -> Sender:
     return Sender(fields.require("name", text, "name who sends the labels"), digest.lower())
 
 
-def _source(value: object, field: str) -> Mapping[str, object]:
+def _source(value: object, field: str) -> LabelSource:
     fields = Fields(value, field, ("kafka", "files"))
     if len(fields.given()) != 1:
         raise SpecError(field, "is not one source", "write either kafka or files, one per item of the list")
-    kind = fields.given()[0]
-    place = {"kafka": "topic", "files": "path"}[kind]
-    source = fields.section(kind, ("endpoint", place))
-    return {
-        kind: {
-            "endpoint": source.require("endpoint", text, "name an endpoint that the cluster's admin lists"),
-            place: source.require(place, text_up_to(1024), f"write the {place} that holds the labels"),
-        }
-    }
+    kind = SourceKind(fields.given()[0])
+    place, more = _SOURCES[kind]
+    source = fields.section(kind, ("endpoint", place, *more))
+    found = LabelSource(
+        kind,
+        source.require("endpoint", text, "name an endpoint that the cluster's admin lists"),
+        source.require(
+            place, _below if kind is SourceKind.FILES else _topic, f"write the {place} that holds the labels"
+        ),
+        source.read("deadLetterTopic", _topic, ""),
+    )
+    if found.deadLetterTopic == found.place:
+        raise source.error("deadLetterTopic", "is the topic that is read", "name another, or leave it out")
+    return found
+
+
+def _topic(value: object, field: str) -> str:
+    topic = text(value, field, 249)
+    if not _TOPIC.fullmatch(topic) or topic in (".", ".."):
+        raise SpecError(field, f"{show(value)} is no name of a topic", 'use letters, digits, ".", "_" and "-"')
+    return topic
+
+
+def _below(value: object, field: str) -> str:
+    path = text(value, field, 1024)
+    if path.startswith("/") or ".." in path.split("/"):
+        raise SpecError(
+            field, f"{show(value)} leaves the endpoint's folder", "write a path below it, such as labels/fraud"
+        )
+    return path

@@ -6,7 +6,7 @@ the wire. Times are seconds since the epoch, durations are seconds.
 
 from dataclasses import dataclass, field
 
-from modelcanary_gate.vocabulary import Outcome
+from modelcanary_gate.vocabulary import Outcome, SourceKind
 
 #: The audience of the tokens that callers show the ledger: no other server takes them, and it takes no other's.
 AUDIENCE = "modelcanary-ledger"
@@ -113,6 +113,16 @@ class LabelSender:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelSource:
+    """Where a follower reads a model's labels. `endpoint` is a name that the admin lists; no address is in it."""
+
+    kind: SourceKind
+    endpoint: str
+    place: str  # a topic, or a path below the endpoint's
+    deadLetterTopic: str = ""  # empty: a message that is no label is counted, and logged without what it says
+
+
+@dataclass(frozen=True, slots=True)
 class PutInstructions:
     """`PUT /v1/runs/{namespace}/{name}/instructions`, by the leader of `epoch`; an older epoch is refused."""
 
@@ -121,6 +131,7 @@ class PutInstructions:
     #: the specification that the run is measured by, as the user wrote it (the resource's `spec`)
     spec: dict[str, object] = field(default_factory=dict)
     senders: list[LabelSender] = field(default_factory=list)  # all there are: those before are forgotten
+    sources: list[LabelSource] = field(default_factory=list)  # as above
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +173,48 @@ class FeedbackCounts:
     ambiguous: int = 0  # the id matches several pairs
     expired: int = 0  # older than maxDelay, or after the pair was counted as missing its label
     unscored: int = 0  # joined to a pair that has no loss, because a model's answer could not be scored
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """One source of one model, as a follower is told of it."""
+
+    namespace: str
+    name: str
+    source: LabelSource
+    maxDelay: float  # seconds for which labels are waited for: what is older than that is not read
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """How a follower gets on with one source."""
+
+    namespace: str
+    name: str
+    source: LabelSource
+    problem: str = ""  # why it reads nothing at the moment, with the remedy; empty: it does
+    lag: int | None = None  # messages, or files, that are known to wait
+    labels: int = 0  # that the ledger has taken from it since the follower began
+    poisoned: int = 0  # messages, lines or files that are no labels, since then
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """`POST /v1/sources`, every few seconds; the answer is a `FollowOrders`."""
+
+    follower: str  # the process: its pod
+    reports: list[SourceReport] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class FollowOrders:
+    """All that this follower is to read now. Topics go to every follower, which share them; files to one."""
+
+    sources: list[Followed]
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesAnswer:
+    """`GET /v1/runs/{namespace}/{name}/sources`: what followers said lately."""
+
+    reports: list[SourceReport]

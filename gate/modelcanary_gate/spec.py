@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from modelcanary_gate.protocol import MirrorLimits
+from modelcanary_gate.protocol import LabelSource, MirrorLimits
 from modelcanary_gate.vocabulary import Event
 
 #: How far from 1 a sum of probabilities may be: four classes rounded to three decimals are 0.002 off at
@@ -215,7 +215,7 @@ class Labels:
     mode: LabelMode = LabelMode.FEEDBACK
     id_header: str = "X-Request-Id"
     senders: tuple[Sender, ...] = ()
-    sources: tuple[Mapping[str, object], ...] = ()
+    sources: tuple[LabelSource, ...] = ()
     agreement: AgreementLimits | None = None
     selective: bool = False
     max_delay: float = 24 * 3600.0

@@ -11,6 +11,13 @@ class Role(StrEnum):
     CANDIDATE = "candidate"
 
 
+class SourceKind(StrEnum):
+    """Where labels are read, beside those that are posted."""
+
+    KAFKA = "kafka"
+    FILES = "files"
+
+
 class Outcome(StrEnum):
     """How one model answered one mirrored request. All but OK leave the pair without a loss."""
 

@@ -7,6 +7,7 @@ documents. It must not touch files or tables.
 import logging
 import re
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -17,7 +18,15 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from modelcanary_gate.protocol import Heartbeat, Instructions, PairBatch, PutInstructions
+from modelcanary_gate.protocol import (
+    Following,
+    FollowOrders,
+    Heartbeat,
+    Instructions,
+    PairBatch,
+    PutInstructions,
+    SourcesAnswer,
+)
 from modelcanary_ledger.auth import Callers
 from modelcanary_ledger.batches import check_batch
 from modelcanary_ledger.core import Evidence, Ledger
@@ -37,6 +46,7 @@ from modelcanary_ledger.model import IDLE, Standing
 from modelcanary_ledger.problems import decode, encoded, is_msgpack, problem, read_body
 from modelcanary_ledger.quota import Quota
 from modelcanary_ledger.rights import EVERY, Call, Caller, Kind
+from modelcanary_ledger.sources import Sources
 from modelcanary_ledger.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -52,6 +62,7 @@ _OUTCOMES: dict[type[LedgerError], str] = {
     TooMany: "quota",
 }
 _NUMBER = re.compile(r"\d{1,15}", re.ASCII)
+_LONGEST_SENDER = 253
 _SINCE = re.compile(r"\d{1,18}\.\d{1,18}", re.ASCII)
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -65,6 +76,7 @@ class LedgerApp:
         self._writer = writer
         self._callers = callers
         self._quota = quota
+        self._sources = Sources(time.monotonic)
         self._metrics = Metrics(writer, callers)
         self._process = secrets.token_hex(4)  # a version of the evidence means something within this process only
 
@@ -78,6 +90,8 @@ class LedgerApp:
             Route(f"{model}/evidence", self._guarded(Call.EVIDENCE, self.evidence), methods=["GET"]),
             Route(f"{model}/instructions", self._guarded(Call.INSTRUCTIONS, self.put_instructions), methods=["PUT"]),
             Route(model, self._guarded(Call.INSTRUCTIONS, self.forget), methods=["DELETE"]),
+            Route(f"{model}/sources", self._guarded(Call.EVIDENCE, self.sources), methods=["GET"]),
+            Route("/v1/sources", self._guarded(Call.SOURCES, self.follow), methods=["POST"]),
             Route("/v1/feedback", self._guarded(Call.FEEDBACK, self.feedback), methods=["POST"]),
             # Seldon's clients have the path built in.
             Route("/api/v1.0/feedback", self._guarded(Call.FEEDBACK, self.feedback), methods=["POST"]),
@@ -124,7 +138,7 @@ class LedgerApp:
     async def feedback(self, request: Request) -> Response:
         caller: Caller = request.state.caller
         standing = self._meant(request, caller)
-        sender = caller.sends_as(standing.namespace, standing.name)
+        sender = _source(request, caller, standing) or caller.sends_as(standing.namespace, standing.name)
         account = (caller.kind, standing.namespace, sender)
         self._quota.admit(account)
         untyped = request.query_params.get("untyped") == "true"
@@ -136,7 +150,22 @@ class LedgerApp:
         self._metrics.labels(counts)
         return encoded(counts, request.headers, 202)
 
+    async def follow(self, request: Request) -> Response:
+        """A follower says how it gets on, and is told what there is to follow."""
+        following = decode(await read_body(request, _SMALL_BODY), Following, msgpack=False)
+        caller: Caller = request.state.caller
+        models = [
+            standing
+            for standing in self._ledger.standings.values()
+            if caller.may(Call.SOURCES, standing.namespace, standing.name)
+        ]
+        return encoded(FollowOrders(self._sources.exchange(following, models)), request.headers)
+
     # --- operator, cli, page
+
+    async def sources(self, request: Request) -> Response:
+        standing = self._known(request)
+        return encoded(SourcesAnswer(self._sources.of(standing)), request.headers)
 
     async def put_instructions(self, request: Request) -> Response:
         put = decode(await read_body(request, _SMALL_BODY), PutInstructions, msgpack=False)
@@ -204,6 +233,7 @@ class LedgerApp:
         """Knows the caller and what they may do, and turns our errors into problem documents.
 
         Labels name their model in the query, if at all: `_meant` finds it among those that the caller may send to.
+        A follower names none: it is told of those that it may follow.
         """
 
         async def answer(request: Request) -> Response:
@@ -211,7 +241,9 @@ class LedgerApp:
             try:
                 caller = await self._callers.identify(request.headers.get("authorization"))
                 kind, request.state.caller = str(caller.kind), caller
-                if call is not Call.FEEDBACK:
+                if call is Call.SOURCES:
+                    caller.require_some(call)
+                elif call is not Call.FEEDBACK:
                     caller.require(call, request.path_params["namespace"], request.path_params["name"])
                 response = await handler(request)
             except LedgerError as error:
@@ -281,6 +313,14 @@ def _open_to(caller: Caller, standing: Standing) -> Standing:
             remedy="use a token whose hash is listed there; without a list, ServiceAccounts of the namespace may send",
         )
     return standing
+
+
+def _source(request: Request, caller: Caller, standing: Standing) -> str:
+    """The source that a follower reads stands beside its labels as their sender; empty where it says none."""
+    source = request.query_params.get("source", "")
+    if source:
+        caller.require(Call.SOURCES, standing.namespace, standing.name)
+    return source[:_LONGEST_SENDER]
 
 
 def _since(text: str) -> tuple[int, int]:

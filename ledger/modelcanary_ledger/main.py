@@ -74,7 +74,7 @@ def _reviewer(settings: Settings) -> TokenReview | None:
         return None
     from modelcanary_ledger.kube_api import KubeApi  # noqa: PLC0415 - its HTTP client takes as long as all the rest
 
-    return TokenReview(KubeApi(review.url, review.account), review.operators, time.time)
+    return TokenReview(KubeApi(review.url, review.account), review.operators, time.time, followers=review.followers)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -5,7 +5,7 @@ Called by `core` and, read only, by the HTTP side: a standing is never changed, 
 
 from dataclasses import dataclass, field, replace
 
-from modelcanary_gate.protocol import Instructions, LabelSender
+from modelcanary_gate.protocol import Instructions, LabelSender, LabelSource
 from modelcanary_gate.spec import Spec
 
 #: What a sidecar of an unknown model is told: mirror nothing.
@@ -34,6 +34,7 @@ class Standing:
     class_index: dict[str, int] = field(default_factory=dict)
     shares: tuple[Share, ...] = ()
     senders: tuple[LabelSender, ...] = ()  # who may send its labels by a token of their own
+    sources: tuple[LabelSource, ...] = ()  # where followers read its labels
 
     @property
     def forgotten(self) -> bool:

@@ -26,6 +26,7 @@ class Call(StrEnum):
     EVIDENCE = "evidence"
     EXPORT = "export"
     INSTRUCTIONS = "instructions"
+    SOURCES = "sources"
 
 
 #: Of the pods of a canary's own baseline, and of nobody else in the namespace.
@@ -39,6 +40,7 @@ class Kind(StrEnum):
     FILE = "file"
     SENDER = "sender"
     OPERATOR = "operator"
+    FOLLOWER = "follower"
     ACCOUNT = "account"
 
 
@@ -79,6 +81,11 @@ class Caller:
                 f"{self.name} may not call {call} of {namespace}/{name}", field="namespace", remedy=self._remedy(call)
             )
 
+    def require_some(self, call: Call) -> None:
+        """For a call that names no canary: Raises Forbidden where there is none for which it is allowed."""
+        if not any(call in grant.calls for grant in self.grants):
+            raise Forbidden(f"{self.name} may not call {call}", remedy=self._remedy(call))
+
     def sends_as(self, namespace: str, name: str) -> str:
         """The name beside the labels that are sent to a canary."""
         found = next((grant for grant in self.grants if grant.covers(Call.FEEDBACK, namespace, name)), None)
@@ -89,6 +96,8 @@ class Caller:
             return "a token of labels.senders may send labels of its own ModelCanary, and nothing else"
         if call is Call.INSTRUCTIONS:
             return "instructions come from the operator alone"
+        if call is Call.SOURCES:
+            return "sources are followed by the account that the ledger's --follower-account names"
         if call in OF_SIDECARS:
             return "this is for the pods of the ModelCanary's own baseline, by the token that is mounted there"
         return "use a token of a ServiceAccount of that namespace"
@@ -100,6 +109,11 @@ ANYONE = Caller(Kind.ANYONE, "", (Grant(ALL),))
 
 def operator(username: str) -> Caller:
     return Caller(Kind.OPERATOR, username, (Grant(ALL),))
+
+
+def follower(username: str) -> Caller:
+    """Who reads `labels.sources` for every namespace: it is told what they are, and sends what is in them."""
+    return Caller(Kind.FOLLOWER, username, (Grant(frozenset({Call.SOURCES, Call.FEEDBACK})),))
 
 
 def account(username: str, namespace: str, pod: str) -> Caller:

@@ -26,6 +26,7 @@ class ReviewSettings:
     url: str
     account: Path  # the folder with `token` and `ca.crt`
     operators: frozenset[str]  # accounts that may do everything
+    followers: frozenset[str]  # accounts that read `labels.sources` and send what is in them
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,16 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     option("store-url-file", "", "FILE", "keep everything in PostgreSQL instead; in the file: postgresql://…")
     option("token-file", "", "FILE", "known callers: <sha256 of token> <namespace or *> <name>")
     switch("token-review", "know ServiceAccounts by their tokens: the Kubernetes API is asked")
-    parser.add_argument(
-        "--operator-account",
-        action="append",
-        metavar="system:serviceaccount:NAMESPACE:NAME",
-        help="may do everything, others reach their own namespace; repeat it, or use commas "
-        "[MODELCANARY_OPERATOR_ACCOUNT]",
-    )
+    for name, help in (
+        ("operator-account", "may do everything, others reach their own namespace"),
+        ("follower-account", "is told every labels.sources, and sends the labels"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            action="append",
+            metavar="system:serviceaccount:NAMESPACE:NAME",
+            help=f"{help}; repeat it, or use commas [MODELCANARY_{name.upper().replace('-', '_')}]",
+        )
     option("kubernetes-api", _in_cluster(environment), "URL", "for --token-review; left out: the pod's own cluster")
     option("kubernetes-account", _IN_POD, "DIR", "for --token-review: the files token and ca.crt")
     option("tls-certificate", "", "FILE", "serve TLS by this certificate (PEM); replaced files are read anew")
@@ -116,14 +120,9 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
 
 
 def _review(found: argparse.Namespace, environment: Mapping[str, str]) -> ReviewSettings:
-    given = found.operator_account or [environment.get("MODELCANARY_OPERATOR_ACCOUNT", "")]
-    accounts = [name.strip() for text in given for name in text.split(",") if name.strip()]
-    wrong = next((name for name in accounts if not _ACCOUNT.fullmatch(name)), None)
-    if wrong is not None:
-        raise SettingsError(
-            f"--operator-account {wrong}: no ServiceAccount", remedy="write system:serviceaccount:NAMESPACE:NAME"
-        )
-    if not accounts:
+    operators = _accounts("operator-account", found.operator_account, environment)
+    followers = _accounts("follower-account", found.follower_account, environment)
+    if not operators:
         raise SettingsError(
             "--operator-account is missing: nobody could write instructions",
             remedy="give system:serviceaccount:NAMESPACE:NAME of the operator",
@@ -133,7 +132,18 @@ def _review(found: argparse.Namespace, environment: Mapping[str, str]) -> Review
             f"--kubernetes-api {found.kubernetes_api or 'is missing, and this is no pod'}",
             remedy="give the API server's https:// URL",
         )
-    return ReviewSettings(found.kubernetes_api.rstrip("/"), Path(found.kubernetes_account), frozenset(accounts))
+    return ReviewSettings(found.kubernetes_api.rstrip("/"), Path(found.kubernetes_account), operators, followers)
+
+
+def _accounts(option: str, given: list[str] | None, environment: Mapping[str, str]) -> frozenset[str]:
+    texts = given or [environment.get(f"MODELCANARY_{option.upper().replace('-', '_')}", "")]
+    accounts = [name.strip() for text in texts for name in text.split(",") if name.strip()]
+    wrong = next((name for name in accounts if not _ACCOUNT.fullmatch(name)), None)
+    if wrong is not None:
+        raise SettingsError(
+            f"--{option} {wrong}: no ServiceAccount", remedy="write system:serviceaccount:NAMESPACE:NAME"
+        )
+    return frozenset(accounts)
 
 
 def _in_cluster(environment: Mapping[str, str]) -> str:

@@ -20,7 +20,8 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS model (
   no INTEGER PRIMARY KEY, namespace TEXT NOT NULL, name TEXT NOT NULL, epoch INTEGER NOT NULL, run INTEGER NOT NULL,
-  instructions TEXT NOT NULL, shares TEXT NOT NULL, senders TEXT NOT NULL, UNIQUE (namespace, name)
+  instructions TEXT NOT NULL, shares TEXT NOT NULL, senders TEXT NOT NULL, sources TEXT NOT NULL,
+  UNIQUE (namespace, name)
 );
 CREATE TABLE IF NOT EXISTS run (
   no INTEGER PRIMARY KEY, model INTEGER NOT NULL, run TEXT NOT NULL, digest TEXT NOT NULL, started REAL NOT NULL,
@@ -62,15 +63,16 @@ class State:
     def standing(self, model: int, runs: Mapping[int, Run]) -> Standing:
         """A model, with the specification of its current run."""
         row = self.connection.execute(
-            "SELECT no, namespace, name, epoch, run, instructions, shares, senders FROM model WHERE no = ?", (model,)
+            "SELECT no, namespace, name, epoch, run, instructions, shares, senders, sources FROM model WHERE no = ?",
+            (model,),
         ).fetchone()
         return standing_of(row, runs)
 
     def save_standing(self, standing: Standing) -> None:
         self.connection.execute(
-            "INSERT INTO model VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (no) DO UPDATE SET epoch = excluded.epoch, "
+            "INSERT INTO model VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (no) DO UPDATE SET epoch = excluded.epoch, "
             "run = excluded.run, instructions = excluded.instructions, shares = excluded.shares, "
-            "senders = excluded.senders",
+            "senders = excluded.senders, sources = excluded.sources",
             (
                 standing.no,
                 standing.namespace,
@@ -80,6 +82,7 @@ class State:
                 text_of(standing.instructions),
                 text_of(standing.shares),
                 text_of(standing.senders),
+                text_of(standing.sources),
             ),
         )
 

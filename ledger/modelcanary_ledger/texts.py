@@ -16,7 +16,7 @@ from modelcanary_gate.blocks_json import (
 )
 from modelcanary_gate.contrasts import EvidencePlan
 from modelcanary_gate.parse import parse_spec
-from modelcanary_gate.protocol import Instructions, LabelSender
+from modelcanary_gate.protocol import Instructions, LabelSender, LabelSource
 from modelcanary_ledger.model import Share, Standing
 from modelcanary_ledger.run import Progress, Run
 from modelcanary_ledger.store import LOSS, TRAFFIC
@@ -29,8 +29,8 @@ def text_of(value: object) -> str:
 
 
 def standing_of(row: tuple[Any, ...], runs: Mapping[int, Run]) -> Standing:
-    """From (no, namespace, name, epoch, run, instructions, shares, senders)."""
-    no, namespace, name, epoch, run, instructions, shares, senders = row
+    """From (no, namespace, name, epoch, run, instructions, shares, senders, sources)."""
+    no, namespace, name, epoch, run, instructions, shares, senders, sources = row
     current = runs.get(run)
     return Standing(
         no,
@@ -43,6 +43,7 @@ def standing_of(row: tuple[Any, ...], runs: Mapping[int, Run]) -> Standing:
         current.class_index if current else {},
         msgspec.json.decode(shares, type=tuple[Share, ...]),
         msgspec.json.decode(senders, type=tuple[LabelSender, ...]),
+        msgspec.json.decode(sources, type=tuple[LabelSource, ...]),
     )
 
 

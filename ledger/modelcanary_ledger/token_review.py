@@ -68,13 +68,19 @@ class _Known:
 
 
 class TokenReview:
-    """`operators`: the accounts that may do everything, as the API names them."""
+    """`operators`, `followers`: the accounts that may more than others, as the API names them."""
 
     def __init__(
-        self, api: Api, operators: frozenset[str], clock: Callable[[], float], limits: ReviewLimits | None = None
+        self,
+        api: Api,
+        operators: frozenset[str],
+        clock: Callable[[], float],
+        limits: ReviewLimits | None = None,
+        followers: frozenset[str] = frozenset(),
     ) -> None:
         self._api = api
         self._operators = operators
+        self._followers = followers
         self._clock = clock
         self._limits = limits or ReviewLimits()
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
@@ -180,6 +186,8 @@ class TokenReview:
         """None where it is no ServiceAccount: nobody else has a namespace."""
         if identity.username in self._operators:
             return rights.operator(identity.username)
+        if identity.username in self._followers:
+            return rights.follower(identity.username)
         namespace, colon, name = identity.username.removeprefix(_ACCOUNT).partition(":")
         if not identity.username.startswith(_ACCOUNT) or not colon or not namespace or not name:
             return None

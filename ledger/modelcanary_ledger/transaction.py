@@ -59,7 +59,13 @@ class Transaction:
                     f"{field} is {value:g}", field=f"instructions.{field}", remedy="write a number from 0 to 1"
                 )
         senders = _checked(request.senders)
-        standing = replace(standing, epoch=request.epoch, instructions=instructions, senders=senders)
+        standing = replace(
+            standing,
+            epoch=request.epoch,
+            instructions=instructions,
+            senders=senders,
+            sources=tuple(request.sources),
+        )
         if instructions.run:
             run = self._run_for(standing, instructions.run, request.spec)
             standing = replace(standing, run=run.no, spec=run.spec, class_index=run.class_index)
@@ -73,7 +79,7 @@ class Transaction:
             return
         standing = self._books.named(namespace, name)
         _check_epoch(standing, epoch)
-        standing = replace(standing, epoch=epoch, instructions=IDLE, senders=())
+        standing = replace(standing, epoch=epoch, instructions=IDLE, senders=(), sources=())
         self._books.set_standing(standing.with_share(0.0, self._now))
 
     def fold(self, steps: int, *, wait: bool = True) -> bool:

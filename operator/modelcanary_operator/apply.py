@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from modelcanary_gate.plan import actions as do
 from modelcanary_gate.plan.status import Rejected
-from modelcanary_gate.protocol import LabelSender, PutInstructions
+from modelcanary_gate.protocol import LabelSender, LabelSource, PutInstructions
 from modelcanary_gate.record import Record
 from modelcanary_operator import autoscalers, facts, manifests, names, reports
 from modelcanary_operator.api import (
@@ -89,7 +89,9 @@ class Applier:
             case do.ForgetEvidence():
                 await self.ledger.forget(owner.namespace, owner.name, self.epoch)
             case do.Instruct(instructions):
-                request = PutInstructions(self.epoch, instructions, self.found.resource["spec"], self._senders())
+                request = PutInstructions(
+                    self.epoch, instructions, self.found.resource["spec"], self._senders(), self._sources()
+                )
                 await self.ledger.put(owner.namespace, owner.name, request)
             case _:
                 await self._apply_to_ours(action)
@@ -134,6 +136,10 @@ class Applier:
         if self.found.resource["metadata"].get("deletionTimestamp"):
             return []
         return [LabelSender(sender.name, sender.token_sha256) for sender in self.owner.spec.labels.senders]
+
+    def _sources(self) -> list[LabelSource]:
+        """As above: of one that is being deleted, nothing is read any more."""
+        return [] if self.found.resource["metadata"].get("deletionTimestamp") else list(self.owner.spec.labels.sources)
 
     # --- the resource
 

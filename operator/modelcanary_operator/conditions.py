@@ -53,6 +53,8 @@ def conditions(spec: Spec | None, status: Status, observed: Observed, summary: S
     ]
     if spec is not None:
         found += [_mirror(status, observed, summary, now), _labels(spec, status, summary)]
+        if spec.labels.sources:
+            found.append(_sources(spec, observed))
     return found
 
 
@@ -125,6 +127,24 @@ def _labels(spec: Spec, status: Status, summary: Summary) -> Condition:
     if summary.labelled:
         return Condition("LabelsAvailable", True, Why.LABELS_COME, "labels come and match pairs")
     return Condition("LabelsAvailable", False, Why.NO_LABELS, "no label of this run has come")
+
+
+def _sources(spec: Spec, observed: Observed) -> Condition:
+    """The first that is not read, as it stands in the resource. Nothing is counted here: it would never stand still."""
+    if observed.standing is None:
+        return Condition("SourcesHealthy", None, Why.LEDGER_UNAVAILABLE, "the ledger does not answer")
+    reports = {report.source: report for report in observed.sources}
+    for index, source in enumerate(spec.labels.sources):
+        place, report = f"spec.labels.sources[{index}]", reports.get(source)
+        if report is None:
+            words = f"{place}: nobody reads it; from the first run on, modelcanary-labels does"
+            return Condition("SourcesHealthy", None if not observed.standing.run else False, Why.SOURCE_UNREAD, words)
+        if report.problem:
+            return Condition("SourcesHealthy", False, Why.SOURCE_FAILS, f"{place}: {report.problem}")
+    words = f"{len(spec.labels.sources)} sources of labels are read"
+    if any(report.poisoned for report in reports.values()):
+        words += "; what is no label in them is counted, and modelcanary-labels logs where it stands"
+    return Condition("SourcesHealthy", True, Why.SOURCES_READ, words)
 
 
 def merge(found: Sequence[Condition], before: Sequence[Object], generation: int, now: float) -> list[Object]:

@@ -16,6 +16,7 @@ import yaml
 
 from modelcanary_gate.spec import GuardType, Spec
 from modelcanary_operator.errors import EndpointsInvalid
+from modelcanary_operator.label_places import LabelPlace, label_place
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 _HEADER = re.compile(r"[A-Za-z0-9][-A-Za-z0-9]{0,99}")
@@ -30,12 +31,16 @@ class EndpointType(StrEnum):
     SLACK = "slack"
     ALERTMANAGER = "alertmanager"
     PAGERDUTY = "pagerduty"
+    KAFKA = "kafka"
+    FILES = "files"
 
 
 #: What may be told in a format of its own, and what in ours.
-ALERTED = frozenset(EndpointType) - {EndpointType.PROMETHEUS}
 CALLED = frozenset({EndpointType.WEBHOOK})
+ALERTED = CALLED | {EndpointType.SLACK, EndpointType.ALERTMANAGER, EndpointType.PAGERDUTY}
 QUERIED = frozenset({EndpointType.PROMETHEUS})
+#: Where labels are read: what an entry of these says is `label_places`' to know.
+LABELS = frozenset({EndpointType.KAFKA, EndpointType.FILES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class Endpoint:
     routing_key_file: Path | None = None  # pagerduty
     ca_file: Path | None = None
     proxy: str = ""  # through which it is called
+    labels: LabelPlace | None = None  # kafka, files: for who follows `labels.sources`; the operator calls neither
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,11 @@ class Endpoints:
             )
             remedy = f"there are: {', '.join(known)}" if known else "there is none"
             return f"{place}: {words}; {remedy}"
+        for index, source in enumerate(spec.labels.sources):
+            allowed = self.by_name[source.endpoint].labels
+            wrong = allowed.problem(source) if allowed is not None else ""
+            if wrong:
+                return f"spec.labels.sources[{index}].{source.kind}.{wrong}"
         return ""
 
 
@@ -94,6 +105,9 @@ def _named(spec: Spec) -> Iterator[tuple[str, str, frozenset[EndpointType]]]:
         yield f"spec.alerts[{index}].endpoint", alert.endpoint, ALERTED
     for index, hook in enumerate(spec.webhooks):
         yield f"spec.webhooks[{index}].endpoint", hook.endpoint, CALLED
+    for index, source in enumerate(spec.labels.sources):
+        place = f"spec.labels.sources[{index}].{source.kind}.endpoint"
+        yield place, source.endpoint, frozenset({EndpointType(source.kind)})
 
 
 def read_endpoints(path: Path) -> Endpoints:
@@ -135,12 +149,15 @@ def _endpoint(name: str, written: object) -> Endpoint:
     if not _NAME.fullmatch(name):
         raise EndpointsInvalid(repr(name), "is no name", 'use a-z, 0-9, "-" and ".", at most 63')
     fields = _mapping(written, name, "write {type: …, url: …}")
-    for key in fields:
-        if key not in _FIELDS:
-            raise EndpointsInvalid(f"{name}.{key}", "unknown field", f"known here: {', '.join(_FIELDS)}")
     if fields.get("type") not in tuple(EndpointType):
         raise EndpointsInvalid(f"{name}.type", f"is {fields.get('type')!r}", f"write one of {', '.join(EndpointType)}")
     kind = EndpointType(str(fields["type"]))
+    if kind in LABELS:
+        place = label_place(name, fields)
+        return Endpoint(name=name, type=kind, namespaces=_namespaces(name, fields.get("namespaces")), labels=place)
+    for key in fields:
+        if key not in _FIELDS:
+            raise EndpointsInvalid(f"{name}.{key}", "unknown field", f"known here: {', '.join(_FIELDS)}")
     _belongs(name, fields, "secretFile", kind, EndpointType.WEBHOOK)
     _belongs(name, fields, "routingKeyFile", kind, EndpointType.PAGERDUTY)
     if kind is EndpointType.PAGERDUTY and "routingKeyFile" not in fields:

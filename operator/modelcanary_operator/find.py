@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from modelcanary_gate.protocol import Instructions
+from modelcanary_gate.protocol import Instructions, SourceReport
 from modelcanary_operator import facts, manifests, names, policies, templates
 from modelcanary_operator.api import (
     AUTOSCALERS,
@@ -59,6 +59,7 @@ class Found:
     taken: list[str] = field(default_factory=list)
     reports: list[Object] = field(default_factory=list)  # their metadata
     standing: Instructions | None = None
+    sources: tuple[SourceReport, ...] = ()
 
     def template(self, template_hash: str) -> Object | None:
         revision = self.revisions.get(template_hash)
@@ -221,6 +222,8 @@ async def find(
         found.claims = {item["metadata"]["name"]: item for item in await api.list(CLAIMS, namespace)}
     try:
         found.standing = await ledger.standing(namespace, name)
+        if owner.spec.labels.sources and found.standing.version:
+            found.sources = tuple(await ledger.sources(namespace, name))
     except (LedgerUnavailable, LedgerRefused):
         found.standing = None
     return found

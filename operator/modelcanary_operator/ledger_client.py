@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from modelcanary_gate.protocol import Heartbeat, Instructions, PutInstructions
+from modelcanary_gate.protocol import Heartbeat, Instructions, PutInstructions, SourceReport, SourcesAnswer
 from modelcanary_gate.vocabulary import Outcome, Role
 from modelcanary_operator.errors import LedgerRefused, LedgerUnavailable
 from modelcanary_operator.trust import Trust
@@ -67,6 +67,10 @@ class Ledger(Protocol):
 
     async def evidence(self, namespace: str, name: str, run: str, since: str) -> EvidenceAnswer: ...
 
+    async def sources(self, namespace: str, name: str) -> list[SourceReport]:
+        """What those say who follow `labels.sources`, of each source that somebody follows."""
+        ...
+
 
 class HttpLedger:
     """Use it as an async context manager. Implements `Ledger`."""
@@ -102,6 +106,9 @@ class HttpLedger:
     async def evidence(self, namespace: str, name: str, run: str, since: str) -> EvidenceAnswer:
         query = {"run": run, "since": since}
         return await self._ask("GET", namespace, name, "evidence", EvidenceAnswer, query=query)
+
+    async def sources(self, namespace: str, name: str) -> list[SourceReport]:
+        return (await self._ask("GET", namespace, name, "sources", SourcesAnswer)).reports
 
     async def _ask(
         self,

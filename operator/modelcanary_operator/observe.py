@@ -76,6 +76,7 @@ async def observe(found: Found, owner: Owner, probe: Probe) -> Observed:
         rejections=_rejections(found),
         generation=int(metadata.get("generation") or 0),
         standing=found.standing,
+        sources=found.sources,
         measured=EvidencePlan.of(spec).digest,
         verbs=facts.verbs(found.resource),
         refresh=facts.annotation(found.resource, names.REFRESH),

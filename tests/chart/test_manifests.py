@@ -38,7 +38,8 @@ def container(manifests: list[Manifest], name: str) -> dict[str, Any]:
 
 def test_pods_are_restricted_and_more(manifests: list[Manifest]) -> None:
     found = dict(pods(manifests))
-    assert set(found) == {"modelcanary-operator", "modelcanary-ledger", "modelcanary-test"}
+    follows = {"modelcanary-labels"} if "modelcanary-label-endpoints" in of_kind(manifests, "ConfigMap") else set()
+    assert set(found) == {"modelcanary-operator", "modelcanary-ledger", "modelcanary-test", *follows}
     for name, spec in found.items():
         assert spec["securityContext"]["runAsNonRoot"] is True, name
         assert spec["securityContext"]["runAsUser"] == 65532, name

@@ -39,7 +39,6 @@ def test_serving_mirrors_nothing() -> None:
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"labels": {"sources": [{"kafka": {"endpoint": "main", "topic": "t"}}]}}, "sources"),
         ({"labels": {"senders": [{"name": "billing", "tokenSHA256": "0" * 64}]}}, "senders"),
     ],
 )

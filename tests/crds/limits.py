@@ -143,9 +143,19 @@ TABLE = (
     ),
     Limits("labels.sources", ([],), ([{}],), numbered(lambda i: {"files": {"endpoint": f"e{i}", "path": "p"}})),
     Limits("labels.sources.0.kafka.endpoint", ("main",), ("", " "), word, {"labels.sources.0.kafka.topic": "t"}),
-    Limits("labels.sources.0.kafka.topic", ("t",), ("", " "), word, {"labels.sources.0.kafka.endpoint": "e"}),
+    Limits(
+        *("labels.sources.0.kafka.topic", ("t", "a.b_c-D1"), ("", " ", "a b", "a/b", ".", "..", "ä"), word),
+        {"labels.sources.0.kafka.endpoint": "e"},
+    ),
+    Limits(
+        *("labels.sources.0.kafka.deadLetterTopic", ("t",), ("", "a b", "..", "read"), word),
+        {"labels.sources.0.kafka.endpoint": "e", "labels.sources.0.kafka.topic": "read"},
+    ),
     Limits("labels.sources.0.files.endpoint", ("lake",), ("", " "), word, {"labels.sources.0.files.path": "p"}),
-    Limits("labels.sources.0.files.path", ("p/",), ("", " "), word, {"labels.sources.0.files.endpoint": "e"}),
+    Limits(
+        *("labels.sources.0.files.path", ("p/", "a/b c", "a/..b"), ("", " ", "/p", "..", "a/../b"), word),
+        {"labels.sources.0.files.endpoint": "e"},
+    ),
     Limits("labels.agreement.rollbackAbove", ("0.5", 1, "1e-4"), (*NO_NUMBERS, 0, "-1", "5%"), TENTH, AGREEMENT),
     Limits(
         *("labels.agreement.promoteBelow", ("0.02", "0.499"), (*NO_NUMBERS, 0, "-1", "0.5", 1)),

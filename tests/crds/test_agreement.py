@@ -51,6 +51,7 @@ WITHOUT_DEFAULT = {
     *("model.classes", "model.lossPer"),
     *("autoscalerRef", "candidate.labels", "labels.senders", "labels.sources", "labels.agreement"),
     *("labels.agreement.promoteBelow", "labels.sources[].kafka", "labels.sources[].files"),
+    "labels.sources[].kafka.deadLetterTopic",
     *("analysis.loss.classWeights", "canary.steps", "alerts", "webhooks"),
     *("sidecar.workers", "sidecar.resources", "sidecar.resources.requests", "sidecar.resources.limits"),
     # A guard's own: which of them are read depends on its type.

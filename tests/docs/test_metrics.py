@@ -8,6 +8,7 @@ from typing import Any
 
 import prometheus_client
 
+from modelcanary_cli.follow.metrics import Collector
 from modelcanary_ledger.metrics import Metrics as LedgerMetrics
 from modelcanary_operator.metrics import Metrics as OperatorMetrics
 from modelcanary_sidecar.admin import Exporter
@@ -40,7 +41,8 @@ def exported() -> dict[str, Row]:
     ledger = LedgerMetrics(nothing, nothing)._registry
     sidecar = Exporter("team", "fraud", Figures, dict).registry
     operator = OperatorMetrics().registry
-    return {name: row for registry in (operator, ledger, sidecar) for name, row in _rows(registry).items()}
+    follower = Collector(lambda: iter(())).registry
+    return {name: row for registry in (operator, ledger, sidecar, follower) for name, row in _rows(registry).items()}
 
 
 def _rows(registry: prometheus_client.CollectorRegistry) -> dict[str, Row]:

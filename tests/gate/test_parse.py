@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from modelcanary_gate.errors import SpecError
 from modelcanary_gate.parse import parse_resource, parse_spec, to_reading
-from modelcanary_gate.protocol import MirrorLimits, ModelReading
+from modelcanary_gate.protocol import LabelSource, MirrorLimits, ModelReading
 from modelcanary_gate.spec import (
     Adoption,
     AgreementLimits,
@@ -43,6 +43,7 @@ from modelcanary_gate.spec import (
     Task,
     Values,
 )
+from modelcanary_gate.vocabulary import SourceKind
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TARGET = TargetRef("apps/v1", "Deployment", "fraud")
@@ -177,7 +178,7 @@ def test_what_the_example_leaves_out() -> None:
                 "agreement": {"rollbackAbove": "0.5", "promoteBelow": "0.02"},
                 "senders": [{"name": "billing", "tokenSHA256": "AB" * 32}],
                 "sources": [
-                    {"kafka": {"endpoint": "main", "topic": "outcomes"}},
+                    {"kafka": {"endpoint": "main", "topic": "outcomes", "deadLetterTopic": "outcomes.dead"}},
                     {"files": {"endpoint": "lake", "path": "labels/"}},
                 ],
                 "selective": True,
@@ -202,7 +203,10 @@ def test_what_the_example_leaves_out() -> None:
     )
     assert spec.labels.agreement == AgreementLimits(0.5, 0.02)
     assert spec.labels.senders == (Sender("billing", "ab" * 32),)
-    assert [list(source) for source in spec.labels.sources] == [["kafka"], ["files"]]
+    assert spec.labels.sources == (
+        LabelSource(SourceKind.KAFKA, "main", "outcomes", "outcomes.dead"),
+        LabelSource(SourceKind.FILES, "lake", "labels/"),
+    )
     assert (spec.labels.selective, spec.labels.maturity) == (True, 10800.0)
     assert spec.analysis.margin == Margin(0.02, 0.01)
     assert (spec.analysis.on_timeout, spec.analysis.restarts) == ("Rollback", Restarts.DISABLED)
@@ -496,6 +500,18 @@ SPEC_ERRORS = [
     (
         *({"labels.sources": [{"kafka": {"endpoint": "m"}}]}, "labels.sources[0].kafka.topic"),
         *("is missing", "write the topic that holds the labels"),
+    ),
+    (
+        *({"labels.sources": [{"kafka": {"endpoint": "m", "topic": "a b"}}]}, "labels.sources[0].kafka.topic"),
+        *('"a b" is no name of a topic', "use letters, digits"),
+    ),
+    (
+        {"labels.sources": [{"kafka": {"endpoint": "m", "topic": "a", "deadLetterTopic": "a"}}]},
+        *("labels.sources[0].kafka.deadLetterTopic", "is the topic that is read", "name another"),
+    ),
+    (
+        *({"labels.sources": [{"files": {"endpoint": "m", "path": "a/../../b"}}]}, "labels.sources[0].files.path"),
+        *("leaves the endpoint's folder", "write a path below it"),
     ),
     # analysis
     ({"analysis.margin": "2x"}, "analysis.margin", '"2x" is not a margin', 'write "2%"'),

@@ -6,7 +6,7 @@ from modelcanary_gate.blocks_json import loss_block_to_json, traffic_block_to_js
 from modelcanary_gate.contrasts import EvidencePlan
 from modelcanary_gate.evidence import OUTCOME_CODES, AnsweredPairs, loss_block, traffic_block
 from modelcanary_gate.parse import parse_spec
-from modelcanary_gate.protocol import Instructions, PutInstructions
+from modelcanary_gate.protocol import Instructions, LabelSource, PutInstructions, SourceReport
 from modelcanary_gate.scoring import from_losses
 from modelcanary_gate.vocabulary import Outcome
 from modelcanary_operator.errors import LedgerRefused, LedgerUnavailable
@@ -23,6 +23,8 @@ class FakeLedger:
         self.epoch = 0
         self.puts: list[Instructions] = []
         self.senders: list[str] = []
+        self.followed: list[LabelSource] = []
+        self.reports: list[SourceReport] = []
         self.up = True
         #: Added to the candidate's loss, by what its run's id contains.
         self.delta = 0.0
@@ -41,11 +43,12 @@ class FakeLedger:
         self.epoch, self.instructions, self.spec = request.epoch, request.instructions, request.spec
         self.puts.append(request.instructions)
         self.senders = [sender.name for sender in request.senders]
+        self.followed = request.sources
         self.runs |= {request.instructions.run} - {""}
 
     async def forget(self, namespace: str, name: str, epoch: int) -> None:
         self._answer()
-        self.instructions, self.senders = Instructions(version=0), []
+        self.instructions, self.senders, self.followed = Instructions(version=0), [], []
 
     async def evidence(self, namespace: str, name: str, run: str, since: str) -> EvidenceAnswer:
         self._answer()
@@ -71,6 +74,10 @@ class FakeLedger:
         total = self.blocks * _PAIRS
         counts, following = Counts(total, total, total), f"{self.blocks}.{self.blocks}"
         return EvidenceAnswer(plan.digest, 1000.0, 5000.0, following, counts, self.source, loss, traffic)
+
+    async def sources(self, namespace: str, name: str) -> list[SourceReport]:
+        self._answer()
+        return self.reports
 
     def _answer(self) -> None:
         if not self.up:

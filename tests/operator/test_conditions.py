@@ -7,9 +7,9 @@ from modelcanary_gate.parse import parse_spec
 from modelcanary_gate.plan.observed import Baseline, Candidate, Observed, Target
 from modelcanary_gate.plan.phases import Phase
 from modelcanary_gate.plan.status import Rejected, Run, Status
-from modelcanary_gate.protocol import Instructions
+from modelcanary_gate.protocol import Instructions, LabelSource, SourceReport
 from modelcanary_gate.unscored import Unscored
-from modelcanary_gate.vocabulary import Outcome, Role
+from modelcanary_gate.vocabulary import Outcome, Role, SourceKind
 from modelcanary_operator.conditions import conditions, merge
 from modelcanary_operator.evidence import Summary
 
@@ -100,3 +100,45 @@ def test_the_time_of_a_condition_is_that_of_its_last_change() -> None:
     other = conditions(PARSED, Status(phase=Phase.STALLED, stalled=True), Observed(name="fraud"), Summary(), 0.0)
     changed = {item["type"]: item["lastTransitionTime"] for item in merge(other, first, 2, 1000.0)}
     assert changed["Stalled"] == "1970-01-01T00:16:40Z"
+
+
+class TestSources:
+    TOPIC = LabelSource(SourceKind.KAFKA, "main", "outcomes")
+    SPEC = parse_spec(
+        {
+            **SPEC,
+            "labels": {
+                "sources": [
+                    {"files": {"endpoint": "lake", "path": "labels"}},
+                    {"kafka": {"endpoint": "main", "topic": "outcomes"}},
+                ]
+            },
+        }
+    )
+    FOLDER = SourceReport("team", "fraud", LabelSource(SourceKind.FILES, "lake", "labels"))
+
+    def seen(self, *reports: SourceReport, run: str = "r", up: bool = True) -> tuple[bool | None, str, str]:
+        standing = Instructions(version=1, run=run) if up else None
+        facts = Observed(name="fraud", standing=standing, sources=reports)
+        listed = conditions(self.SPEC, Status(), facts, Summary(), 0.0)
+        (found,) = [item for item in listed if item.type == "SourcesHealthy"]
+        return found.status, found.reason, found.message
+
+    def test_all_are_read(self) -> None:
+        topic = SourceReport("team", "fraud", self.TOPIC, labels=7, lag=3)
+        assert self.seen(self.FOLDER, topic) == (True, "SourcesRead", "2 sources of labels are read")
+        topic = SourceReport("team", "fraud", self.TOPIC, poisoned=1)
+        assert self.seen(self.FOLDER, topic)[2].startswith("2 sources of labels are read; what is no label in them is")
+
+    def test_one_fails(self) -> None:
+        topic = SourceReport("team", "fraud", self.TOPIC, "no broker; check")
+        assert self.seen(self.FOLDER, topic) == (False, "SourceFails", "spec.labels.sources[1]: no broker; check")
+
+    def test_nobody_reads_one(self) -> None:
+        status, reason, message = self.seen(self.FOLDER)
+        assert (status, reason) == (False, "SourceUnread")
+        assert message.startswith("spec.labels.sources[1]: nobody reads it; ")
+        assert self.seen(run="")[0] is None, "before a run there is nothing to label"
+
+    def test_the_ledger_is_away(self) -> None:
+        assert self.seen(up=False)[:2] == (None, "LedgerUnavailable")

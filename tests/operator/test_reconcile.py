@@ -322,7 +322,7 @@ def _container_beside(api: FakeApi) -> None:
             lambda api: api[CANARIES, "fraud"]["spec"].update(
                 labels={"sources": [{"files": {"endpoint": "a", "path": "p"}}]}
             ),
-            "NotSupported",
+            "EndpointUnknown",
         ),
         (lambda api: api[CANARIES, "fraud"]["spec"]["model"].update(classes=["one"]), "InvalidSpec"),
     ],

@@ -62,6 +62,15 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end }}
 
+{{/* The endpoints from which labels are read, as YAML; empty where there are none. */}}
+{{- define "modelcanary.followed" -}}
+{{- $found := dict -}}
+{{- range $name, $entry := .Values.endpoints -}}
+{{- if has $entry.type (list "kafka" "files") -}}{{- $_ := set $found $name $entry -}}{{- end -}}
+{{- end -}}
+{{- with $found -}}{{- toYaml . -}}{{- end -}}
+{{- end }}
+
 {{- define "modelcanary.ledgerUrl" -}}
 {{ ternary "https" "http" .Values.tls.enabled }}://modelcanary-ledger.{{ .Release.Namespace }}.svc:8071
 {{- end }}

@@ -53,16 +53,6 @@ def _overlap(observed: Observed) -> Blocker | None:
     )
 
 
-def _supported(spec: Spec, _: Observed) -> Blocker | None:
-    asked = {
-        "spec.labels.sources": bool(spec.labels.sources),
-    }
-    field = next((name for name, used in asked.items() if used), None)
-    if field is None:
-        return None
-    return Blocker(Why.NOT_SUPPORTED, f"{field}: this version does not do that yet; remove it")
-
-
 def unknown_endpoint(observed: Observed) -> Blocker | None:
     """A name that the cluster's admin does not list, or not for this."""
     return Blocker(Why.ENDPOINT_UNKNOWN, observed.endpoint_problem) if observed.endpoint_problem else None
@@ -234,4 +224,4 @@ def _autoscaler(spec: Spec, observed: Observed) -> Blocker | None:
     return None
 
 
-_CHECKS: tuple[Check, ...] = (_supported, _endpoints, _names, _alone, _target, _service, _autoscaler, unfit)
+_CHECKS: tuple[Check, ...] = (_endpoints, _names, _alone, _target, _service, _autoscaler, unfit)

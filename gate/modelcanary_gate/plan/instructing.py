@@ -77,7 +77,8 @@ def idle(context: Context) -> Instruct | None:
     """Mirror nothing, go on serving. None where that is so, or the ledger does not answer.
 
     Labels come before and after a run too: the ledger hears of a model once it is adopted, and of who may send its
-    labels whenever the specification has changed. Of one that is being deleted it hears nothing new.
+    labels and where they are read whenever the specification has changed. Of one that is being deleted it hears nothing
+    new.
     """
     standing, spec = context.observed.standing, context.spec
     if standing is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from modelcanary_gate.plan.reasons import Why
 from modelcanary_gate.plan.status import Rejected
-from modelcanary_gate.protocol import Instructions
+from modelcanary_gate.protocol import Instructions, SourceReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +159,7 @@ class Observed:
     generation: int = 0  # of the specification
     #: what sidecars are told, as the ledger has it; None: the ledger does not answer
     standing: Instructions | None = None
+    sources: tuple[SourceReport, ...] = ()  # how those get on who follow `labels.sources`
     measured: str = ""  # the digest of what the specification measures
     verbs: Verbs = field(default_factory=Verbs)
     reports: tuple[str, ...] = ()  # decisions whose reports are kept, the oldest first; looked for while a run ends

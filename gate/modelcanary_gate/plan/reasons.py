@@ -9,7 +9,6 @@ from enum import StrEnum
 class Why(StrEnum):
     # before adoption: nothing is touched
     INVALID_SPEC = "InvalidSpec"
-    NOT_SUPPORTED = "NotSupported"
     ENDPOINT_UNKNOWN = "EndpointUnknown"  # or not of the type, or not for this namespace
     NAME_TAKEN = "NameTaken"
     TARGET_MISSING = "TargetMissing"
@@ -85,6 +84,9 @@ class Why(StrEnum):
     NO_LABELS = "NoLabels"
     PAIRS_COME = "PairsCome"
     LABELS_COME = "LabelsCome"
+    SOURCES_READ = "SourcesRead"
+    SOURCE_FAILS = "SourceFails"  # of labels: brokers or files cannot be read, or are refused
+    SOURCE_UNREAD = "SourceUnread"  # nobody reads it
     CANDIDATE_READY = "CandidateReady"
     # deletion
     DELETING = "Deleting"

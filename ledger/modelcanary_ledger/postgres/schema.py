@@ -28,7 +28,8 @@ _TABLES: tuple[LiteralString, ...] = (
     """CREATE TABLE IF NOT EXISTS model (
       no integer PRIMARY KEY, namespace text NOT NULL, name text NOT NULL, epoch bigint NOT NULL, run integer NOT NULL,
       instructions text NOT NULL, shares text NOT NULL, senders text NOT NULL,
-      version bigint NOT NULL, said bigint NOT NULL, kept double precision NOT NULL, UNIQUE (namespace, name))""",
+      sources text NOT NULL, version bigint NOT NULL, said bigint NOT NULL, kept double precision NOT NULL,
+      UNIQUE (namespace, name))""",
     """CREATE TABLE IF NOT EXISTS run (
       no integer PRIMARY KEY, model integer NOT NULL, run text NOT NULL, digest text NOT NULL,
       started double precision NOT NULL, spec text NOT NULL, progress text NOT NULL, loss text, traffic text,

@@ -191,15 +191,17 @@ class PostgresStore:
 
     def standing(self, model: int, runs: Mapping[int, Run]) -> Standing:
         (row,) = self._database.rows(
-            "SELECT no, namespace, name, epoch, run, instructions, shares, senders FROM model WHERE no = %s", model
+            "SELECT no, namespace, name, epoch, run, instructions, shares, senders, sources FROM model WHERE no = %s",
+            model,
         )
         return standing_of(row, runs)
 
     def save_standing(self, standing: Standing, version: int) -> None:
         self._database.run(
-            "INSERT INTO model VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0) "
+            "INSERT INTO model VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0) "
             "ON CONFLICT (no) DO UPDATE SET epoch = excluded.epoch, run = excluded.run, "
             "instructions = excluded.instructions, shares = excluded.shares, senders = excluded.senders, "
+            "sources = excluded.sources, "
             "version = excluded.version, said = excluded.said",
             standing.no,
             standing.namespace,
@@ -209,6 +211,7 @@ class PostgresStore:
             text_of(standing.instructions),
             text_of(standing.shares),
             text_of(standing.senders),
+            text_of(standing.sources),
             version,
             version,
         )
