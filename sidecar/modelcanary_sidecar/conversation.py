@@ -23,6 +23,9 @@ LINGER: Final = 2.0
 
 _PIPELINED: Final = 64  # requests that wait for their turn; what is read at once could hold thousands
 
+#: Bytes a second of a request's body, beyond the time that a head has: slower clients are refused.
+_SLOWEST: Final = 500.0
+
 # Why the client is not read from, as bits.
 _MODEL, _PIPELINE, _CLIENT = 1, 2, 4
 
@@ -224,6 +227,7 @@ class Conversation(RequestReader):
             self._held = 0
             self.port.resume_reading()
         self.closing = True
+        self._headers = []  # of a head that is not one: it may be large
         self.deadline = self.state.tick + LINGER
         self.port.write_eof()
 
@@ -236,13 +240,24 @@ class Conversation(RequestReader):
         elif self.deadline:
             if now >= self.deadline:
                 self.port.abort()
-        elif self.closing or self._current is not None:
+        elif self.closing:
             return
+        elif self._current is not None:
+            if self._drips(self._current, now):
+                self._refuse(REQUEST_TIMEOUT)
         elif self._barren >= 0 and self._building is None:
             if now - self._began > limits.head_time:
                 self._refuse(REQUEST_TIMEOUT)
         elif now - self._began > limits.client_idle:
             self.close_idle(now)
+
+    def _drips(self, exchange: UserExchange, now: float) -> bool:
+        """Whether its body comes so slowly that it only keeps a connection to the model from others."""
+        connection = exchange.connection
+        if exchange.complete or connection is None or exchange is not self._building:
+            return False
+        came = connection.written - connection.before
+        return now - exchange.sent > self.state.limits.head_time + came / _SLOWEST
 
     def close_idle(self, before: float) -> None:
         """Close it if no request is under way and none has been since; one that has just come may have one coming."""

@@ -194,7 +194,7 @@ class ModelConnection:
             exchange.deliver(out[0] if len(out) == 1 else b"".join(out))
         elif not self._finished:
             self._barren += len(data)  # a head, or trailers, without an end
-            if self._barren > MAX_HEAD:
+            if self._barren > MAX_HEAD or len(self._headers) > MAX_HEADERS:
                 self.fail(MALFORMED)
                 return
         if not self._finished or self.exchange is not exchange:

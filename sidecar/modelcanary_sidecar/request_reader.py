@@ -15,6 +15,7 @@ from modelcanary_sidecar.heads import (
     BAD_REQUEST,
     HEAD_TOO_LARGE,
     MAX_HEAD,
+    MAX_HEADERS,
     Headers,
     Refusal,
     RequestHead,
@@ -155,6 +156,9 @@ class RequestReader:
         building = self._building
         if building is not None:
             building.activity = self.state.clock()
+        if len(self._headers) > MAX_HEADERS:  # short lines take thirty times as much as objects
+            self._refuse(HEAD_TOO_LARGE if building is None else BAD_REQUEST)
+            return
         if self._barren < 0:
             self._barren = 0  # something came of this one
             if building is None:

@@ -488,6 +488,19 @@ def test_thousands_of_requests_at_once_are_not_all_kept(stage) -> None:
     assert answered == 65
 
 
+@pytest.mark.parametrize(("size", "refused"), [(1, True), (4000, False)])
+def test_a_body_that_drips_does_not_keep_a_models_connection_from_others(stage, size: int, refused: bool) -> None:
+    client = stage.client()
+    client.sends(b"POST /x HTTP/1.1\r\n" + HOST + b"Content-Length: 1000000\r\n\r\n")
+    stage.open()
+    for _ in range(5):
+        stage.passes(7.0)
+        if not client.port.ended:
+            client.sends(b"x" * size)
+    assert client.gets()[9:12] == (b"408" if refused else b"")
+    assert stage.models[0].port.ended == ("abort" if refused else "")
+
+
 @pytest.mark.parametrize("header", [b"", b"Connection: close\r\n"])
 def test_a_client_that_takes_nothing_is_cut_off(stage, header: bytes) -> None:
     client = stage.client()
