@@ -152,4 +152,5 @@ def relay(method: bytes, version: bytes, pieces: Sequence[bytes], ends: bool) ->
     answer, rest = read
     if rest:
         raise UnreadableError(f"more than one answer: {told!r}")
-    return Answered(answer.status, answer.headers, answer.body, answer.whole, reused)
+    whole = answer.whole and client.port.ended != "abort"  # a reset, which HTTP/1.0's client takes for no end
+    return Answered(answer.status, answer.headers, answer.body, whole, reused)
