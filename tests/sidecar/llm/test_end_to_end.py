@@ -185,8 +185,8 @@ def test_a_server_that_cannot_score_is_a_typed_outcome(tmp_path: Path) -> None:
         until(lambda: at.evidence()["counts"]["pairs"] == 3)
         outcomes = at.evidence()["counts"]["outcomes"]
         assert outcomes == {"baseline": {"ok": 3}, "candidate": {"noPromptLogprobs": 3}}
+        until(lambda: at.figure("candidate_unread_total", "promptLogprobs") == 3)  # it is told once a second
         assert (at.figure("scores", "baseline"), at.figure("scores", "candidate")) == (1.0, 0.0)
-        assert at.figure("candidate_unread_total", "promptLogprobs") == 3
 
 
 def test_what_cannot_be_scored_is_counted_by_reason(tmp_path: Path) -> None:
