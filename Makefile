@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # What is built once and kept outside of the tree: environments of model servers.
 export MODELCANARY_CACHE ?= $(HOME)/.cache/modelcanary
 
-.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down e2e demo demo-servers bench-dataplane bench-dataplane-paired fuzz bench-drain bench-gates bench-ledger bench-recompute bench-replay bench-workers soak clean
+.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down e2e demo demo-servers bench-dataplane bench-dataplane-paired fuzz bench-drain bench-gates bench-ledger bench-ledger-postgres bench-recompute bench-replay bench-workers soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -48,6 +48,9 @@ demo-servers: $(STAMP) ## the demo's two model servers alone, to try `modelcanar
 
 bench-ledger: $(STAMP) ## how many pairs and labels one ledger takes, over two minutes
 	$(BIN)/python -m bench.ledger
+
+bench-ledger-postgres: $(STAMP) ## the same over a PostgreSQL of its own, with one ledger and with two
+	$(BIN)/python -m bench.ledger --postgres
 
 images: $(STAMP) ## container images of operator, ledger and sidecar, as archives in the cache (docker, podman, or buildah as root)
 	@$(BIN)/python -m images build

@@ -1,6 +1,8 @@
 """How much one ledger takes: pairs recorded and labels joined at once, over real HTTP, from another process.
 
-`make bench-ledger` runs it and writes bench/results/ledger.json and the ledger's part of bench/RESULTS.md.
+`make bench-ledger` runs it and writes bench/results/ledger.json and the ledger's part of bench/RESULTS.md;
+`make bench-ledger-postgres` does the same over a PostgreSQL of its own (Debian's package `postgresql`), with one ledger
+and with two, into a part of its own.
 The load is open-loop: it is offered at a fixed rate, and what is late is late. Each second half of the pairs of
 the second before gets its label, in requests of 200 lines of JSON.
 """
@@ -24,6 +26,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from bench.sections import keep
+from tests.ledger.postgres_server import server
 
 from modelcanary_gate.protocol import Answer, Pair, PairBatch
 from modelcanary_gate.vocabulary import Outcome
@@ -33,6 +36,11 @@ CLASSES = 10
 BATCH = 150
 LABELS = 200
 CASES = {"ids of the clients' own (random)": ("random", 8_000), "time-prefixed ids": ("prefixed", 20_000)}
+POSTGRES = {
+    "one ledger, random ids": (1, "random", 3_000),
+    "one ledger, time-prefixed ids": (1, "prefixed", 3_000),
+    "two ledgers, random ids": (2, "random", 3_000),
+}
 SPEC = {"model": {"classes": [str(i) for i in range(CLASSES)]}, "labels": {"maturity": "0s"}}
 
 
@@ -127,17 +135,29 @@ def resources(pid: int) -> tuple[float, float]:
     return memory / 1024, (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(kind: str, rate: int, seconds: float, directory: str) -> dict[str, object]:
+def start(*options: str) -> tuple[subprocess.Popen[str], int]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "modelcanary_ledger", "--listen", "127.0.0.1:0", "--state", directory],
+        [sys.executable, "-m", "modelcanary_ledger", "--listen", "127.0.0.1:0", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
+    assert process.stdout is not None
+    return process, int(process.stdout.readline().rstrip().rpartition(":")[2])
+
+
+def measure(kind: str, rate: int, seconds: float, directory: str, url: str = "", ledgers: int = 1) -> dict[str, object]:
+    """`url`: of the PostgreSQL that the ledgers share, whose data is in `directory`."""
+    options = ["--state", directory]
+    if url:
+        file = Path(directory) / "url"
+        file.write_text(url)
+        options = ["--store-url-file", str(file)]
+    started_now = [start(*options) for _ in range(ledgers)]
+    processes = [process for process, _ in started_now]
+    ports = [port for _, port in started_now]
     try:
-        assert process.stdout is not None
-        port = int(process.stdout.readline().rstrip().rpartition(":")[2])
-        connection = http.client.HTTPConnection("127.0.0.1", port)
+        connection = http.client.HTTPConnection("127.0.0.1", ports[0])
         put = {"epoch": 1, "instructions": {"version": 1, "run": "bench", "share": 1.0}, "spec": SPEC}
         connection.request("PUT", "/v1/runs/bench/m/instructions", json.dumps(put))
         assert connection.getresponse().read()
@@ -146,28 +166,31 @@ def measure(kind: str, rate: int, seconds: float, directory: str) -> dict[str, o
         until = started + seconds
         path = "/v1/runs/bench/m/pairs"
         recorders = [
-            Sender(port, path, "application/vnd.msgpack", 4 * BATCH / rate, until, load.batch, load.recorded)
-            for _ in range(4)
+            Sender(
+                ports[i % ledgers], path, "application/vnd.msgpack", 4 * BATCH / rate, until, load.batch, load.recorded
+            )
+            for i in range(4)
         ]
         # A little faster than labels arise, so that none are left behind.
         pause = 2 * LABELS / (rate / 2) * 0.9
         labellers = [
-            Sender(port, "/v1/feedback", "application/x-ndjson", pause, until, load.labels, load.labelled)
-            for _ in range(2)
+            Sender(ports[i % ledgers], "/v1/feedback", "application/x-ndjson", pause, until, load.labels, load.labelled)
+            for i in range(2)
         ]
-        cpu_before = resources(process.pid)[1]
+        size_before = size_of(directory) if url else 0  # an empty server is 40 MB
+        cpu_before = sum(resources(process.pid)[1] for process in processes)
         for sender in (*recorders, *labellers):
             sender.start()
         memory = []
         while time.perf_counter() < until:
             time.sleep(min(5.0, max(0.1, until - time.perf_counter())))
-            memory.append(round(resources(process.pid)[0], 1))
+            memory.append(round(max(resources(process.pid)[0] for process in processes), 1))
             print(f"  {time.perf_counter() - started:5.0f} s {load.pairs:>9} pairs {load.counts} {memory[-1]} MiB")
         for sender in (*recorders, *labellers):
             sender.join()
         elapsed = time.perf_counter() - started
-        cpu = resources(process.pid)[1] - cpu_before
-        size = sum(file.stat().st_size for file in Path(directory).iterdir())
+        cpu = sum(resources(process.pid)[1] for process in processes) - cpu_before
+        size = size_of(directory) - size_before
         return {
             "ids": kind,
             "load_average": round(os.getloadavg()[0], 1),  # above 2 or so, others had a part of the cores
@@ -183,8 +206,14 @@ def measure(kind: str, rate: int, seconds: float, directory: str) -> dict[str, o
             "disk_bytes_per_pair": round(size / load.pairs),
         }
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        for process in processes:
+            process.wait(30)
+
+
+def size_of(directory: str) -> int:
+    return sum(file.stat().st_size for file in Path(directory).rglob("*") if file.is_file())
 
 
 def quantiles(seconds: list[float]) -> dict[str, float]:
@@ -192,13 +221,13 @@ def quantiles(seconds: list[float]) -> dict[str, float]:
     return {"p50": round(cut[49] * 1e3, 1), "p99": round(cut[98] * 1e3, 1)}
 
 
-def table(results: list[dict[str, object]]) -> str:
+def table(results: dict[str, dict[str, object]]) -> str:
     lines = [
-        "| ids | pairs/s recorded | labels/s joined | batch of 150, ms p50/p99 | 200 labels, ms p50/p99 "
+        "| | pairs/s recorded | labels/s joined | batch of 150, ms p50/p99 | 200 labels, ms p50/p99 "
         "| cores | load average | memory MiB, after 5 s → at the end | disk B/pair | refused |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, row in zip(CASES, results, strict=True):
+    for name, row in results.items():
         batch, labels, memory = row["batch_ms"], row["labels_ms"], row["memory_mib"]
         assert isinstance(batch, dict)
         assert isinstance(labels, dict)
@@ -212,24 +241,51 @@ def table(results: list[dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
+def over_postgres(seconds: float, rate: int | None) -> None:
+    """Rates that the machine holds with everything on its two cores: load, ledgers and server."""
+    results: dict[str, dict[str, object]] = {}
+    for name, (ledgers, ids, fixed) in POSTGRES.items():
+        print(f"{name}: {rate or fixed} pairs/s and half as many labels")
+        with tempfile.TemporaryDirectory() as directory:
+            Path(directory).chmod(0o755)  # the server runs as another user
+            with server(durable=True, within=directory) as own:
+                results[name] = measure(ids, rate or fixed, seconds, str(own.directory), own.schema(), ledgers)
+        print(json.dumps(results[name], indent=1))
+    if rate:
+        return
+    (HERE / "results" / "ledger-postgres.json").write_text(json.dumps(list(results.values()), indent=1) + "\n")
+    keep(
+        "ledger-postgres",
+        "## The ledger over PostgreSQL\n\n"
+        "`make bench-ledger-postgres`: the same load as above, all of it for one run, over PostgreSQL 15 with `fsync`\n"
+        "on the same machine, 64 MB of shared buffers and its defaults else, at real-time priority;\n"
+        f"{seconds:.0f} s for each. `cores` is what the ledgers used, without the server; bytes per pair are its\n"
+        "whole directory, write-ahead log included.\n\n" + table(results),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--only", choices=[kind for kind, _ in CASES.values()])
     parser.add_argument("--rate", type=int, help="pairs per second, instead of the case's own; nothing is written")
+    parser.add_argument("--postgres", action="store_true", help="over PostgreSQL, with one ledger and with two")
     arguments = parser.parse_args()
-    results = []
+    (HERE / "results").mkdir(exist_ok=True)
+    if arguments.postgres:
+        over_postgres(arguments.seconds, arguments.rate)
+        return
+    results: dict[str, dict[str, object]] = {}
     for name, (kind, rate) in CASES.items():
         if arguments.only not in (None, kind):
             continue
         print(f"{name}: {arguments.rate or rate} pairs/s and half as many labels")
         with tempfile.TemporaryDirectory() as directory:
-            results.append(measure(kind, arguments.rate or rate, arguments.seconds, directory))
-        print(json.dumps(results[-1], indent=1))
+            results[name] = measure(kind, arguments.rate or rate, arguments.seconds, directory)
+        print(json.dumps(results[name], indent=1))
     if arguments.rate or arguments.only:
         return
-    (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / "ledger.json").write_text(json.dumps(results, indent=1) + "\n")
+    (HERE / "results" / "ledger.json").write_text(json.dumps(list(results.values()), indent=1) + "\n")
     keep(
         "ledger",
         "## The ledger\n\n"

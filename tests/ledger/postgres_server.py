@@ -100,9 +100,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(*, durable: bool = False) -> Iterator[Server]:
-    """In memory where that is possible: what syncing promises is PostgreSQL's."""
-    place = "/dev/shm" if not durable and os.access("/dev/shm", os.W_OK) else None
+def server(*, durable: bool = False, within: str | None = None) -> Iterator[Server]:
+    """In memory where that is possible and no place is named: what syncing promises is PostgreSQL's."""
+    place = within or ("/dev/shm" if not durable and os.access("/dev/shm", os.W_OK) else None)
     with tempfile.TemporaryDirectory(dir=place, prefix="modelcanary-pg-") as directory:
         made = Server(Path(directory), durable=durable)
         try:
