@@ -37,9 +37,9 @@ BATCH = 150
 LABELS = 200
 CASES = {"ids of the clients' own (random)": ("random", 8_000), "time-prefixed ids": ("prefixed", 20_000)}
 POSTGRES = {
-    "one ledger, random ids": (1, "random", 3_000),
-    "one ledger, time-prefixed ids": (1, "prefixed", 3_000),
-    "two ledgers, random ids": (2, "random", 3_000),
+    "one ledger, random ids": (1, "random", 10_000),
+    "one ledger, time-prefixed ids": (1, "prefixed", 10_000),
+    "two ledgers, random ids": (2, "random", 10_000),
 }
 SPEC = {"model": {"classes": [str(i) for i in range(CLASSES)]}, "labels": {"maturity": "0s"}}
 

@@ -17,7 +17,7 @@ from tests.ledger.test_kill import MODEL, SPEC, Labeller, Recorder, Sender, Serv
 
 from modelcanary_gate.protocol import PairBatch
 
-KILLS = int(os.environ.get("MODELCANARY_KILLS", "30")) // 3
+KILLS = int(os.environ.get("MODELCANARY_KILLS", "30")) // 5
 
 
 class Replicas:
