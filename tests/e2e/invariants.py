@@ -15,6 +15,8 @@ from modelcanary_operator import names
 from modelcanary_operator.api import CANARIES, DEPLOYMENTS, ENDPOINT_SLICES, PODS, Object
 
 _PROMOTING = "Promoting"
+#: By phase: which template of the run the baseline takes by the decision. A promotion may be taken back.
+_TAKEN = {_PROMOTING: "candidateTemplate", "RollingBack": "baselineTemplate"}
 
 
 @dataclass(slots=True)
@@ -85,10 +87,11 @@ def _promotions(history: History, name: str) -> Iterable[str]:
     """Each template that the baseline took must have a decision of its own before it."""
     decisions: list[tuple[int, str, str]] = []  # revision, decision, template
     for seen in history.of(CANARIES, name):
-        if seen.status("phase") == _PROMOTING:
+        taken = _TAKEN.get(str(seen.status("phase")))
+        if taken is not None:
             decision = str(seen.status("decided", "id"))
             if decision not in {known for _, known, _ in decisions}:
-                decisions.append((seen.revision, decision, str(seen.status("run", "candidateTemplate"))))
+                decisions.append((seen.revision, decision, str(seen.status("run", taken))))
     serving = ""
     for seen in history.of(DEPLOYMENTS, names.baseline(name)):
         template = dig(seen.body, "metadata", "annotations", names.TEMPLATE)

@@ -61,6 +61,15 @@ def test_a_promotion_by_a_decision_is_as_it_must_be() -> None:
     assert broken(story.history, "colours") == []
 
 
+def test_a_promotion_may_be_taken_back_once() -> None:
+    taken = _adopted().promoting("t2", "run/Promote").baseline("t2", "v2").serving("b")
+    taken = taken.phase("RollingBack", run={"baselineTemplate": "t1"}, decided={"id": "run/RollBack"})
+    taken = taken.baseline("t1", "v1").serving("a")
+    assert broken(taken.history, "colours") == []
+    again = taken.baseline("t2", "v2").baseline("t1", "v1")
+    assert any("without a decision" in found for found in broken(again.history, "colours"))
+
+
 @pytest.mark.parametrize(
     ("story", "words"),
     [

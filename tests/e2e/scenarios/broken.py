@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable
 from tests.e2e.errors import Broken
 from tests.e2e.scenario import Scenario
 from tests.e2e.team import Team
-from tests.e2e.worlds import GOOD, Version
+from tests.e2e.worlds import BETTER, GOOD, Version
+
+from modelcanary_operator.api import DEPLOYMENTS
 
 
 def rolled_back_for(reason: str, version: Version) -> Callable[[Team], Awaitable[None]]:
@@ -24,6 +26,18 @@ def rolled_back_for(reason: str, version: Version) -> Callable[[Team], Awaitable
     return run
 
 
+async def without_a_node(team: Team) -> None:
+    """No node has room for the candidate."""
+    await team.serve()
+    await team.adopt({"candidate": {"readyDeadline": "15s"}})
+    template = team.template(BETTER)
+    template["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "10000"}}
+    await team.patch(DEPLOYMENTS, {"spec": {"template": template}})
+    await team.rolled_back("Unschedulable")
+    await team.only(GOOD)
+    await team.answers(30)
+
+
 def _broken(fault: str) -> Version:
     return Version(f"broken-{fault}", fault=fault)
 
@@ -35,5 +49,6 @@ SCENARIOS = [
     Scenario("nan", rolled_back_for("NonFinite", _broken("nan"))),
     Scenario("html", rolled_back_for("ErrorRate", _broken("html"))),
     Scenario("status-500", rolled_back_for("ErrorRate", _broken("500"))),
+    Scenario("no-room", without_a_node),
     Scenario("hang", rolled_back_for("ErrorRate", _broken("hang"))),
 ]

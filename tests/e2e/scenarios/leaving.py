@@ -1,11 +1,12 @@
 """Deletions of all kinds, and what GitOps tools do to a resource: users keep being answered."""
 
 from tests.e2e.errors import Broken
+from tests.e2e.history import dig
 from tests.e2e.scenario import Scenario
 from tests.e2e.team import ADOPTED, NAMESPACES, Team
 from tests.e2e.worlds import BAD, BETTER, GOOD
 
-from modelcanary_operator.api import CANARIES, DEPLOYMENTS
+from modelcanary_operator.api import CANARIES, DEPLOYMENTS, SERVICES
 
 
 async def foreground(team: Team) -> None:
@@ -54,6 +55,21 @@ async def recreated(team: Team) -> None:
     await team.promoted(BETTER)
 
 
+async def kept_untouched(team: Team) -> None:
+    """Nothing of ours is ever in the Service, and what serves stays in its place."""
+    await team.serve()
+    await team.adopt({"deletion": "KeepBaseline", "adoption": {"service": "Untouched"}})
+    await team.deploy(BETTER)
+    await team.promoted(BETTER)
+    await team.cluster.delete(CANARIES, team.namespace, team.name)
+    await team.until(lambda: not team.canary, "the ModelCanary is gone", ADOPTED)
+    selectors = {str(dig(each.body, "spec", "selector")) for each in team.history.of(SERVICES, team.name)}
+    if len(selectors) != 1:
+        raise Broken(f"the Service's selector was {selectors}")
+    await team.only(BETTER)
+    await team.answers(30)
+
+
 async def status_wiped(team: Team) -> None:
     await team.serve()
     await team.adopt()
@@ -84,6 +100,7 @@ SCENARIOS = [
     Scenario("delete-after-roll-back", after_roll_back),
     Scenario("delete-during-run", during_run),
     Scenario("recreated", recreated),
+    Scenario("kept-untouched", kept_untouched),
     Scenario("status-wiped", status_wiped),
     Scenario("namespace-deleted", namespace_deleted, checks_users=False),
 ]

@@ -8,7 +8,7 @@ from tests.e2e.team import ADOPTED, ROLLED, Team
 from tests.e2e.worlds import BAD, BETTER, GOOD, Version
 
 from modelcanary_operator import names
-from modelcanary_operator.api import AUTOSCALERS, DEPLOYMENTS, PODS, SERVICES
+from modelcanary_operator.api import AUTOSCALERS, DEPLOYMENTS, PODS, SERVICES, Kind
 
 
 async def numeric_port(team: Team) -> None:
@@ -68,17 +68,36 @@ async def ends_at_once(team: Team) -> None:
     await team.answers(100)
     (pod, *_) = team.pods(names.BASELINE)
     await team.cluster.delete(PODS, team.namespace, pod)
-    await team.until(lambda: pod not in team.pods(names.BASELINE), "the pod ends", ADOPTED)
-    await team.until(lambda: len(team.pods(names.BASELINE)) == 2, "another pod", ADOPTED)
+    await _replaced(team, pod)
     await team.answers(300)
     await team.deploy(BETTER)
     await team.promoted(BETTER)
     await team.answers(100)
 
 
+async def _replaced(team: Team, pod: str) -> None:
+    """It has ended, and two are ready again."""
+    await team.until(lambda: pod not in team.pods(names.BASELINE), "the pod ends", ADOPTED)
+    await team.until(lambda: len(team.pods(names.BASELINE)) == 2, "another pod", ADOPTED)
+
+
+async def evicted(team: Team) -> None:
+    """A node is drained: each pod of the baseline is evicted, with requests under way."""
+    await team.serve(replicas=2, users=Users({"rate": 60.0, "one_shot": 0.5}))
+    await team.adopt()
+    for pod in team.pods(names.BASELINE):
+        eviction = Kind("/api/v1", f"pods/{pod}/eviction", "Eviction")
+        await team.create(eviction, {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}})
+        await _replaced(team, pod)
+    await team.answers(200)
+    await team.deploy(BETTER)
+    await team.promoted(BETTER)
+
+
 SCENARIOS = [
     Scenario("numeric-port", numeric_port, also_killed=True),
     Scenario("autoscaled", autoscaled),
     Scenario("scaled", scaled),
+    Scenario("evicted", evicted),
     Scenario("ends-at-once", ends_at_once),
 ]

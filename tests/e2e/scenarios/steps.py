@@ -2,8 +2,8 @@
 
 from tests.e2e.errors import Broken
 from tests.e2e.scenario import Scenario
-from tests.e2e.team import JUDGED, ROLLED, Team
-from tests.e2e.worlds import BETTER, REAL
+from tests.e2e.team import ADOPTED, JUDGED, ROLLED, Team
+from tests.e2e.worlds import BETTER, GOOD, REAL
 
 from modelcanary_operator import names
 from modelcanary_operator.api import PODS
@@ -54,9 +54,26 @@ async def breaks_midway(team: Team) -> None:
     team.measured["roll-back to last answer"] = max(0.0, last - moment.at)
 
 
+async def observed(team: Team) -> None:
+    """The promoted model is watched, with the one before as its shadow, and taken back."""
+    await team.serve()
+    await team.adopt({"promotion": {"observeFor": "1h"}})
+    await team.deploy(BETTER)
+    await team.judged("Promoting")
+    await team.phase("Observing", ROLLED)
+    await team.only(BETTER)
+    await team.until(lambda: len(team.pods(names.CANDIDATE)) == 1, "a shadow of the template before", ADOPTED)
+    await team.answers(30)
+    await team.annotate(names.ROLL_BACK, team.run)
+    await team.phase("Cooldown", ROLLED, reason="RolledBackByUser")
+    await team.only(GOOD)
+    await team.answers(30)
+
+
 SCENARIOS = [
     Scenario("steps", promoted_by_steps, world=REAL),
     Scenario("steps-light", promoted_by_steps, also_killed=True),
+    Scenario("observed", observed),
     Scenario("steps-die", dies_midway),
     Scenario("steps-break", breaks_midway),
 ]
