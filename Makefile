@@ -52,6 +52,10 @@ bench-ledger: $(STAMP) ## how many pairs and labels one ledger takes, over two m
 bench-ledger-postgres: $(STAMP) ## the same over a PostgreSQL of its own, with one ledger and with two
 	$(BIN)/python -m bench.ledger --postgres
 
+.PHONY: bench-operator
+bench-operator: $(STAMP) ## what the operator needs for 100 adopted canaries while nothing happens: ten minutes
+	$(BIN)/python -m bench.operator
+
 images: $(STAMP) ## container images of operator, ledger and sidecar, as archives in the cache (docker, podman, or buildah as root)
 	@$(BIN)/python -m images build
 

@@ -210,6 +210,9 @@ def test_the_candidate_is_found_by_no_service(overrides: dict[str, str]) -> None
     assert labels["app"] == (overrides.get("app") or "fraud-candidate")
     assert labels["team"] == "risk"
     assert names.SERVING not in labels
+    (container,) = built["spec"]["template"]["spec"]["containers"]
+    assert container.pop("terminationMessagePolicy") == "FallbackToLogsOnError", "its last words are kept"
+    assert "terminationMessagePolicy" not in written["spec"]["containers"][0]
     assert built["spec"]["template"]["spec"] == written["spec"]
     assert built["metadata"]["ownerReferences"][0]["uid"] == "u"
 

@@ -28,7 +28,7 @@ from modelcanary_operator.errors import NotFound
 from modelcanary_operator.kube import Kube, configuration
 
 pytestmark = pytest.mark.cluster
-_PATIENCE = 60.0
+_PATIENCE = 180.0
 _PAIRS = 400
 
 
