@@ -25,7 +25,7 @@ from modelcanary_gate.vocabulary import Outcome
 BATCH = 65_536
 IDS = ("id", "index")
 _COLUMNS = (
-    *("ts", "baseline", "candidate", "label", "labelledAt", "late"),
+    *("ts", "baseline", "candidate", "label", "labelledAt", "late", "coverage", "weight"),
     *("baselineOutcome", "candidateOutcome", "baselineLatency", "candidateLatency"),
 )
 _REQUIRED = ("ts", "baseline", "candidate")
@@ -48,6 +48,8 @@ class ExportedPairs:
     labels: Targets  # class indices (n,), MISSING where there is none; or (n, C), NaN where there is none
     labelled_at: Floats  # (n,), NaN where it is not known
     late: NDArray[np.bool_]  # the label came after its time was over
+    coverage: Floats  # (n,): the share of the labels of its class that was in by the maturity; 1 where it is not known
+    weight: Floats  # (n,): what the pair counts with its label
 
 
 def read_exported(source: Path, spec: Spec) -> Iterator[ExportedPairs]:
@@ -118,7 +120,8 @@ def _pairs(table: pa.Table, spec: Spec, source: Path, first: int) -> ExportedPai
     if "label" in table.column_names:
         labels = encode(table.column("label"), spec.model.classes, spec.model.task, source)
     at = _optional(table, "labelledAt", source, np.nan)
-    return ExportedPairs(times, answered, scored, answers[0], answers[1], labels, at, late)
+    coverage, weight = (_optional(table, name, source, 1.0) for name in ("coverage", "weight"))
+    return ExportedPairs(times, answered, scored, answers[0], answers[1], labels, at, late, coverage, weight)
 
 
 def _rows(values: pa.ChunkedArray, rows: NDArray[np.intp]) -> pa.ChunkedArray:

@@ -46,8 +46,11 @@ class Rebuild:
         """When the last pair's request came."""
         return self._run.traffic.clock
 
-    def add(self, batch: ExportedPairs, labels: Targets, in_time: NDArray[np.bool_]) -> None:
-        """`labels` of all rows; `in_time`, (n,), says which of them came before their time was over."""
+    def add(self, batch: ExportedPairs, labels: Targets, in_time: NDArray[np.bool_], *, weighed: bool) -> None:
+        """`labels` of all rows; `in_time`, (n,), says which of them came before their time was over.
+
+        `weighed`: as the ledger weighed them, which knew of no labels but its own.
+        """
         run, scored = self._run, batch.scored
         run.add_answered(batch.times, batch.answered)
         self.pairs += len(batch.times)
@@ -61,11 +64,13 @@ class Rebuild:
         self.expired += int((there & ~known).sum())
         self.labelled += int(known.sum())
         over = times + run.horizon <= self._now
-        run.add_coverage(batch.baseline[over], batch.candidate[over], ~known[over])
+        coverage, weight = (batch.coverage[scored], batch.weight[scored]) if weighed else np.ones((2, len(scored)))
+        missing = np.where(known, 1.0 - 1.0 / coverage, 1.0)
+        run.add_coverage(batch.baseline[over], batch.candidate[over], missing[over])
         counts = np.flatnonzero(known if run.at_once else known & over)
         counts = counts[np.argsort(times[counts], kind="stable")]
         if len(counts):
-            pairs = score(self.spec, batch.baseline[counts], batch.candidate[counts], given[counts])
+            pairs = score(self.spec, batch.baseline[counts], batch.candidate[counts], given[counts], weight[counts])
             run.add_scored(times[counts], times[counts], pairs)
 
     def in_time(self, batch: ExportedPairs, at: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -89,7 +94,7 @@ def rebuilt(rebuild: Rebuild, batches: Iterable[ExportedPairs], joined: Joined |
         if joined is not None:
             labels, at = _merged(batch, joined, joined.rows[start:end])
             in_time = rebuild.in_time(batch, at)
-        rebuild.add(batch, labels, in_time)
+        rebuild.add(batch, labels, in_time, weighed=joined is None)
         start = end
 
 

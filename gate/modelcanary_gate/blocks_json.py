@@ -25,6 +25,7 @@ def loss_block_to_json(plan: EvidencePlan, block: LossBlock) -> dict[str, Any]:
         "opened": block.opened,
         "closed": block.closed,
         "n": block.n,
+        "weight": block.weight,
         "moments": dict(zip(_MOMENTS, block.moments.tolist(), strict=True)),
         "contrasts": block.contrasts.to_json(plan.loss),
         "classes": {
@@ -70,6 +71,7 @@ def loss_block_from_json(plan: EvidencePlan, data: Mapping[str, Any]) -> LossBlo
             data["opened"],
             data["closed"],
             data["n"],
+            data["weight"],
             np.array([data["moments"][name] for name in _MOMENTS], dtype=np.float64),
             ContrastSums.from_json(data["contrasts"], plan.loss),
             np.array(classes, dtype=np.float64),

@@ -24,6 +24,8 @@ class Facts:
     elapsed: float = 0.0  # seconds since the run began
     pairs: int = 0  # mirrored and recorded
     labelled: int = 0  # of which a label came
+    #: users get the candidate's answers: then no bias of the labels holds its roll-back
+    exposed: bool = False
     #: how each model's answers came out, where it is known sooner than their block is full
     outcomes: Mapping[Role, Mapping[Outcome, int]] = field(default_factory=dict)
     metrics: Mapping[str, Metric] = field(default_factory=dict)  # of guards of type prometheus, by their names
@@ -90,6 +92,7 @@ class Measures:
     promotion_streak: int = 0
     classes: tuple[ClassLoss, ...] = ()  # those with labels
     unit: str = "nats"  # of losses, deltas and margin: a language model's are nats per token, or bits per byte
+    biased: str = ""  # the predicted class whose labels are missing at another rate; empty: none is
 
 
 @dataclass(frozen=True, slots=True)

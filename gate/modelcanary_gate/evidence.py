@@ -102,7 +102,8 @@ class ContrastSums:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Matured pairs with and without a label, per group of predicted classes: (2, groups) of [matured, missing]."""
+    """Matured pairs, and those of them whose label does not come, per group of predicted classes: (2, groups) of
+    [matured, missing]. What a maturity leaves out, as it was learned, is not missing."""
 
     baseline: Floats
     candidate: Floats
@@ -112,15 +113,16 @@ class Coverage:
         return cls(np.zeros((2, len(plan.groups))), np.zeros((2, len(plan.groups))))
 
     @classmethod
-    def of(cls, plan: EvidencePlan, baseline: Ints, candidate: Ints, missing: NDArray[np.bool_]) -> Self:
-        """From both models' predicted classes, (n,), and whether the label never came, (n,)."""
+    def of(cls, plan: EvidencePlan, baseline: Ints, candidate: Ints, missing: Floats) -> Self:
+        """From both models' predicted classes, (n,), and how many labels each lacks, (n,): 1 where there is none; where
+        there is one, what it stands for beyond itself, below 0."""
         if not plan.groups:
             return cls.empty(plan)
         group_of, size = np.asarray(plan.group_of, dtype=np.int64), len(plan.groups)
         tables = []
         for predicted in (baseline, candidate):
             groups = group_of[predicted]
-            tables.append(np.stack([np.bincount(groups, None, size), np.bincount(groups[missing], None, size)]))
+            tables.append(np.stack([np.bincount(groups, None, size), np.bincount(groups, missing, size)]))
         return cls(tables[0].astype(np.float64), tables[1].astype(np.float64))
 
     def __add__(self, other: Self) -> Self:
@@ -135,10 +137,11 @@ class LossBlock:
     opened: float  # seconds since the epoch, of the first pair's request
     closed: float  # of the last pair's
     n: int
-    moments: Floats  # Σb, Σc, Σb², Σc², Σbc
+    weight: float  # Σw, at most n; without weights it is n
+    moments: Floats  # Σwb, Σwc, Σ(wb)², Σ(wc)², Σw²bc
     contrasts: ContrastSums
     classes: Floats  # (3, groups): n, Σb, Σc per group of labels
-    confident_errors: Floats  # (2, plan.confident_errors): how many of them, per role
+    confident_errors: Floats  # (2, plan.confident_errors): Σw of them, per role
     reliability: tuple[Reliability, Reliability]  # baseline, candidate
     coverage: Coverage
 
@@ -148,6 +151,7 @@ class LossBlock:
             min(self.opened, other.opened),
             max(self.closed, other.closed),
             self.n + other.n,
+            self.weight + other.weight,
             self.moments + other.moments,
             self.contrasts + other.contrasts,
             self.classes + other.classes,
@@ -206,7 +210,8 @@ def loss_blocks(
 
     `spans` are the blocks' (opened, closed). Coverage, where given, goes to the first block.
     """
-    b, c = pairs.baseline_loss, pairs.candidate_loss
+    b, c = pairs.weight * pairs.baseline_loss, pairs.weight * pairs.candidate_loss
+    weights = np.add.reduceat(pairs.weight, starts)
     moments = np.add.reduceat(np.stack([b, c, b * b, c * c, b * c]), starts, axis=1)
     sums = [
         _contrast_sums(_loss_contrast(plan, contrast, pairs), grid, starts)
@@ -221,6 +226,7 @@ def loss_blocks(
                 seq + i,
                 *spans[i],
                 end - start,
+                float(weights[i]),
                 moments[:, i],
                 ContrastSums(
                     np.array([x[i] for x, _, _ in sums]),
@@ -264,6 +270,11 @@ def _contrast_sums(x: Floats, grid: Floats, starts: NDArray[np.intp]) -> tuple[F
 
 
 def _loss_contrast(plan: EvidencePlan, contrast: Contrast, pairs: LabelledPairs) -> Floats:
+    """x of each pair times its weight: a null about all pairs whose labels come, whichever came soon enough."""
+    return pairs.weight * _unweighted(plan, contrast, pairs)
+
+
+def _unweighted(plan: EvidencePlan, contrast: Contrast, pairs: LabelledPairs) -> Floats:
     if contrast.kind is Kind.CONFIDENT_ERRORS:
         if contrast.limit is None:
             raise DataError(f"contrast {contrast.name} has no limit")
@@ -292,7 +303,7 @@ def _confidently_wrong(pairs: LabelledPairs, threshold: float) -> tuple[NDArray[
 
 def _confident_errors(plan: EvidencePlan, pairs: LabelledPairs) -> Floats:
     counts = [
-        [float(wrong.sum()) for wrong in _confidently_wrong(pairs, contrast.threshold)]
+        [float(pairs.weight[wrong].sum()) for wrong in _confidently_wrong(pairs, contrast.threshold)]
         for contrast in plan.confident_errors
     ]
     return np.array(counts, dtype=np.float64).reshape(-1, 2).T

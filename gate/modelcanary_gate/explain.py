@@ -21,7 +21,6 @@ def message(
     facts: Facts,
     measures: Measures,
     guard: GuardState | None,
-    biased_class: str,
     outcomes: NDArray[np.int64],
 ) -> str:
     """One sentence or two, without a full stop at the end."""
@@ -58,7 +57,9 @@ def message(
         case Reason.TREND_WORSENING:
             return f"{_promotion(measures, spec)}, but the delta is growing"
         case Reason.LABELS_BIASED:
-            return f"labels are missing at another rate where {biased_class!r} is predicted"
+            held = measures.rollback_evidence >= measures.rollback_threshold
+            what = f"{_rollback(measures)}, held: " if held else ""
+            return f"{what}labels are missing at another rate where {measures.biased!r} is predicted"
         case Reason.PROMOTION_NOT_ALLOWED:
             return f"agreement promotes only with labels.agreement.promoteBelow; {_delta(measures)}"
         case Reason.EVIDENCE_BELOW_THRESHOLD:

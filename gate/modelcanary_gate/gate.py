@@ -63,8 +63,12 @@ class Gate:
         self._traffic = stream(self.plan.traffic)
         self._totals = Totals(self.plan)
         self._coverage = Coverage.empty(self.plan)
+        self._biased: int | None = None  # the group of predicted classes whose labels are missing, by the last block
+        on_rollback = self._loss.triggers[_ROLLBACK]
+        # Proved by labels that are not biased; the stream's own trigger takes all evidence.
+        self._sound = Trigger(on_rollback.threshold, on_rollback.confirm_after)
         self._sums = [0.0] * 5
-        self._recent: deque[tuple[int, float, float]] = deque(maxlen=_RECENT)
+        self._recent: deque[tuple[float, float, float]] = deque(maxlen=_RECENT)
         self._trend = Trend()
         self._began: float | None = None
 
@@ -85,11 +89,12 @@ class Gate:
         loss.push(block.n, block.contrasts)
         self._sums = [total + float(value) for total, value in zip(self._sums, block.moments, strict=True)]
         b, c = float(block.moments[0]), float(block.moments[1])
-        self._recent.append((block.n, b, c))
+        self._recent.append((block.weight, b, c))
         when = (block.opened + block.closed) / 2 / 3600 if self._timed else loss.n / 1000
-        self._trend.push(when, block.n, (c - b) / block.n)
+        self._trend.push(when, block.n, (c - b) / block.weight)
         self._totals.add_loss(block)
         self._coverage = self._coverage + block.coverage
+        self._biased = biased_class(self._coverage)
         enough = self._spec.analysis.min_samples
         rollback = float(loss.log_evidence[_ROLLBACK])
         for index, trigger in enumerate(loss.triggers):
@@ -99,7 +104,11 @@ class Gate:
                 evidence = evidence if rollback < _SAFE else -math.inf
                 trigger.push(evidence, allowed=loss.n >= enough.promote)
             elif index == _ROLLBACK:
-                trigger.push(evidence, allowed=loss.n >= enough.rollback and self._is_whole(block))
+                allowed = loss.n >= enough.rollback and self._is_whole(block)
+                trigger.push(evidence, allowed=allowed)
+                self._sound.push(evidence if self._biased is None else -math.inf, allowed=allowed)
+            elif loss.contrasts[index].kind is Kind.CONFIDENT_ERRORS and self._biased is not None:
+                trigger.push(-math.inf, allowed=False)  # a mean over all classes, as the loss is
             else:
                 trigger.push(evidence, allowed=loss.n >= enough.rollback)
 
@@ -132,7 +141,7 @@ class Gate:
         for guard in measures.guards:
             if guard.status is GuardStatus.FAILED and guard.type not in _LABELLED_GUARDS:
                 return self._answer(Verdict.ROLL_BACK, GUARD_REASONS[guard.type], facts, measures, guard)
-        if self._loss.triggers[_ROLLBACK].fired:
+        if self._sound.fired or (facts.exposed and self._loss.triggers[_ROLLBACK].fired):
             agreement = self._spec.labels.mode is LabelMode.AGREEMENT
             reason = Reason.AGREEMENT_TOO_LOW if agreement else Reason.LOSS_REGRESSION
             return self._answer(Verdict.ROLL_BACK, reason, facts, measures)
@@ -154,13 +163,15 @@ class Gate:
         spec, analysis, loss = self._spec, self._spec.analysis, self._loss
         feedback = spec.labels.mode is LabelMode.FEEDBACK
         trigger = loss.triggers[_PROMOTE]
-        biased = biased_class(self._coverage)
+        biased = self._biased
         veto = next((guard for guard in measures.guards if guard.status is GuardStatus.VETO), None)
         missing = next((guard for guard in measures.guards if guard.status is GuardStatus.MISSING), None)
         checks: list[tuple[bool, Reason]] = [
             (facts.pairs == 0 and loss.n == 0, Reason.WAITING_FOR_PAIRS),
             (feedback and facts.labelled == 0 and loss.n == 0, Reason.WAITING_FOR_LABELS),
             (self._timed and loss.n == 0 and facts.labelled > 0, Reason.WAITING_FOR_MATURITY),
+            # The other verdict is held, and nothing is to be said of a promotion.
+            (biased is not None and loss.triggers[_ROLLBACK].confirmed, Reason.LABELS_BIASED),
             (loss.n < analysis.min_samples.promote, Reason.TOO_FEW_SAMPLES),
             (
                 not feedback and (spec.labels.agreement is None or spec.labels.agreement.promote_below is None),
@@ -182,10 +193,10 @@ class Gate:
 
     def _recently_within_margin(self) -> bool:
         margin = self.plan.loss[_PROMOTE].margin
-        n = sum(row[0] for row in self._recent)
+        weight = sum(row[0] for row in self._recent)
         b, c = sum(row[1] for row in self._recent), sum(row[2] for row in self._recent)
         # At the margin itself counts: a perfect baseline and its equal have no loss at all.
-        return n > 0 and c <= (1 + margin.relative) * b + margin.absolute * n
+        return weight > 0 and c <= (1 + margin.relative) * b + margin.absolute * weight
 
     def _is_worsening(self, margin: float | None) -> bool:
         """The delta clearly grows, and would be beyond the margin if it went on for as long as the run has."""
@@ -195,21 +206,27 @@ class Gate:
         return self._trend.ahead(slope[0]) > margin
 
     def _delta_variance(self) -> float:
+        """Of a pair's weighted delta."""
         n, (b, c, bb, cc, bc) = self._loss.n, self._sums
         if n < 2:
             return 0.0
         return max(0.0, (cc - 2 * bc + bb) / n - ((c - b) / n) ** 2)
 
     def _slope(self) -> tuple[float, float] | None:
-        return self._trend.slope(self._delta_variance(), self._loss.phi(_ROLLBACK))
+        return self._trend.slope(self._delta_variance() * self._per_weight() ** 2, self._loss.phi(_ROLLBACK))
+
+    def _per_weight(self) -> float:
+        """Pairs to a whole one: 1 where they are not weighted."""
+        return self._loss.n / self._totals.weight if self._loss.n else 1.0
 
     def _measures(self, facts: Facts) -> Measures:
         loss, n = self._loss, self._loss.n
         b, c = self._sums[:2]
-        baseline = b / n if n else None
-        delta = (c - b) / n if n else None
+        weight, scale = self._totals.weight, self._per_weight()
+        baseline = b / weight if n else None
+        delta = (c - b) / weight if n else None
         variance, phi = self._delta_variance(), loss.phi(_ROLLBACK)
-        interval = mean_interval(n, delta, variance, phi) if delta is not None else None
+        interval = mean_interval(n, (c - b) / n, variance, phi) if n else None
         shown = interval if interval is not None and math.isfinite(interval[0]) else None
         margin = self.plan.loss[_PROMOTE].margin
         slope = self._slope()
@@ -222,10 +239,10 @@ class Gate:
         return Measures(
             judged=n,
             baseline_loss=baseline,
-            candidate_loss=c / n if n else None,
+            candidate_loss=c / weight if n else None,
             delta=delta,
-            lower=shown[0] if shown else None,
-            upper=shown[1] if shown else None,
+            lower=shown[0] * scale if shown else None,
+            upper=shown[1] * scale if shown else None,
             margin=None if baseline is None else margin.relative * baseline + margin.absolute,
             rollback_evidence=float(loss.log_evidence[_ROLLBACK]),
             rollback_threshold=loss.triggers[_ROLLBACK].threshold,
@@ -246,6 +263,7 @@ class Gate:
             promotion_streak=min(loss.triggers[_PROMOTE].streak, loss.triggers[_PROMOTE].confirm_after),
             classes=self._totals.losses_of(self.plan.groups),
             unit=self._spec.model.unit,
+            biased=self.plan.groups[self._biased] if self._biased is not None else "",
         )
 
     def _reachable_margin(self, facts: Facts, variance: float, phi: float, baseline: float | None) -> float | None:
@@ -258,7 +276,7 @@ class Gate:
         left = max(0.0, self._spec.analysis.max_duration - facts.elapsed)
         pairs = self._loss.n + max(0.0, facts.labels_per_second) * left
         needed = self._loss.triggers[_PROMOTE].threshold + _MIXTURE_PRICE
-        return math.sqrt(2 * phi * variance * needed / pairs) / baseline
+        return math.sqrt(2 * phi * variance * needed / pairs) * self._per_weight() / baseline
 
     def _answer(
         self,
@@ -268,10 +286,7 @@ class Gate:
         measures: Measures,
         guard: GuardState | None = None,
     ) -> Decision:
-        biased = biased_class(self._coverage)
-        detail = self.plan.groups[biased] if biased is not None else ""
-        outcomes = self._totals.outcomes
-        message = explain.message(self._spec, reason, facts, measures, guard, detail, outcomes)
+        message = explain.message(self._spec, reason, facts, measures, guard, self._totals.outcomes)
         return Decision(verdict, reason, message, measures)
 
 

@@ -40,12 +40,14 @@ class Totals:
         self.reliability = (Reliability.empty(), Reliability.empty())
         self.classes = np.zeros((3, len(plan.groups)))
         self.confident_errors = np.zeros((2, len(plan.confident_errors)))
+        self.weight = 0.0  # of the labelled pairs
 
     def add_loss(self, block: LossBlock) -> None:
         old, new = self.reliability, block.reliability
         self.reliability = (old[0] + new[0], old[1] + new[1])
         self.classes = self.classes + block.classes
         self.confident_errors = self.confident_errors + block.confident_errors
+        self.weight += block.weight
 
     def add_traffic(self, block: TrafficBlock) -> None:
         self.outcomes = self.outcomes + block.outcomes
@@ -103,7 +105,7 @@ def _confident_errors(guard: Guard, plan: EvidencePlan, loss: Stream, totals: To
     shares: list[float | None] = [None, None]
     if loss.n:
         place = [contrast.guard for contrast in plan.confident_errors].index(guard.name)
-        shares = [float(count) / loss.n for count in totals.confident_errors[:, place]]
+        shares = [float(count) / totals.weight for count in totals.confident_errors[:, place]]
     return _betting(guard, loss, _indices(loss, guard), shares[0], shares[1])
 
 

@@ -36,6 +36,7 @@ class LabelledPairs:
     candidate_confidence: Floats
     baseline_predicted: Ints  # class index; −1 where unknown
     candidate_predicted: Ints
+    weight: Floats  # (n,), above 0 and at most 1: how much each counts (`maturity`)
 
     def __len__(self) -> int:
         return len(self.baseline_loss)
@@ -44,8 +45,10 @@ class LabelledPairs:
         return LabelledPairs(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
-def score(spec: Spec, baseline: Floats, candidate: Floats, labels: Ints | Floats) -> LabelledPairs:
-    """Losses of both models against labels.
+def score(
+    spec: Spec, baseline: Floats, candidate: Floats, labels: Ints | Floats, weight: Floats | None = None
+) -> LabelledPairs:
+    """Losses of both models against labels; `weight`, (n,): 1 where it is left out.
 
     `baseline` and `candidate` are (n, C) log-probabilities in the order of the classes; `labels` are (n,) class
     indices, or (n, C) soft labels or, multilabel, the classes that hold. Raises DataError naming the row.
@@ -69,7 +72,7 @@ def score(spec: Spec, baseline: Floats, candidate: Floats, labels: Ints | Floats
             )
             for log_p in (baseline, candidate)
         ]
-        return from_losses(spec, losses[0], losses[1])
+        return from_losses(spec, losses[0], losses[1], weight)
     function = soft_cross_entropy if soft else cross_entropy
     losses = [
         function(
@@ -83,7 +86,7 @@ def score(spec: Spec, baseline: Floats, candidate: Floats, labels: Ints | Floats
         for log_p in (baseline, candidate)
     ]
     hard = labels.argmax(axis=1) if soft else labels
-    return _with_predictions(losses[0], losses[1], hard.astype(np.int64), baseline, candidate)
+    return _with_predictions(losses[0], losses[1], hard.astype(np.int64), baseline, candidate, weight)
 
 
 def score_agreement(spec: Spec, baseline: Floats, candidate: Floats) -> LabelledPairs:
@@ -100,7 +103,9 @@ def score_agreement(spec: Spec, baseline: Floats, candidate: Floats) -> Labelled
     return _with_predictions(entropy, crossed, unknown, baseline, candidate)
 
 
-def from_losses(spec: Spec, baseline_loss: Floats, candidate_loss: Floats) -> LabelledPairs:
+def from_losses(
+    spec: Spec, baseline_loss: Floats, candidate_loss: Floats, weight: Floats | None = None
+) -> LabelledPairs:
     """Pairs of which only the losses are known, clipped to [0, L]."""
     bound = loss_bound(spec.analysis.loss.clip_epsilon, spec.analysis.loss.class_weights)
     columns = []
@@ -115,16 +120,23 @@ def from_losses(spec: Spec, baseline_loss: Floats, candidate_loss: Floats) -> La
         columns.append(np.minimum(values, bound))
     unknown = np.full(len(columns[0]), -1, dtype=np.int64)
     confidence = np.full(len(columns[0]), np.nan)
-    return LabelledPairs(columns[0], columns[1], unknown, confidence, confidence, unknown, unknown)
+    weight = np.ones(len(unknown)) if weight is None else weight
+    return LabelledPairs(columns[0], columns[1], unknown, confidence, confidence, unknown, unknown, weight)
 
 
 def _with_predictions(
-    baseline_loss: Floats, candidate_loss: Floats, labels: Ints, baseline: Floats, candidate: Floats
+    baseline_loss: Floats,
+    candidate_loss: Floats,
+    labels: Ints,
+    baseline: Floats,
+    candidate: Floats,
+    weight: Floats | None = None,
 ) -> LabelledPairs:
     predicted = [log_p.argmax(axis=1).astype(np.int64) for log_p in (baseline, candidate)]
     confidence = [
         np.exp(log_p[np.arange(len(log_p)), top]) for log_p, top in zip((baseline, candidate), predicted, strict=True)
     ]
+    weight = np.ones(len(labels)) if weight is None else weight
     return LabelledPairs(
-        baseline_loss, candidate_loss, labels, confidence[0], confidence[1], predicted[0], predicted[1]
+        baseline_loss, candidate_loss, labels, confidence[0], confidence[1], predicted[0], predicted[1], weight
     )

@@ -35,6 +35,7 @@ def empty_loss(plan: EvidencePlan, seq: int) -> LossBlock:
         0.0,
         0.0,
         0,
+        0.0,
         np.zeros(5),
         ContrastSums.empty(len(plan.loss)),
         np.zeros((3, len(plan.groups))),

@@ -6,6 +6,7 @@ those that `modelcanary replay` reads.
 """
 
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from modelcanary_ledger.run import OUTCOMES
+from modelcanary_gate.maturity import Maturity
+from modelcanary_ledger.run import OUTCOMES, Weighing, label_class
 from modelcanary_ledger.segment import connect_reading
 from modelcanary_ledger.store import Slice, first_pid, run_of
-from modelcanary_ledger.texts import senders_in
+from modelcanary_ledger.texts import progress_of
 
 #: Rows of one slice.
 SLICE = 1000
@@ -66,17 +68,19 @@ def _slice(state: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> Slice:
             "SELECT pid, at, value, late, sender FROM label WHERE pid >= ? AND pid <= ?", (rows[0][0], rows[-1][0])
         )
     }
-    senders: dict[int, str] = {}
-    if any(label[3] is not None for label in labels.values()):  # read after the labels: the list only grows
-        found = state.execute("SELECT progress FROM run WHERE no = ?", (run_of(rows[0][0]),)).fetchall()
-        senders = {place: name for (text,) in found for place, name in senders_in(text).items()}
-    return Slice(rows, labels, senders)
+    # After the labels: senders are only added, and what a pair counts stays.
+    found = state.execute("SELECT progress FROM run WHERE no = ?", (run_of(rows[0][0]),)).fetchall() if labels else []
+    return Slice(rows, labels, progress_of(found[0][0]) if found else None)
 
 
 def _lines(run: str, part: Slice) -> bytes:
+    progress = part.progress
+    senders = {} if progress is None else {place: sender.name for place, sender in enumerate(progress.senders)}
+    weighing = [] if progress is None else progress.weighing
     lines = []
     for pid, identifier, index, time, bo, bl, b, co, cl, c in part.rows:
         at, value, late, sender = part.labels.get(pid, (None, None, False, None))
+        coverage, weight = _weighed(weighing, pid, value)
         lines.append(
             {
                 "run": run,
@@ -88,7 +92,9 @@ def _lines(run: str, part: Slice) -> bytes:
                 "label": np.frombuffer(value, "<f8").tolist() if isinstance(value, bytes) else value,
                 "labelledAt": at,
                 "late": late,
-                "sender": None if sender is None else part.senders.get(sender),
+                "coverage": coverage,
+                "weight": weight,
+                "sender": None if sender is None else senders.get(sender),
                 "baselineOutcome": OUTCOMES[bo],
                 "candidateOutcome": OUTCOMES[co],
                 "baselineLatency": bl,
@@ -96,6 +102,16 @@ def _lines(run: str, part: Slice) -> bytes:
             }
         )
     return msgspec.json.Encoder().encode_lines(lines)
+
+
+def _weighed(weighing: list[Weighing], pid: int, value: int | bytes | None) -> tuple[float | None, float | None]:
+    """The coverage of a label's class when its pair matured, and what the pair counts; None without such."""
+    place = bisect_left(weighing, pid, key=lambda known: known.after) - 1
+    if value is None or place < 0:
+        return None, None
+    known = Maturity(0.0, tuple(weighing[place].coverage))
+    group = min(label_class(value), len(known.coverage) - 1)
+    return known.coverage[group], float(known.weights()[group])
 
 
 def _probabilities(column: bytes | None) -> list[float] | None:

@@ -39,10 +39,13 @@ def fold_arrivals(run: Run, store: Store, joiner: Joiner) -> bool:
     scored = np.flatnonzero((answered.baseline_outcome == _OK) & (answered.candidate_outcome == _OK))
     progress.counts.pairs += len(rows)
     progress.counts.scored += len(scored)
-    if run.agreement and len(scored):
+    if len(scored) and not run.at_once:
         own = answers([b[row] for row in scored.tolist()], run.classes)
-        other = answers([c[row] for row in scored.tolist()], run.classes)
-        run.add_scored(time[scored], time[scored], score_agreement(run.spec, own, other))
+        if run.agreement:
+            other = answers([c[row] for row in scored.tolist()], run.classes)
+            run.add_scored(time[scored], time[scored], score_agreement(run.spec, own, other))
+        else:
+            run.delays.add_pairs(time[scored], own.argmax(axis=1))
     held = store.held
     if held.any(run.model):
         held.seek(run.model, hashes)
@@ -80,7 +83,7 @@ def fold_matured(run: Run, store: Store, now: float) -> bool:
     baseline = answers([row[4] for row in scored], run.classes)
     candidate = answers([row[5] for row in scored], run.classes)
     known, late = [], []
-    missing = np.ones(len(scored), dtype=np.bool_)
+    missing = np.ones(len(scored))
     for i, row in enumerate(scored):
         label = labels.get(row[0])
         if label is None or not run.fits(label[1]):
@@ -91,23 +94,26 @@ def fold_matured(run: Run, store: Store, now: float) -> bool:
         if label[0] > row[1] + run.horizon and not run.at_once:
             late.append(row[0])
             continue
-        missing[i] = False
         known.append(i)
     if late:
         store.mark_late(late)
         progress.counts.labelled -= len(late)
         progress.counts.expired += len(late)
-    progress.counts.missing += int(missing.sum())
+    progress.counts.missing += len(scored) - len(known)
+    coverage, weights = run.coverage_of([labels[scored[i][0]][1] for i in known])
+    missing[known] = 1.0 - 1.0 / coverage  # what came stands for what its class still lacks
     run.add_coverage(baseline, candidate, missing)
     if known and not run.at_once:
         order = np.array(known)
-        order = order[np.argsort(times[order], kind="stable")]
+        sorting = np.argsort(times[order], kind="stable")
+        order = order[sorting]
         run.add_labelled(
             Scorable(
                 times[order],
                 baseline[order],
                 candidate[order],
                 [labels[scored[i][0]][1] for i in order.tolist()],
+                weights[sorting],
             ),
             times[order],
         )

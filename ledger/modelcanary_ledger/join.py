@@ -57,8 +57,8 @@ class _Joined:
 
     rows: list[JoinRow] = field(default_factory=list)
     values: list[int | bytes] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)  # of the requests of all labels that came now
-    delays: list[float] = field(default_factory=list)  # between request and label
+    #: of all labels that came now: their pair, the label, and seconds between request and label
+    came: list[tuple[JoinRow, int | bytes, float]] = field(default_factory=list)
 
 
 class Joiner:
@@ -115,7 +115,7 @@ class Joiner:
         for row, label in rows:
             late = label.at > row.time + run.horizon
             labels.append((row, label.at, label.value, late, run.sender(label.sender)))
-            self._delayed(run, row, label.at)
+            self._delayed(run, row, label.value, label.at)
             if late:
                 counts.expired += 1
             elif row.baseline is None or row.candidate is None or not run.fits(label.value):
@@ -127,8 +127,7 @@ class Joiner:
     def finish(self) -> None:
         for number, joined in self._joined.items():
             run = self._runs[number]
-            run.delays.add(np.array(joined.times), np.array(joined.delays))
-            run.changed = True
+            _add_delays(run, joined.came)
             if joined.rows:
                 rows = joined.rows
                 pairs = Scorable(
@@ -136,6 +135,7 @@ class Joiner:
                     answers([row.baseline for row in rows], run.classes),
                     answers([row.candidate for row in rows], run.classes),
                     joined.values,
+                    np.ones(len(rows)),
                 )
                 run.add_labelled(pairs, np.full(len(rows), self._now))
         self._joined.clear()
@@ -156,7 +156,7 @@ class Joiner:
             known[row.pid] = value, sender
             late = row.pid <= run.progress.matured or self._now > row.time + run.horizon
             labels.append((row, self._now, value, late, sender))
-            self._delayed(run, row, self._now)
+            self._delayed(run, row, value, self._now)
             if late:
                 tally.expired += 1
             elif row.baseline is None or row.candidate is None or not run.fits(value):
@@ -166,10 +166,9 @@ class Joiner:
                 self._count(run, row, value)
         self._store.add_labels(labels)
 
-    def _delayed(self, run: Run, row: JoinRow, at: float) -> None:
-        joined = self._joined[run.no]
-        joined.times.append(row.time)
-        joined.delays.append(max(0.0, at - row.time))
+    def _delayed(self, run: Run, row: JoinRow, value: int | bytes, at: float) -> None:
+        if run.fits(value):
+            self._joined[run.no].came.append((row, value, max(0.0, at - row.time)))
 
     def _count(self, run: Run, row: JoinRow, value: int | bytes) -> None:
         run.progress.counts.labelled += 1
@@ -227,6 +226,22 @@ class Joiner:
                 _add(run.progress.senders[place], tally, tuple(FeedbackCounts.__dataclass_fields__))
             run.changed = True
         return FeedbackCounts(*(getattr(tally, name) for name in FeedbackCounts.__dataclass_fields__))
+
+
+def _add_delays(run: Run, came: Sequence[tuple[JoinRow, int | bytes, float]]) -> None:
+    if run.at_once or not came:
+        return
+    predicted = np.full(len(came), -1, dtype=np.int64)
+    scored = [place for place, (row, _, _) in enumerate(came) if row.baseline is not None and row.candidate is not None]
+    if scored:
+        predicted[scored] = answers([came[place][0].baseline for place in scored], run.classes).argmax(axis=1)
+    run.delays.add(
+        np.array([row.time for row, _, _ in came]),
+        np.array([delay for _, _, delay in came]),
+        run.label_classes([value for _, value, _ in came]),
+        predicted,
+    )
+    run.changed = True
 
 
 def _add(counts: Counts | SenderCounts, tally: _Tally, names: Sequence[str]) -> None:

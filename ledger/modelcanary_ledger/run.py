@@ -21,8 +21,9 @@ from modelcanary_gate.evidence import (
     loss_block,
     traffic_block,
 )
+from modelcanary_gate.maturity import Maturity
 from modelcanary_gate.scoring import LabelledPairs, score
-from modelcanary_gate.spec import LabelMode, Spec
+from modelcanary_gate.spec import LabelMode, Spec, Task
 from modelcanary_gate.vocabulary import Role
 from modelcanary_ledger.accumulate import Accumulator, empty_loss, empty_traffic
 from modelcanary_ledger.delays import Delays
@@ -33,6 +34,11 @@ OUTCOMES = list(OUTCOME_CODES)
 #: Senders of one run that are told apart: those that a ModelCanary may list, and as many ServiceAccounts again.
 MAX_SENDERS = 128
 _VERSIONS = itertools.count()
+#: Delays are looked at again after so long, and so much of the run.
+_LEARN_SECONDS, _LEARN_FRACTION = 1.0, 1 / 200
+#: Coverages that differ by less are weighed as before: what counts how is told to whoever computes it once more.
+_COVERAGE_MATTERS = 0.03
+_MOST_WEIGHINGS = 256
 
 
 @dataclass(slots=True)
@@ -71,6 +77,14 @@ class SenderCounts:
 
 
 @dataclass(slots=True)
+class Weighing:
+    """From which pair on labelled pairs count by which coverage. What has counted stays as it was."""
+
+    after: int  # the pid before the first pair
+    coverage: list[float]  # per group of label classes: the share of their labels that is in by the maturity
+
+
+@dataclass(slots=True)
 class Progress:
     """Where the folding is."""
 
@@ -84,6 +98,7 @@ class Progress:
     delay_length: float = 10.0
     counts: Counts = field(default_factory=Counts)
     senders: list[SenderCounts] = field(default_factory=list)  # a label's row holds a place in it
+    weighing: list[Weighing] = field(default_factory=list)  # in order; before the first nothing is weighed
 
 
 @dataclass(slots=True)
@@ -94,6 +109,7 @@ class Scorable:
     baseline: Floats
     candidate: Floats
     labels: list[int | bytes]
+    weights: Floats
 
 
 class Run:
@@ -129,7 +145,9 @@ class Run:
             progress.traffic_clock,
             lambda seq: empty_traffic(self.plan, seq),
         )
-        self.delays = Delays(progress.delay_length)
+        # Of several labels to a pair none is the class that its delay may depend on.
+        curves = 1 if spec.model.task is Task.MULTILABEL else len(spec.model.classes)
+        self.delays = Delays(curves, progress.delay_length)
         self.changed = False
         self.next_due = 0.0  # when the next pair matures, as far as is known
         self.version = next(_VERSIONS)  # of what readers see, within this process: also when it was read back
@@ -141,7 +159,7 @@ class Run:
         declared = spec.labels.maturity
         if declared is not None:
             self.progress.maturity = declared
-        self.next_due = 0.0
+        self.next_due = self._learns = 0.0  # delays are looked at again
         self.agreement = spec.labels.mode is LabelMode.AGREEMENT
         self.classes = spec.model.columns
         self.class_index = {name: index for index, name in enumerate(spec.model.classes)}
@@ -155,15 +173,52 @@ class Run:
         self.changed = False
         self.version = next(_VERSIONS)
 
-    def learn(self, now: float) -> None:
-        """How long labels are waited for, from the delays seen; it never shrinks."""
-        if self.spec.labels.maturity is not None:
+    def learn(self, now: float, earlier: Sequence["Run"] = ()) -> None:
+        """How long labels are waited for, and what they count, from the delays seen; the time never shrinks.
+
+        `earlier`: the model's runs before, whose labels were as late.
+        """
+        labels, progress = self.spec.labels, self.progress
+        if self.agreement or labels.maturity == 0 or now < self._learns:
             return
-        learned = self.delays.learn(now, self.spec.labels.min_coverage)
-        if learned is not None and learned > (self.progress.maturity or 0.0):
-            self.progress.maturity = learned
-            self.next_due = 0.0
+        self._learns = now + max(_LEARN_SECONDS, (now - self.started) * _LEARN_FRACTION)
+        before = [run.delays for run in earlier if run.class_index == self.class_index]
+
+        def ask(seconds: float | None) -> Maturity | None:
+            return self.delays.learn(now, labels.min_coverage, declared=seconds, earlier=before)
+
+        found = ask(labels.maturity)
+        if labels.maturity is None and found is not None:
+            known = progress.maturity or 0.0
+            if found.seconds > known:
+                progress.maturity = found.seconds
+                self.next_due = 0.0
+                self.changed = True
+            elif found.seconds < known:
+                found = ask(known)
+        if found is None or len(progress.weighing) >= _MOST_WEIGHINGS:
+            return
+        last = progress.weighing[-1] if progress.weighing else None
+        if last is None or any(
+            abs(a - b) > _COVERAGE_MATTERS for a, b in zip(last.coverage, found.coverage, strict=True)
+        ):
+            progress.weighing.append(Weighing(progress.matured, list(found.coverage)))
             self.changed = True
+
+    def coverage_of(self, labels: Sequence[int | bytes]) -> tuple[Floats, Floats]:
+        """Of pairs that mature now, by their labels: the coverage of each one's class, and what it counts, (n,)."""
+        weighing = self.progress.weighing
+        if not weighing or self.at_once:
+            return np.ones(len(labels)), np.ones(len(labels))
+        known = Maturity(0.0, tuple(weighing[-1].coverage))
+        groups = np.minimum(self.label_classes(labels), len(known.coverage) - 1)
+        return np.asarray(known.coverage)[groups], known.weights()[groups]
+
+    def label_classes(self, labels: Sequence[int | bytes]) -> NDArray[np.int64]:
+        """(n,): the class of each label, of soft ones the likeliest; 0 for labels of several classes."""
+        if self.spec.model.task is Task.MULTILABEL:
+            return np.zeros(len(labels), dtype=np.int64)
+        return np.array([label_class(label) for label in labels], dtype=np.int64).clip(0, max(0, self.classes - 1))
 
     @property
     def at_once(self) -> bool:
@@ -232,16 +287,21 @@ class Run:
                 if is_hard
                 else np.frombuffer(b"".join(v for v in values if isinstance(v, bytes)), "<f8").reshape(len(rows), -1)
             )
-            scored = score(self.spec, pairs.baseline[rows], pairs.candidate[rows], labels)
+            scored = score(self.spec, pairs.baseline[rows], pairs.candidate[rows], labels, pairs.weights[rows])
             self.add_scored(pairs.times[rows], clock[rows], scored)
 
-    def add_coverage(self, baseline: Floats, candidate: Floats, missing: NDArray[np.bool_]) -> None:
-        """Matured pairs with and without a label, by what both models predicted."""
+    def add_coverage(self, baseline: Floats, candidate: Floats, missing: Floats) -> None:
+        """Matured pairs and how many labels each lacks, (n,), by what both models predicted."""
         if not len(missing):
             return
         more = Coverage.of(self.plan, baseline.argmax(axis=1), candidate.argmax(axis=1), missing)
         self.loss.block = replace(self.loss.block, coverage=self.loss.block.coverage + more)
         self.changed = True
+
+
+def label_class(label: int | bytes) -> int:
+    """The class of one label; of a soft one the likeliest."""
+    return label if isinstance(label, int) else int(np.frombuffer(label, "<f8").argmax())
 
 
 def answers(columns: Sequence[bytes | None], classes: int) -> Floats:

@@ -208,5 +208,5 @@ class State:
             self.connection.execute("DELETE FROM cohort WHERE run = ?", (run.no,))
         self.connection.executemany(
             "INSERT OR REPLACE INTO cohort VALUES (?,?,?)",
-            [(run.no, start, delays.cohorts[start].tobytes()) for start in delays.changed],
+            [(run.no, start, delays.stored(start)) for start in delays.changed],
         )

@@ -13,7 +13,7 @@ import msgspec
 
 from modelcanary_gate.protocol import PairBatch
 from modelcanary_ledger.model import Standing
-from modelcanary_ledger.run import Run
+from modelcanary_ledger.run import Progress, Run
 
 LOSS, TRAFFIC = 0, 1
 #: A pair's number: the run's number above, its place in the run's order of arrival below.
@@ -74,7 +74,7 @@ class Slice(NamedTuple):
     rows: list[tuple[Any, ...]]
     #: pid → (at, value, late, sender)
     labels: dict[int, tuple[float, int | bytes, bool, int | None]]
-    senders: Mapping[int, str]
+    progress: Progress | None  # as it was after the labels; None where there are none
 
 
 #: (pair, when the label came, class index or float64 per class, whether it came too late to count, who sent it: the

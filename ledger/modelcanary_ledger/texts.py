@@ -76,8 +76,3 @@ def run_from(row: tuple[Any, ...], cohorts: Iterable[tuple[float, bytes]]) -> Ru
     run = Run(no, model, name, spec, started, progress_of(progress), blocks)
     run.delays.load(cohorts)
     return run
-
-
-def senders_in(progress: str) -> dict[int, str]:
-    """Names of a run's senders by their place."""
-    return {place: sender.name for place, sender in enumerate(progress_of(progress).senders)}

@@ -110,9 +110,12 @@ class Transaction:
         books, store = self._books, self._books.store
         models = [model for model in store.neglected(books.models(), self._now) if books.enter(model, wait=False)]
         self._joiner.give_up(store.held.expired(models, self._now))
+        earlier: dict[int, Run] = {}
         for run in books.runs.values():
             if run.model in models:
-                run.learn(self._now)
+                before = earlier.get(run.model)
+                run.learn(self._now, () if before is None else (before,))
+                earlier[run.model] = run
 
     def forget_runs(self, model: int, keep: int) -> None:
         """Of a model, all but the last runs, those with pairs and the present one; of a deleted one, that as well."""

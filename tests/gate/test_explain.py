@@ -21,7 +21,7 @@ def _measures() -> Measures:
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_has_a_sentence(reason: Reason) -> None:
-    text = explain.message(SPEC, reason, Facts(pairs=3, labelled=2), _measures(), GUARD, "b", NONE)
+    text = explain.message(SPEC, reason, Facts(pairs=3, labelled=2), _measures(), GUARD, NONE)
     assert text
     assert not text.endswith(".")
     assert "None" not in text and "nan" not in text
@@ -32,7 +32,7 @@ def test_names_why_nothing_can_be_scored() -> None:
     outcomes[0, OUTCOME_CODES[Outcome.OK]] = 120
     outcomes[1, OUTCOME_CODES[Outcome.UNDECODABLE]] = 118
     outcomes[1, OUTCOME_CODES[Outcome.TIMEOUT]] = 2
-    text = explain.message(SPEC, Reason.WAITING_FOR_LABELS, Facts(pairs=120), _measures(), None, "", outcomes)
+    text = explain.message(SPEC, Reason.WAITING_FOR_LABELS, Facts(pairs=120), _measures(), None, outcomes)
     assert text.startswith("118 of 120 answers of the candidate could not be scored: undecodable; not the protocol's")
 
 
@@ -54,7 +54,7 @@ def test_evidence_is_a_factor(log_evidence: float, text: str) -> None:
 def test_waiting_names_what_is_waited_for() -> None:
     def text(maturity: float | None) -> str:
         spec = replace(SPEC, labels=Labels(maturity=maturity))
-        return explain.message(spec, Reason.WAITING_FOR_MATURITY, Facts(labelled=7), _measures(), None, "", NONE)
+        return explain.message(spec, Reason.WAITING_FOR_MATURITY, Facts(labelled=7), _measures(), None, NONE)
 
     assert text(0.0) == "7 labelled pairs wait until their block is full"
     assert text(None) == "7 labelled pairs wait until labels of their age are in"

@@ -231,7 +231,9 @@ class TestMaturity:
         world.expect(dict.fromkeys(ids, 1))
         world.restart()
         assert world.run().progress.maturity == maturity
-        assert world.run().delays.learn(world.now, 0.8) == pytest.approx(maturity)
+        found = world.run().delays.learn(world.now, 0.8)
+        assert found is not None
+        assert found.seconds == pytest.approx(maturity)
         world.run().progress.maturity = 2 * maturity
         world.fold()
         assert world.run().progress.maturity == 2 * maturity

@@ -30,7 +30,7 @@ from modelcanary_ledger.store import (
     Wanted,
     first_pid,
 )
-from modelcanary_ledger.texts import run_from, senders_in, standing_of, text_of, texts_of
+from modelcanary_ledger.texts import progress_of, run_from, standing_of, text_of, texts_of
 
 #: How often a group of batches is tried again when another ledger was in the way.
 _TRIES = 5
@@ -250,7 +250,7 @@ class PostgresStore:
             self._database.run("DELETE FROM cohort WHERE run = %s", run.no)
         self._database.many(
             "INSERT INTO cohort VALUES (%s, %s, %s) ON CONFLICT (run, start) DO UPDATE SET counts = excluded.counts",
-            [(run.no, start, run.delays.cohorts[start].tobytes()) for start in run.delays.changed],
+            [(run.no, start, run.delays.stored(start)) for start in run.delays.changed],
         )
 
     def drop_run(self, run: int) -> None:
@@ -322,7 +322,5 @@ def _slice(database: Database, run: int, after: int) -> Slice | None:
             rows[-1][0],
         )
     }
-    senders = {}
-    for (progress,) in database.rows("SELECT progress FROM run WHERE no = %s", run):  # after the labels: it only grows
-        senders = senders_in(progress)
-    return Slice(rows, labels, senders)
+    found = database.rows("SELECT progress FROM run WHERE no = %s", run)  # after the labels: it only grows
+    return Slice(rows, labels, progress_of(found[0][0]) if found else None)
