@@ -39,6 +39,7 @@ class Counts:
     unsampled: int = 0
     ambiguous: int = 0
     expired: int = 0
+    unscored: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     outcomes: dict[str, dict[str, int]] = field(default_factory=dict)  # role -> outcome -> answers
 

@@ -108,7 +108,8 @@ class _Task:
             theirs: list[LossBlock | TrafficBlock] = [*self.live.loss_blocks(rebuild.plan)]
             theirs += self.live.traffic_blocks(rebuild.plan)
             difference = compare(rebuild.plan, theirs, blocks)
-        decision, recorder = _judge(rebuild, blocks, started)
+        conflicts = 0 if joined is None else joined.conflict
+        decision, recorder = _judge(rebuild, blocks, started, conflicts)
         return _Done(self._record(decision, recorder, rebuild, joined, started), difference)
 
     def _started(self) -> float:
@@ -178,7 +179,9 @@ class _Done:
         return f"differs by {found.largest:.1e} at {found.place}: {found.live:g}, here {found.rebuilt:g}"
 
 
-def _judge(rebuild: Rebuild, blocks: list[LossBlock | TrafficBlock], started: float) -> tuple[Decision, Recorder]:
+def _judge(
+    rebuild: Rebuild, blocks: list[LossBlock | TrafficBlock], started: float, conflicts: int
+) -> tuple[Decision, Recorder]:
     """One look, at all the evidence: what there is to know by now."""
     gate, recorder = Gate(rebuild.spec), Recorder(rebuild.plan)
     for block in blocks:
@@ -190,7 +193,8 @@ def _judge(rebuild: Rebuild, blocks: list[LossBlock | TrafficBlock], started: fl
             recorder.add_traffic(block)
             gate.add_traffic(block)
     elapsed = max(0.0, rebuild.last - started)
-    decision = gate.decide(Facts(elapsed, rebuild.pairs, rebuild.labelled))
+    labels = rebuild.labelled + rebuild.expired
+    decision = gate.decide(Facts(elapsed, rebuild.pairs, rebuild.labelled, labels, conflicts))
     recorder.look(decision, pairs=rebuild.pairs, labelled=rebuild.labelled, time=rebuild.last)
     return decision, recorder
 

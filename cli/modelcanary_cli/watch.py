@@ -79,6 +79,8 @@ class Watch:
                 elapsed=self.elapsed,
                 pairs=self.counts.pairs,
                 labelled=self.counts.labelled,
+                labels=self.counts.labelled + self.counts.expired + self.counts.unscored,
+                conflicts=self.counts.conflict,
                 outcomes={
                     Role(role): {Outcome(outcome): number for outcome, number in counts.items()}
                     for role, counts in self.counts.outcomes.items()

@@ -182,6 +182,10 @@ class Gate:
             (not self._recently_within_margin(), Reason.RECENT_REGRESSION),
             (self._is_worsening(measures.margin), Reason.TREND_WORSENING),
             (feedback and biased is not None, Reason.LABELS_BIASED),
+            (
+                feedback and facts.conflicts > spec.labels.max_conflict_share * facts.labels,
+                Reason.LABELS_CONFLICTING,
+            ),
             (veto is not None, Reason.GUARD_VETO),
             (missing is not None, Reason.GUARD_MISSING),
             (self._timed and facts.elapsed < analysis.min_duration, Reason.TOO_EARLY),

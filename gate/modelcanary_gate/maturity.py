@@ -19,9 +19,9 @@ DELAY_EDGES = np.geomspace(0.05, 60 * 86400.0, 133)
 ENOUGH_LABELS = 300
 #: Labels of a class before it has a curve of its own; those of rarer classes share one.
 ENOUGH_OF_CLASS = 100
-#: A curve tells of a delay when it was watched for this many times as long. Sooner it still rises where it ends, and the
-#: share of labels to come cannot be seen: labels of an hour's mean delay look, after ten minutes, like labels that take
-#: five. Exponential delays are waited for until 75% of them are in where 80% are asked for.
+#: A curve tells of a delay when it was watched for this many times as long. Sooner it still rises where it ends, and
+#: the share of labels to come cannot be seen: labels of an hour's mean delay look, after ten minutes, like labels that
+#: take five. Exponential delays are waited for until 75% of them are in where 80% are asked for.
 WATCHED = 2.0
 
 

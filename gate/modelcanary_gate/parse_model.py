@@ -44,7 +44,7 @@ MIRROR = (
 )
 LABELS = (
     *("mode", "idHeader", "senders", "sources", "agreement", "selective", "maxDelay", "maturity"),
-    "minCoverage",
+    *("minCoverage", "maxConflictShare"),
 )
 #: As many as the resource's definition allows: candidateClasses are compared with classes there.
 MOST_CLASSES = 1000
@@ -224,6 +224,7 @@ def labels(fields: Fields) -> Labels:
         max_delay=max_delay,
         maturity=maturity,
         min_coverage=fields.read("minCoverage", between(share, 0, 1, open_low=True), default.min_coverage),
+        max_conflict_share=fields.read("maxConflictShare", between(share, 0, 1), default.max_conflict_share),
     )
 
 

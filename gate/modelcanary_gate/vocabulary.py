@@ -86,5 +86,6 @@ class Reason(StrEnum):
     GUARD_VETO = "GuardVeto"
     GUARD_MISSING = "GuardMissing"  # a guard has no value to go by
     LABELS_BIASED = "LabelsBiased"
+    LABELS_CONFLICTING = "LabelsConflicting"  # too many of them came again and said otherwise
     PROMOTION_NOT_ALLOWED = "PromotionNotAllowed"  # label-free, without the user's opt-in
     HELD = "Held"  # maxDuration reached: the baseline goes on serving

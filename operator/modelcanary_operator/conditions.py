@@ -12,6 +12,7 @@ from modelcanary_gate.plan.phases import ADOPTED, JUDGED, RUNNING, Phase
 from modelcanary_gate.plan.reasons import Why
 from modelcanary_gate.plan.status import Status
 from modelcanary_gate.spec import LabelMode, Spec
+from modelcanary_gate.vocabulary import Reason
 from modelcanary_operator.api import Object
 from modelcanary_operator.evidence import Summary
 from modelcanary_operator.status_json import moment
@@ -52,7 +53,11 @@ def conditions(spec: Spec | None, status: Status, observed: Observed, summary: S
         _candidate(status, observed),
     ]
     if spec is not None:
-        found += [_mirror(status, observed, summary, now), _labels(spec, status, summary)]
+        found += [
+            _mirror(status, observed, summary, now),
+            _labels(spec, status, summary),
+            _biased(spec, status, summary),
+        ]
         if spec.labels.sources:
             found.append(_sources(spec, observed))
     return found
@@ -125,7 +130,11 @@ def _labels(spec: Spec, status: Status, summary: Summary) -> Condition:
     if spec.labels.mode is LabelMode.AGREEMENT or status.phase not in JUDGED:
         return Condition("LabelsAvailable", None, Why.NO_RUN, "no label is waited for")
     if summary.labelled:
-        return Condition("LabelsAvailable", True, Why.LABELS_COME, "labels come and match pairs")
+        words = "labels come and match pairs"
+        if summary.conflicts:
+            words += f"; {summary.conflicts} contradict the first of their pair"
+            words += f", which was most often of sender {summary.disputed!r}" if summary.disputed else ""
+        return Condition("LabelsAvailable", True, Why.LABELS_COME, words)
     return Condition("LabelsAvailable", False, Why.NO_LABELS, "no label of this run has come")
 
 
@@ -145,6 +154,19 @@ def _sources(spec: Spec, observed: Observed) -> Condition:
     if any(report.poisoned for report in reports.values()):
         words += "; what is no label in them is counted, and modelcanary-labels logs where it stands"
     return Condition("SourcesHealthy", True, Why.SOURCES_READ, words)
+
+
+def _biased(spec: Spec, status: Status, summary: Summary) -> Condition:
+    """Whether the labels that count are of all classes alike; where they are not, the loss decides nothing."""
+    if spec.labels.mode is LabelMode.AGREEMENT or status.phase not in JUDGED:
+        return Condition("LabelsBiased", None, Why.NO_RUN, "no label is waited for")
+    measures = summary.measures
+    if measures is None or not measures.judged:
+        return Condition("LabelsBiased", None, Why.NO_LABELS, "no labelled pair is mature yet")
+    if measures.biased:
+        words = f"labels are missing at another rate where {measures.biased!r} is predicted"
+        return Condition("LabelsBiased", True, Reason.LABELS_BIASED, words)
+    return Condition("LabelsBiased", False, Why.LABELS_EVEN, "labels come alike for all predicted classes")
 
 
 def merge(found: Sequence[Condition], before: Sequence[Object], generation: int, now: float) -> list[Object]:

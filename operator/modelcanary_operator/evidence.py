@@ -37,6 +37,8 @@ class Summary:
     scored: int = 0
     measures: Measures | None = None
     unscored: Unscored | None = None  # a model whose answers mostly cannot be
+    conflicts: int = 0  # labels that came again and said otherwise
+    disputed: str = ""  # the sender whose labels others contradict most often
     unfollowed: int = 0  # requests not mirrored, because sidecars cannot follow how answers are to be read
 
 
@@ -65,11 +67,11 @@ class Evidence:
         return self._run == run.id and self._spec == replace(spec, analysis=replace(spec.analysis, attempt=run.attempt))
 
     async def look(
-        self, ledger: Ledger, monotonic: float, elapsed: float, metrics: Mapping[str, Metric]
+        self, ledger: Ledger, monotonic: float, elapsed: float, metrics: Mapping[str, Metric], *, exposed: bool
     ) -> Decision | None:
         """The decision, fresh if the last is older than the interval. `elapsed`: seconds of the run by the operator's
-        clock; the run is as long as both clocks say, lest one that jumps end it early. Raises LedgerUnavailable or
-        LedgerRefused.
+        clock; the run is as long as both clocks say, lest one that jumps end it early. `exposed`: users get the
+        candidate's answers. Raises LedgerUnavailable or LedgerRefused.
         """
         due = self._looked is None or monotonic - self._looked >= 0.9 * self._spec.analysis.interval
         if not due:
@@ -81,7 +83,7 @@ class Evidence:
             self._begin_anew()
             answer = await ledger.evidence(self._namespace, self._name, self._run, "0.0")
         self._source = answer.source
-        self._fold(answer, elapsed, metrics)
+        self._fold(answer, elapsed, metrics, exposed=exposed)
         self._looked = monotonic
         return self.decision
 
@@ -93,7 +95,7 @@ class Evidence:
         self._rates.clear()
         self.decision = None
 
-    def _fold(self, answer: EvidenceAnswer, elapsed: float, metrics: Mapping[str, Metric]) -> None:
+    def _fold(self, answer: EvidenceAnswer, elapsed: float, metrics: Mapping[str, Metric], *, exposed: bool) -> None:
         if answer.specDigest != self._gate.plan.digest:
             raise LedgerUnavailable("the ledger measures this run by another specification still")
         try:
@@ -115,6 +117,9 @@ class Evidence:
                 elapsed=max(0.0, min(answer.now - answer.startedAt, elapsed)),
                 pairs=counts.pairs,
                 labelled=counts.labelled,
+                labels=counts.labelled + counts.expired + counts.unscored,
+                conflicts=counts.conflict,
+                exposed=exposed,
                 outcomes=counts.outcomes,
                 metrics=metrics,
                 labels_per_second=(after - before) / (now - then) if now > then else 0.0,
@@ -152,5 +157,12 @@ class Evidence:
             counts.scored,
             self.decision.measures if self.decision is not None else None,
             most_unscored(counts.outcomes),
+            counts.conflict,
+            _most_disputed(counts.senders),
             counts.dropped.get("instructions", 0),
         )
+
+
+def _most_disputed(senders: Mapping[str, Mapping[str, int]]) -> str:
+    worst = max(senders, key=lambda name: senders[name].get("disputed", 0), default="")
+    return worst if worst and senders[worst].get("disputed", 0) else ""

@@ -36,6 +36,9 @@ class Counts:
     duplicate: int = 0
     conflict: int = 0
     unmatched: int = 0
+    expired: int = 0
+    unscored: int = 0
+    senders: dict[str, dict[str, int]] = field(default_factory=dict)  # by name: what each was answered
     dropped: dict[str, int] = field(default_factory=dict)
     outcomes: dict[Role, dict[Outcome, int]] = field(default_factory=dict)
 

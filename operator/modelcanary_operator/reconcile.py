@@ -185,7 +185,8 @@ class Reconciler:
         if evidence is None and run.shadowing_since is not None:
             evidence = Evidence(key.namespace, key.name, run, spec)
             try:
-                await evidence.look(self._tools.ledger, self._tools.monotonic(), _elapsed(run, now), {})
+                monotonic = self._tools.monotonic()
+                await evidence.look(self._tools.ledger, monotonic, _elapsed(run, now), {}, exposed=_exposed(status))
             except (LedgerUnavailable, LedgerRefused) as error:
                 _log.warning("%s/%s: the report of run %s has no evidence: %s", key.namespace, key.name, run.id, error)
         verdict = Verdict.PROMOTE if status.phase is Phase.PROMOTING else Verdict.ROLL_BACK
@@ -222,7 +223,8 @@ class Reconciler:
         # Metrics are limits on a promotion: of what was promoted, they are not asked.
         metrics = self._tools.desk.metrics(key, run.id, spec) if status.phase in RUNNING else {}
         try:
-            found = await evidence.look(self._tools.ledger, self._tools.monotonic(), _elapsed(run, now), metrics)
+            monotonic, elapsed = self._tools.monotonic(), _elapsed(run, now)
+            found = await evidence.look(self._tools.ledger, monotonic, elapsed, metrics, exposed=_exposed(status))
         except (LedgerUnavailable, LedgerRefused) as error:
             # What was decided on the blocks so far holds: it does not depend on when one looks.
             _log.warning("%s/%s: %s", key.namespace, key.name, error)
@@ -322,6 +324,11 @@ def _weight(spec: Spec | None, status: Status, observed: Observed) -> float | No
         return observed.standing.weight if observed.standing.run == status.run.id else 0.0
     # Of those who were told, the ledger knows no more; after a decision it is not guessed.
     return weight_of(spec, status.run) if status.phase in RUNNING else None
+
+
+def _exposed(status: Status) -> bool:
+    """Whether users get the candidate's answers, by a weight or because it was promoted."""
+    return status.phase is Phase.OBSERVING or (status.run is not None and status.run.step > 0)
 
 
 def _elapsed(run: Run, now: float) -> float:

@@ -164,6 +164,7 @@ TABLE = (
     Limits("labels.maxDelay", ("1ms", "7d"), (*NO_DURATIONS, "0s"), HOURS),
     Limits("labels.maturity", ("auto", "0s", "24h", "86400s", "1d"), (*NO_DURATIONS, "25h", "1d1ms"), HOURS),
     Limits("labels.minCoverage", ("0.001", 1, "100%", "1"), (*NO_NUMBERS, 0, "0%", "1.001", "101%", 2), TENTH),
+    Limits("labels.maxConflictShare", (0, "5%", "0.05", 1, "100%"), (*NO_NUMBERS, "-0.1", "1.001", "101%", 2), TENTH),
     Limits(
         "analysis.interval",
         ("1s", "1000ms", "1d", "24h", "23h59m60s"),

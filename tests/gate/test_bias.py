@@ -19,6 +19,8 @@ def test_finds_the_class_whose_labels_are_missing() -> None:
     [
         ([500, 500, 500], [475, 474, 478]),  # few labels, but of every class alike
         ([500, 500, 500], [50, 60, 70]),  # a difference that chance makes
+        ([5000, 5000], [0, 500]),  # clear, and too small to matter
+        ([500, 500, 500], [-20, 10, 10]),  # what came stands for more than it lacks
         ([90, 1000, 1000], [80, 100, 100]),  # too few to tell
         ([0, 0, 0], [0, 0, 0]),
         ([500, 500, 500], [0, 0, 0]),

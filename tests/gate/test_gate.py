@@ -345,6 +345,95 @@ def test_labels_that_are_missing_for_one_class_hold_a_promotion() -> None:
     assert "'c'" in decision.message
 
 
+def _half_labelled(effect: float, *, guards: tuple[Guard, ...] = ()) -> Gate:
+    """4,000 pairs of a worse or better candidate; half of the labels are missing where class c is predicted."""
+    gate = Gate(replace(SPEC, guards=guards))
+    baseline, candidate = _losses(4000, effect)
+    pairs = from_losses(SPEC, baseline, candidate)
+    predicted = np.repeat([0, 1, 2], 700)
+    missing = (predicted == 2) & (np.arange(2100) % 2 == 0)
+    coverage = Coverage.of(gate.plan, predicted, predicted, missing.astype(float))
+    starts = np.arange(0, 4000, 1000)
+    for block in loss_blocks(gate.plan, pairs, starts, 0, [(0.0, 1.0)] * 4, coverage):
+        gate.add_loss(block)
+    return gate
+
+
+def test_biased_labels_hold_a_roll_back_while_users_are_safe() -> None:
+    gate = _half_labelled(0.5)
+    decision = gate.decide(LATER)
+    assert (decision.verdict, decision.reason) == (Verdict.CONTINUE, Reason.LABELS_BIASED)
+    assert "roll-back evidence" in decision.message
+    assert "held: labels are missing at another rate where 'c' is predicted" in decision.message
+    assert decision.measures.biased == "c"
+    # Who shows users the candidate's answers waits for nothing.
+    exposed = gate.decide(replace(LATER, exposed=True))
+    assert (exposed.verdict, exposed.reason) == (Verdict.ROLL_BACK, Reason.LOSS_REGRESSION)
+
+
+def test_a_held_roll_back_is_made_once_the_labels_are_in() -> None:
+    gate = _half_labelled(0.5)
+    pairs = from_losses(SPEC, *_losses(3000, 0.5))
+    predicted = np.tile([0, 1, 2], 4000)
+    coverage = Coverage.of(gate.plan, predicted, predicted, np.zeros(12000))
+    blocks = loss_blocks(gate.plan, pairs, np.arange(0, 3000, 1000), gate.next_loss, [(1.0, 2.0)] * 3, coverage)
+    gate.add_loss(blocks[0])
+    assert gate.decide(LATER).verdict is Verdict.CONTINUE  # blocks in a row count from here on
+    gate.add_loss(blocks[1])
+    decision = gate.decide(LATER)
+    assert (decision.verdict, decision.reason) == (Verdict.ROLL_BACK, Reason.LOSS_REGRESSION)
+    assert decision.measures.biased == ""
+
+
+def test_labels_that_contradict_each_other_hold_a_promotion_and_no_roll_back() -> None:
+    gate = _gate_after(np.full(100, -0.3))
+    allowed = replace(LATER, labels=1000, conflicts=50)
+    assert gate.decide(allowed).verdict is Verdict.PROMOTE
+    held = gate.decide(replace(allowed, conflicts=51))
+    assert (held.verdict, held.reason) == (Verdict.CONTINUE, Reason.LABELS_CONFLICTING)
+    assert held.message == (
+        "51 labels contradict one of the 1000 that count as the first; labels.maxConflictShare is 5%"
+    )
+    assert _gate_after(np.full(100, 0.5)).decide(replace(allowed, conflicts=900)).verdict is Verdict.ROLL_BACK
+
+
+def _gate_after(effects: np.ndarray) -> Gate:
+    """After blocks of 100 pairs whose candidate's loss is (1 + effect) times the baseline's."""
+    gate = Gate(replace(SPEC, guards=()))
+    baseline, candidate = _losses(100 * len(effects), float(effects[0]))
+    pairs = from_losses(SPEC, baseline, candidate)
+    for block in loss_blocks(gate.plan, pairs, np.arange(0, len(pairs), 100), 0, [(0.0, 1.0)] * len(effects)):
+        gate.add_loss(block)
+    return gate
+
+
+def test_weights_judge_the_population_that_the_labels_are_a_part_of() -> None:
+    """Of the half whose candidate is worse, half of the labels are in: as they come, both halves cancel out."""
+    rng = np.random.default_rng(3)
+    worse = rng.random(12000) < 0.5
+    baseline = rng.gamma(2.0, 0.2, 12000)
+    candidate = baseline * np.where(worse, 1.2, 0.9) + 0.02 * rng.standard_normal(12000)
+    came = ~worse | (rng.random(12000) < 0.5)
+    losses = baseline[came], np.maximum(candidate[came], 0.0)
+    decisions = []
+    for weight in (np.ones(int(came.sum())), np.where(worse[came], 1.0, 0.5)):
+        gate = Gate(replace(SPEC, guards=()))
+        pairs = from_losses(SPEC, *losses, weight)
+        starts = np.arange(0, len(pairs), 100)
+        for block in loss_blocks(gate.plan, pairs, starts, 0, [(0.0, 1.0)] * len(starts)):
+            gate.add_loss(block)
+        decisions.append(gate.decide(LATER))
+    plain, weighed = (decision.measures for decision in decisions)
+    assert plain.delta == pytest.approx(0.0, abs=0.003)
+    assert weighed.delta == pytest.approx(0.02, abs=0.003)
+    assert weighed.baseline_loss == pytest.approx(0.4, abs=0.01)
+    assert weighed.lower is not None
+    assert weighed.upper is not None
+    assert 0 < weighed.lower < 0.02 < weighed.upper < 0.04
+    assert decisions[0].verdict is not Verdict.ROLL_BACK
+    assert decisions[1].verdict is Verdict.ROLL_BACK
+
+
 def _reason_after(effects: np.ndarray) -> Reason:
     """The reason after blocks of 100 pairs whose candidate's loss is (1 + effect) times the baseline's."""
     gate = Gate(SPEC, timed=False)

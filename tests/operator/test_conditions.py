@@ -1,8 +1,11 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.operator.harness import SPEC
 
+from modelcanary_gate.decision import Facts
+from modelcanary_gate.gate import Gate
 from modelcanary_gate.parse import parse_spec
 from modelcanary_gate.plan.observed import Baseline, Candidate, Observed, Target
 from modelcanary_gate.plan.phases import Phase
@@ -34,7 +37,7 @@ def test_each_phase_has_all_conditions_and_a_reason(phase: Phase) -> None:
     listed = conditions(PARSED, status, Observed(name="fraud"), Summary(), 0.0)
     assert [item.type for item in listed] == [
         *("Ready", "Reconciling", "Stalled", "Promoted", "RolledBack", "CandidateAvailable"),
-        *("MirrorHealthy", "LabelsAvailable"),
+        *("MirrorHealthy", "LabelsAvailable", "LabelsBiased"),
     ]
     assert all(item["reason"] for item in merge(listed, (), 1, 0.0))
 
@@ -89,6 +92,24 @@ def test_answers_that_cannot_be_scored_are_a_reason_of_their_own() -> None:
         mirror = listed["MirrorHealthy"]
         assert (mirror.status, str(mirror.reason)) == (False, reason)
         assert said in mirror.message
+
+
+def test_biased_labels_and_contradictions_are_said() -> None:
+    status = Status(phase=Phase.SHADOWING, run=Run("r", "A", "B", "d", 0.0, shadowing_since=100.0))
+    facts = Observed(name="fraud", baseline=BASELINE, target=target("A"), standing=Instructions(version=1))
+
+    def told(summary: Summary) -> dict[str, Any]:
+        return {item.type: item for item in conditions(PARSED, status, facts, summary, 150.0)}
+
+    measures = Gate(PARSED).decide(Facts()).measures
+    assert told(Summary(labelled=9, measures=measures))["LabelsBiased"].status is None
+    judged = replace(measures, judged=400)
+    assert told(Summary(labelled=9, measures=judged))["LabelsBiased"].status is False
+    biased = told(Summary(labelled=9, measures=replace(judged, biased="fraud")))["LabelsBiased"]
+    assert (biased.status, str(biased.reason)) == (True, "LabelsBiased")
+    assert "'fraud'" in biased.message
+    words = told(Summary(labelled=9, conflicts=3, disputed="billing"))["LabelsAvailable"].message
+    assert words.endswith("; 3 contradict the first of their pair, which was most often of sender 'billing'")
 
 
 def test_the_time_of_a_condition_is_that_of_its_last_change() -> None:

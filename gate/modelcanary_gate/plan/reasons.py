@@ -87,6 +87,7 @@ class Why(StrEnum):
     SOURCES_READ = "SourcesRead"
     SOURCE_FAILS = "SourceFails"  # of labels: brokers or files cannot be read, or are refused
     SOURCE_UNREAD = "SourceUnread"  # nobody reads it
+    LABELS_EVEN = "LabelsEven"
     CANDIDATE_READY = "CandidateReady"
     # deletion
     DELETING = "Deleting"

@@ -23,6 +23,7 @@ HELD = frozenset(
         str(reason)
         for reason in (
             *(Reason.HELD, Reason.GUARD_VETO, Reason.GUARD_MISSING, Reason.LABELS_BIASED),
+            Reason.LABELS_CONFLICTING,
             *(Reason.PROMOTION_NOT_ALLOWED, Why.AWAITING_APPROVAL, Why.PROMOTION_REFUSED, Why.DRY_RUN),
         )
     }
