@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # What is built once and kept outside of the tree: environments of model servers.
 export MODELCANARY_CACHE ?= $(HOME)/.cache/modelcanary
 
-.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down e2e demo demo-servers bench-dataplane bench-dataplane-paired fuzz bench-drain bench-gates bench-ledger bench-ledger-postgres bench-recompute bench-replay bench-workers soak clean
+.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down e2e demo demo-servers bench-dataplane bench-dataplane-paired fuzz bench-drain bench-gates bench-late bench-ledger bench-ledger-postgres bench-recompute bench-replay bench-workers soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -99,6 +99,9 @@ soak: $(STAMP) ## an hour's worth of requests in 20 minutes: memory stays, the g
 
 bench-drain: $(STAMP) ## 200 restarts of sidecars under 500 requests/s: no answer and no pair is lost
 	$(BIN)/python -m bench.drain
+
+bench-late: $(STAMP) ## labels of one class that come late: what the gate makes of them, 100 runs of each kind; half an hour
+	$(BIN)/python -m bench.late_labels
 
 bench-gates: $(STAMP) ## simulates the gate and rival rules: half an hour, writes bench/RESULTS.md
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
