@@ -58,6 +58,12 @@ _SOURCES: Mapping[SourceKind, tuple[str, tuple[str, ...]]] = {
     SourceKind.KAFKA: ("topic", ("deadLetterTopic",)),
     SourceKind.FILES: ("path", ()),
 }
+_SAN = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]*://[!-~]+"  # a URI
+    r"|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+"  # an e-mail address
+    r"|[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+)
+_SAN_REMEDY = 'write a URI, a host or an e-mail address of the certificate, such as "spiffe://shop/billing"'
 _CLASSES_REMEDY = "list the names in the order of the baseline's output, such as [legit, fraud]"
 
 
@@ -212,7 +218,9 @@ def labels(fields: Fields) -> Labels:
             f"{maturity:g} s is longer than maxDelay, {max_delay:g} s, after which no label is taken",
             "shorten maturity or lengthen maxDelay",
         )
-    senders = fields.read("senders", list_of(_sender, "list {name, tokenSHA256}", at_most=64), default.senders)
+    senders = fields.read(
+        "senders", list_of(_sender, "list {name, tokenSHA256} or {name, certificateSAN}", at_most=64), default.senders
+    )
     unique(tuple(sender.name for sender in senders), fields.at("senders"), "the sender")
     return Labels(
         mode=mode,
@@ -258,12 +266,20 @@ def _header(value: object, field: str) -> str:
 
 
 def _sender(value: object, field: str) -> Sender:
-    fields = Fields(value, field, ("name", "tokenSHA256"))
+    fields = Fields(value, field, ("name", "tokenSHA256", "certificateSAN"))
+    name = "name who sends the labels"
+    if "certificateSAN" in fields:
+        if "tokenSHA256" in fields:
+            raise fields.error("certificateSAN", "is given beside tokenSHA256", "list two senders, or remove one")
+        san = fields.require("certificateSAN", text_up_to(253), _SAN_REMEDY)
+        if not _SAN.fullmatch(san):
+            raise fields.error("certificateSAN", f"{show(san)} is no name of a certificate", _SAN_REMEDY)
+        return Sender(fields.require("name", text, name), certificate_san=san)
     remedy = "write the 64 hexadecimal digits of the token's SHA-256, never the token"
     digest = fields.require("tokenSHA256", text, remedy)
     if not _SHA256.fullmatch(digest):
         raise fields.error("tokenSHA256", "is not a SHA-256", remedy)  # not shown: it may be the token
-    return Sender(fields.require("name", text, "name who sends the labels"), digest.lower())
+    return Sender(fields.require("name", text, name), digest.lower())
 
 
 def _source(value: object, field: str) -> LabelSource:

@@ -106,10 +106,12 @@ class Instructions:
 
 @dataclass(frozen=True, slots=True)
 class LabelSender:
-    """Who may send a model's labels by a token of their own, of which the ledger knows the hash alone."""
+    """Who may send a model's labels: by a token of their own, of which the ledger knows the hash alone, or by a
+    certificate with this name in it. One of the two is empty."""
 
     name: str
-    tokenSHA256: str  # 64 hexadecimal digits, lower case
+    tokenSHA256: str = ""  # 64 hexadecimal digits, lower case
+    certificateSAN: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,8 +206,11 @@ class AgreementLimits:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
+    """Known by one of the two; the other is empty."""
+
     name: str
-    token_sha256: str
+    token_sha256: str = ""
+    certificate_san: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from modelcanary_gate.protocol import (
 )
 from modelcanary_ledger.auth import Callers
 from modelcanary_ledger.batches import check_batch
+from modelcanary_ledger.client_certificate import STATE
 from modelcanary_ledger.core import Evidence, Ledger
 from modelcanary_ledger.errors import (
     BadRequest,
@@ -239,7 +240,8 @@ class LedgerApp:
         async def answer(request: Request) -> Response:
             kind = "none"
             try:
-                caller = await self._callers.identify(request.headers.get("authorization"))
+                certificate = getattr(request.state, STATE, None)
+                caller = await self._callers.identify(request.headers.get("authorization"), certificate)
                 kind, request.state.caller = str(caller.kind), caller
                 if call is Call.SOURCES:
                     caller.require_some(call)

@@ -1,4 +1,5 @@
-"""Who calls: bearer tokens known by the hash in a file, by the hash in a ModelCanary, or by the Kubernetes API.
+"""Who calls: bearer tokens known by the hash in a file, by the hash in a ModelCanary, or by the Kubernetes API; or
+certificates by a name that a ModelCanary lists.
 
 Called by `app` for every request but the probes. The file has one caller per line: the SHA-256 of the token in
 hexadecimal, the namespace it may reach (`*`: all), and a name for the log. No token itself is ever stored or logged.
@@ -6,11 +7,13 @@ hexadecimal, the namespace it may reach (`*`: all), and a name for the log. No t
 
 import hashlib
 import re
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from modelcanary_ledger.client_certificate import ClientCertificate, kind_of
 from modelcanary_ledger.errors import SettingsError, Unauthorized
 from modelcanary_ledger.model import Standing
 from modelcanary_ledger.rights import ALL, ANYONE, Call, Caller, Grant, Kind
@@ -43,18 +46,25 @@ class Callers:
         file: Mapping[bytes, Caller] | None = None,
         reviewer: Reviewer | None = None,
         standings: Callable[[], Standings] = dict,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._file = file or {}
         self._reviewer = reviewer
         self._standings = standings
         self._everyone = file is None and reviewer is None
         self._indexed: Standings = {}
-        self._senders: dict[bytes, Caller] = {}
+        self._senders: dict[bytes | tuple[str, str], Caller] = {}
+        self._clock = clock
 
-    async def identify(self, authorization: str | None) -> Caller:
-        """Raises Unauthorized for an unknown caller, NotReviewed where it cannot be found out now."""
+    async def identify(self, authorization: str | None, certificate: ClientCertificate | None = None) -> Caller:
+        """A token says who calls, and without one a certificate does.
+
+        Raises Unauthorized for an unknown caller, NotReviewed where it cannot be found out now.
+        """
         if self._everyone:
             return ANYONE
+        if authorization is None and certificate is not None:
+            return self._certified(certificate)
         scheme, _, rest = (authorization or "").partition(" ")
         token = rest.strip()
         if scheme.lower() != "bearer" or not token:
@@ -81,24 +91,37 @@ class Callers:
         if self._reviewer is not None:
             await self._reviewer.close()
 
-    def _sender(self, digest: bytes) -> Caller | None:
-        """Senders as the ModelCanaries list them now."""
+    def _certified(self, certificate: ClientCertificate) -> Caller:
+        if certificate.until < self._clock():
+            raise Unauthorized("the certificate has ended", remedy="connect again with a new one")
+        found = [caller for name in sorted(certificate.names) if (caller := self._sender(name)) is not None]
+        if not found:
+            raise Unauthorized(
+                "no name of the certificate is known",
+                remedy="use one whose subject alternative name labels.senders lists as certificateSAN, or a token",
+            )
+        if len(found) == 1:
+            return found[0]
+        return Caller(Kind.SENDER, found[0].name, tuple(grant for caller in found for grant in caller.grants))
+
+    def _sender(self, key: bytes | tuple[str, str]) -> Caller | None:
+        """Senders as the ModelCanaries list them now, by a token's hash or a name in a certificate."""
         standings = self._standings()
         if standings is not self._indexed:  # it is replaced whenever a standing is
             self._indexed, self._senders = standings, _senders(standings)
-        return self._senders.get(digest)
+        return self._senders.get(key)
 
 
-def _senders(standings: Standings) -> dict[bytes, Caller]:
-    """By the token's hash. One token may be listed by several ModelCanaries, under a name in each."""
-    grants: defaultdict[bytes, list[Grant]] = defaultdict(list)
-    names: dict[bytes, str] = {}
+def _senders(standings: Standings) -> dict[bytes | tuple[str, str], Caller]:
+    """One token, or one certificate, may be listed by several ModelCanaries, under a name in each."""
+    grants: defaultdict[bytes | tuple[str, str], list[Grant]] = defaultdict(list)
+    names: dict[bytes | tuple[str, str], str] = {}
     for (namespace, name), standing in standings.items():
         for sender in standing.senders:
-            digest = bytes.fromhex(sender.tokenSHA256)
-            grants[digest].append(Grant(_SENDS, namespace, name, known_as=sender.name))
-            names[digest] = sender.name
-    return {digest: Caller(Kind.SENDER, names[digest], tuple(found)) for digest, found in grants.items()}
+            key = kind_of(sender.certificateSAN) if sender.certificateSAN else bytes.fromhex(sender.tokenSHA256)
+            grants[key].append(Grant(_SENDS, namespace, name, known_as=sender.name))
+            names[key] = sender.name
+    return {key: Caller(Kind.SENDER, names[key], tuple(found)) for key, found in grants.items()}
 
 
 def read_token_file(path: Path) -> dict[bytes, Caller]:

@@ -13,6 +13,7 @@ import uvicorn
 
 from modelcanary_ledger.app import LedgerApp
 from modelcanary_ledger.auth import Callers, read_token_file
+from modelcanary_ledger.client_certificate import Protocol
 from modelcanary_ledger.core import Ledger
 from modelcanary_ledger.errors import SettingsError
 from modelcanary_ledger.quota import Quota
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments, os.environ)
         file = read_token_file(settings.token_file) if settings.token_file is not None else None
-        certificate = Certificate(*settings.tls) if settings.tls is not None else None
+        certificate = Certificate(*settings.tls, settings.client_authority) if settings.tls is not None else None
         listener = _listen(settings)
         ledger = Ledger(_store(settings), time.time())
     except SettingsError as error:
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         uvicorn.Config(
             app,
             loop="uvloop",
-            http="httptools",
+            http="httptools" if settings.client_authority is None else Protocol,
             ws="none",
             lifespan="on",
             log_config=None,

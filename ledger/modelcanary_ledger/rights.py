@@ -93,7 +93,7 @@ class Caller:
 
     def _remedy(self, call: Call) -> str:
         if self.kind is Kind.SENDER:
-            return "a token of labels.senders may send labels of its own ModelCanary, and nothing else"
+            return "whom labels.senders lists may send labels of that ModelCanary, and nothing else"
         if call is Call.INSTRUCTIONS:
             return "instructions come from the operator alone"
         if call is Call.SOURCES:

@@ -38,6 +38,7 @@ class Settings:
     token_file: Path | None
     review: ReviewSettings | None
     tls: tuple[Path, Path] | None  # certificate and key
+    client_authority: Path | None  # of certificates that label senders may show
     sender_rate: float  # labels a second that each sender may post, on average; 0: no limit
     reserve: int  # bytes of the disk that stay free: below, new pairs are refused
     limits: StoreLimits
@@ -86,6 +87,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     option("kubernetes-account", _IN_POD, "DIR", "for --token-review: the files token and ca.crt")
     option("tls-certificate", "", "FILE", "serve TLS by this certificate (PEM); replaced files are read anew")
     option("tls-key", "", "FILE", "its key")
+    option("tls-client-ca", "", "FILE", "authorities (PEM) of certificates by which label senders may be known")
     option("sender-rate", "5000", "N", "labels a second that each sender may post, on average; 0: no limit")
     switch("insecure-any-address", "listen beyond the loopback although nobody has to prove who they are")
     option("reserve", "64Mi", "SIZE", "of the disk, kept free of new pairs")
@@ -105,6 +107,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         )
     if bool(found.tls_certificate) != bool(found.tls_key):
         raise SettingsError("--tls-certificate and --tls-key go together", remedy="give both, or none")
+    if found.tls_client_ca and not found.tls_certificate:
+        raise SettingsError("--tls-client-ca without --tls-certificate", remedy="give --tls-certificate and --tls-key")
     return Settings(
         host=host,
         port=port,
@@ -113,6 +117,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         token_file=Path(found.token_file) if found.token_file else None,
         review=review,
         tls=(Path(found.tls_certificate), Path(found.tls_key)) if found.tls_certificate else None,
+        client_authority=Path(found.tls_client_ca) if found.tls_client_ca else None,
         sender_rate=float(_whole("sender-rate", found.sender_rate, least=0)),
         reserve=_bytes(found.reserve),
         limits=StoreLimits(segment_pairs=_whole("segment-pairs", found.segment_pairs, least=1000)),

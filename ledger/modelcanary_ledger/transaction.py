@@ -171,7 +171,9 @@ def _check_epoch(standing: Standing, epoch: int) -> None:
 
 def _checked(senders: Sequence[LabelSender]) -> tuple[LabelSender, ...]:
     for number, sender in enumerate(senders):
-        if not _SHA256.fullmatch(sender.tokenSHA256):
+        if sender.certificateSAN and not sender.tokenSHA256:
+            continue
+        if sender.certificateSAN or not _SHA256.fullmatch(sender.tokenSHA256):
             raise BadRequest(
                 "a sender's hash is no SHA-256",  # not shown: it may be the token
                 field=f"senders[{number}].tokenSHA256",

@@ -135,7 +135,8 @@ class Applier:
         """None of a ModelCanary that is being deleted: its tokens end with it."""
         if self.found.resource["metadata"].get("deletionTimestamp"):
             return []
-        return [LabelSender(sender.name, sender.token_sha256) for sender in self.owner.spec.labels.senders]
+        senders = self.owner.spec.labels.senders
+        return [LabelSender(sender.name, sender.token_sha256, sender.certificate_san) for sender in senders]
 
     def _sources(self) -> list[LabelSource]:
         """As above: of one that is being deleted, nothing is read any more."""

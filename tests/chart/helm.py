@@ -70,7 +70,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "egress": [{"ports": [{"port": 9090, "protocol": "TCP"}]}],
             "labelsEgress": [{"ports": [{"port": 9092, "protocol": "TCP"}]}],
         },
-        "tls": {"enabled": True},
+        "tls": {"enabled": True, "clientCA": "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"},
         "endpoints": {
             "main": {"type": "prometheus", "url": "http://prometheus.monitoring:9090"},
             "gate": {

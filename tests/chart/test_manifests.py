@@ -184,6 +184,22 @@ def test_tls_reaches_all_who_ask_the_ledger() -> None:
     assert all(item["secret"]["secretName"] == "theirs" for _, spec in pods(theirs) for item in spec["volumes"][-1:])
 
 
+def test_the_authorities_of_clients_reach_the_ledger_alone() -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    made = render({"tls": {"enabled": True, "clientCA": pem}})
+    assert of_kind(made, "ConfigMap")["modelcanary-client-ca"]["data"] == {"ca.crt": pem}
+    specs = dict(pods(made))
+    (volume,) = [item for item in specs["modelcanary-ledger"]["volumes"] if item["name"] == "clients"]
+    assert volume["configMap"]["name"] == "modelcanary-client-ca"
+    (container,) = specs["modelcanary-ledger"]["containers"]
+    (mount,) = [item for item in container["volumeMounts"] if item["name"] == "clients"]
+    assert f"--tls-client-ca={mount['mountPath']}/ca.crt" in container["args"]
+    assert "modelcanary-client-ca" not in str(specs["modelcanary-operator"])
+    without = render({"tls": {"enabled": True}})
+    assert "modelcanary-client-ca" not in of_kind(without, "ConfigMap")
+    assert "tls-client-ca" not in str(dict(pods(without)))
+
+
 def test_the_operator_reads_the_endpoints_as_they_are_listed() -> None:
     values = VARIANTS["everything"]["endpoints"]
     made = render(VARIANTS["everything"])

@@ -82,6 +82,8 @@ def test_no_section_takes_what_it_does_not_know() -> None:
         ("networkPolicies.apiServerPorts", []),
         ("monitoring.podMonitors", 1),
         ("tls.enabled", "true"),
+        ("tls.clientCA", "/etc/ssl/clients.pem"),
+        ("tls", {"enabled": False, "clientCA": "-----BEGIN CERTIFICATE-----"}),
         ("rbac.create", True),
         ("endpoints.main", {"type": "grafana", "url": "http://grafana"}),
         ("endpoints.main.uri", "http://prometheus"),

@@ -141,6 +141,11 @@ TABLE = (
         *("labels.senders.0.tokenSHA256", (SHA,), ("", SHA[:-1], SHA[:-1] + "g"), padded("f")),
         {"labels.senders.0.name": "billing"},
     ),
+    Limits(
+        *("labels.senders.0.certificateSAN", ("spiffe://shop/billing", "a.b-c", "x", "me+x@shop.org")),
+        *(("", " ", "*.shop", "a b", "a.", "-a", "://x", "@x", "1://x", "ä"), padded("a")),
+        {"labels.senders.0.name": "billing"},
+    ),
     Limits("labels.sources", ([],), ([{}],), numbered(lambda i: {"files": {"endpoint": f"e{i}", "path": "p"}})),
     Limits("labels.sources.0.kafka.endpoint", ("main",), ("", " "), word, {"labels.sources.0.kafka.topic": "t"}),
     Limits(

@@ -176,7 +176,10 @@ def test_what_the_example_leaves_out() -> None:
             "labels": {
                 "mode": "Agreement",
                 "agreement": {"rollbackAbove": "0.5", "promoteBelow": "0.02"},
-                "senders": [{"name": "billing", "tokenSHA256": "AB" * 32}],
+                "senders": [
+                    {"name": "billing", "tokenSHA256": "AB" * 32},
+                    {"name": "desk", "certificateSAN": "spiffe://shop/desk"},
+                ],
                 "sources": [
                     {"kafka": {"endpoint": "main", "topic": "outcomes", "deadLetterTopic": "outcomes.dead"}},
                     {"files": {"endpoint": "lake", "path": "labels/"}},
@@ -202,7 +205,7 @@ def test_what_the_example_leaves_out() -> None:
         True,
     )
     assert spec.labels.agreement == AgreementLimits(0.5, 0.02)
-    assert spec.labels.senders == (Sender("billing", "ab" * 32),)
+    assert spec.labels.senders == (Sender("billing", "ab" * 32), Sender("desk", certificate_san="spiffe://shop/desk"))
     assert spec.labels.sources == (
         LabelSource(SourceKind.KAFKA, "main", "outcomes", "outcomes.dead"),
         LabelSource(SourceKind.FILES, "lake", "labels/"),
@@ -491,6 +494,14 @@ SPEC_ERRORS = [
     (
         *({"labels.senders": [{"name": "x", "tokenSHA256": "hunter2"}]}, "labels.senders[0].tokenSHA256"),
         *("is not a SHA-256", "never the token"),
+    ),
+    (
+        *({"labels.senders": [{"name": "x", "certificateSAN": "*.shop"}]}, "labels.senders[0].certificateSAN"),
+        *('"*.shop" is no name of a certificate', "spiffe://"),
+    ),
+    (
+        *({"labels.senders": [{"name": "x", "certificateSAN": "a", "tokenSHA256": SHA}]},),
+        *("labels.senders[0].certificateSAN", "is given beside tokenSHA256", "list two senders"),
     ),
     (
         *({"labels.senders": [{"name": "x", "tokenSHA256": SHA}] * 2}, "labels.senders"),

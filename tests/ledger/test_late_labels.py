@@ -1,17 +1,16 @@
 """No trap of early labels catches the gate where it would without maturity. The full size: `make bench-late`."""
 
 import pytest
-from bench.late_labels import AUTO, SO_FAR, TRAPS, Delay, judged
+from bench.late_labels import AUTO, SO_FAR, TRAPS, Delay, Rule, World, judged
 
-from bench import late_labels
 from modelcanary_gate.vocabulary import Verdict
 
 BAD, GOOD = list(TRAPS)[:2]
 WRONG = {BAD: Verdict.PROMOTE, GOOD: Verdict.ROLL_BACK}
 
 
-def _verdicts(trap: str, rule: late_labels.Rule, delay: Delay, seeds: int, hours: float) -> list[Verdict]:
-    worlds = (late_labels.World(seed, TRAPS[trap], delay, hours) for seed in range(seeds))
+def _verdicts(trap: str, rule: Rule, delay: Delay, seeds: int, hours: float) -> list[Verdict]:
+    worlds = (World(seed, TRAPS[trap], delay, hours) for seed in range(seeds))
     return [judged(world, rule).verdict for world in worlds]
 
 
