@@ -57,7 +57,7 @@ WITHOUT_DEFAULT = {
     # A guard's own: which of them are read depends on its type.
     *("guards[].max", "guards[].min", "guards[].quantile", "guards[].threshold", "guards[].margin"),
     *("guards[].endpoint", "guards[].query"),
-    "labels.senders[].certificateSAN",
+    *("labels.senders[].tokenSHA256", "labels.senders[].certificateSAN"),
 }
 
 

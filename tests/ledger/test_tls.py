@@ -87,7 +87,7 @@ def test_trouble_is_tried_again_every_second_and_said_once(
 ) -> None:
     now, served = [0.0], tmp_path / "served"
     install(authorities[0], served)
-    certificate = Certificate(served / "tls.crt", served / "tls.key", lambda: now[0])
+    certificate = Certificate(served / "tls.crt", served / "tls.key", clock=lambda: now[0])
     before = certificate.current()
     (served / "tls.key").write_text("no key")
     for _ in range(5):
