@@ -111,7 +111,7 @@ class Transaction:
         models = [model for model in store.neglected(books.models(), self._now) if books.enter(model, wait=False)]
         self._joiner.give_up(store.held.expired(models, self._now))
         earlier: dict[int, Run] = {}
-        for run in books.runs.values():
+        for run in sorted(books.runs.values(), key=lambda run: run.no):
             if run.model in models:
                 before = earlier.get(run.model)
                 run.learn(self._now, () if before is None else (before,))
