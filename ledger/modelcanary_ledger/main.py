@@ -47,22 +47,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     scheme = "http" if certificate is None else "https"
     sys.stdout.write(f"modelcanary-ledger listens on {scheme}://{f'[{host}]' if ':' in host else host}:{port}\n")
     sys.stdout.flush()
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            loop="uvloop",
-            http="httptools" if settings.client_authority is None else Protocol,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=65,
-            timeout_graceful_shutdown=10,
-            backlog=1024,
-            ssl_context_factory=None if certificate is None else lambda *_: certificate.context(),
-        )
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=65,
+        timeout_graceful_shutdown=10,
+        backlog=1024,
+        ssl_context_factory=None if certificate is None else lambda *_: certificate.context(),
     )
+    if settings.client_authority is not None:
+        config.http = Protocol
+    server = uvicorn.Server(config)
     # uvicorn raises the signal that ended it once more, when all is committed: it ended as it was asked to.
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: None)

@@ -481,7 +481,7 @@ def test_a_deleted_model_is_forgotten_with_its_last_labels(world, make_pair):
         with pytest.raises(StaleEpoch):
             change.forget("ns", "m", 0)
         change.forget("ns", "m", 7)
-        spec = {"model": {"classes": ["cat", "dog"]}}
+        spec = {"model": {"classes": ["cat", "dog", "owl"]}}
         change.put("ns", "other", PutInstructions(7, Instructions(version=1, run="o1"), spec))
         change.forget("ns", "unknown", 7)
     world.restart()
