@@ -271,7 +271,7 @@ def _sender(value: object, field: str) -> Sender:
     if "certificateSAN" in fields:
         if "tokenSHA256" in fields:
             raise fields.error("certificateSAN", "is given beside tokenSHA256", "list two senders, or remove one")
-        san = fields.require("certificateSAN", text_up_to(253), _SAN_REMEDY)
+        san = fields.require("certificateSAN", text, _SAN_REMEDY)
         if not _SAN.fullmatch(san):
             raise fields.error("certificateSAN", f"{show(san)} is no name of a certificate", _SAN_REMEDY)
         return Sender(fields.require("name", text, name), certificate_san=san)
