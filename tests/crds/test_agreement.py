@@ -14,6 +14,7 @@ import yaml
 from tests.crds.cases import Case, cases, needs
 from tests.crds.limits import AGREEMENT, FORGIVEN, METRIC, TABLE
 from tests.crds.schema import (
+    DEFINITION,
     PROJECT,
     REMOVED,
     Node,
@@ -59,6 +60,11 @@ WITHOUT_DEFAULT = {
     *("guards[].endpoint", "guards[].query"),
     *("labels.senders[].tokenSHA256", "labels.senders[].certificateSAN"),
 }
+
+
+def test_the_chart_brings_this_definition():
+    copied = PROJECT / "charts" / "modelcanary" / "files" / "modelcanary.yaml"
+    assert copied.read_text() == DEFINITION.read_text(), f"cp {DEFINITION} {copied}"
 
 
 def refusal(specification: object) -> SpecError | None:
