@@ -14,7 +14,6 @@ import yaml
 from tests.crds.cases import Case, cases, needs
 from tests.crds.limits import AGREEMENT, FORGIVEN, METRIC, TABLE
 from tests.crds.schema import (
-    DEFINITION,
     PROJECT,
     REMOVED,
     Node,
@@ -63,8 +62,11 @@ WITHOUT_DEFAULT = {
 
 
 def test_the_chart_brings_this_definition():
-    copied = PROJECT / "charts" / "modelcanary" / "files" / "modelcanary.yaml"
-    assert copied.read_text() == DEFINITION.read_text(), f"cp {DEFINITION} {copied}"
+    source, copied = (
+        PROJECT / "crds" / "modelcanary.yaml",
+        PROJECT / "charts" / "modelcanary" / "files" / "modelcanary.yaml",
+    )
+    assert copied.read_text() == source.read_text(), f"cp {source} {copied}"
 
 
 def refusal(specification: object) -> SpecError | None:
