@@ -69,7 +69,7 @@ apiserver: $(STAMP)
 	@$(BIN)/python -m tests.cluster build --api-only >/dev/null
 
 test: $(STAMP) check apiserver ## everything that runs without a cluster
-	$(BIN)/pytest -q -n 2 --dist loadgroup -m 'not node' tests
+	$(BIN)/pytest -q -n 2 --dist loadfile -m 'not node' tests
 
 cluster-up: $(STAMP) ## a real Kubernetes node of the project's own (root), or kind; prints how to reach it
 	$(BIN)/python -m tests.cluster up

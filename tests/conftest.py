@@ -1,4 +1,4 @@
-"""What tests of several parts share: one real API server, for tests marked `cluster`, and how they are spread."""
+"""What tests of several parts share: one real API server for the whole session, for tests marked `cluster`."""
 
 import time
 from collections.abc import Iterator
@@ -16,14 +16,6 @@ settings.load_profile("busy machine")
 
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _RESOURCES = "/apis/modelcanary.io/v1alpha1/modelcanaries"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process runs what shares an API server or model servers; all else is spread by file (`--dist loadgroup`)."""
-    for item in items:
-        shared = next((mark for mark in ("cluster", "servers") if item.get_closest_marker(mark)), None)
-        item.add_marker(pytest.mark.xdist_group(shared or item.path.as_posix()))
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,7 @@ WITHOUT_DEFAULT = {
 }
 
 
-def test_the_chart_brings_this_definition():
+def test_the_chart_brings_this_definition() -> None:
     source, copied = (
         PROJECT / "crds" / "modelcanary.yaml",
         PROJECT / "charts" / "modelcanary" / "files" / "modelcanary.yaml",
