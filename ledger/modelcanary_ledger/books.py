@@ -50,8 +50,11 @@ class Books:
         return True
 
     def save(self) -> None:
-        """Writes what changed."""
+        """Writes what changed. Raises RuntimeError for a run of a model that was not entered: it may be out of date."""
         self._saved = [run for run in self.runs.values() if run.changed]
+        strays = [run.no for run in self._saved if run.model not in self._entered]
+        if strays:
+            raise RuntimeError(f"runs {strays} were changed without their models being entered")
         for model in sorted({run.model for run in self._saved} | set(self._said) | self._lost):
             version = self._saved_versions[model] = self.store.touch(model)
             if model in self._said:
@@ -69,12 +72,18 @@ class Books:
         self._end()
 
     def distrust(self) -> None:
-        """The transaction did not commit: what it has touched is read back before it is used again."""
+        """The transaction did not commit: what it has touched is read back before it is used again.
+
+        Until then its runs stay, for they exist and pairs are recorded for them; what they say is never written.
+        """
         for number in self._made:
             self._remove(number)
         touched = self._entered | {run.model for run in self.runs.values() if run.changed}
         self._versions |= dict.fromkeys(touched, _NONE)
-        self._run_versions |= {run.no: _NONE for run in self.runs.values() if run.model in touched}
+        for run in self.runs.values():
+            if run.model in touched:
+                self._run_versions[run.no] = _NONE
+                run.changed = False
         self._end()
 
     @contextmanager

@@ -105,6 +105,27 @@ class TestTwoLedgers:
         assert other.behind() == 1
         world.expect({"a": 1})
 
+    def test_a_commit_that_failed_here_does_not_overwrite_what_the_other_summed(self, world, other, monkeypatch):
+        request = PutInstructions(1, Instructions(version=1, run="o1", share=1.0), {"model": {"classes": CLASSES}})
+        with world.ledger.transaction(world.now) as change:
+            change.put("ns", "other", request)
+        world.record_ids("a", "b", "c")
+        world.fold()
+
+        def refuse() -> None:
+            raise StoreError("the connection is lost")
+
+        with monkeypatch.context() as patched, pytest.raises(StoreError):
+            patched.setattr(world.ledger._store, "commit", refuse)
+            world.post(("a", 1))
+        assert post(other, world.now, ("b", 2), ("c", 0)) == FeedbackCounts(joined=2)
+        with world.ledger.transaction(world.now) as change:  # of the other model
+            change.dropped(world.ledger.standings["ns", "other"], {"shed": 1})
+        world.expect({"b": 2, "c": 0})
+        assert world.post(("a", 1)) == FeedbackCounts(joined=1)
+        world.expect({"a": 1, "b": 2, "c": 0})
+        assert world.evidence().counts["labelled"] == 3
+
     @pytest.mark.parametrize("maturity", ["0s", "60s"])
     def test_both_at_once_sum_what_one_would(self, world, place, maturity):
         """Two threads with the same batches and labels, in orders of their own."""
