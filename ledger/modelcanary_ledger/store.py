@@ -147,7 +147,8 @@ class Store(Protocol):
     def last_pid(self, run: int) -> int:
         """The last pair of a run, or one below its first where it has none."""
 
-    def has_pairs(self, run: int) -> bool: ...
+    def has_pairs(self, run: int) -> bool:
+        """Within a transaction, until whose end nobody records any for the run."""
 
     def behind(self, runs: Mapping[int, Run]) -> int:
         """Pairs recorded and not folded yet."""

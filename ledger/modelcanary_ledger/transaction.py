@@ -90,7 +90,9 @@ class Transaction:
         books, store = self._books, self._books.store
         models = [model for model in store.waiting(books.models(), self._now) if books.enter(model, wait=wait)]
         for number, reasons in store.take_drops(models):
-            _add(books.runs[number], msgspec.json.decode(reasons, type=dict[str, int]))
+            run = books.runs.get(number)
+            if run is not None:  # else it was dropped since, and its counts with it
+                _add(run, msgspec.json.decode(reasons, type=dict[str, int]))
         runs = [run for run in books.runs.values() if run.model in models]
         for run in runs:
             while fold_arrivals(run, store, self._joiner):

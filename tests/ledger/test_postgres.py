@@ -1,6 +1,7 @@
 """What the store in PostgreSQL promises beyond what every store does: several ledgers, partitions, lost connections."""
 
 import threading
+import time
 from dataclasses import replace
 
 import psycopg
@@ -8,14 +9,15 @@ import pytest
 from tests.ledger.conftest import CLASSES, World, pair_of
 from tests.ledger.postgres_server import Server, server
 
-from modelcanary_gate.protocol import FeedbackCounts, Instructions, PutInstructions
+from modelcanary_gate.protocol import FeedbackCounts, Instructions, PairBatch, PutInstructions
 from modelcanary_ledger.core import Ledger
 from modelcanary_ledger.errors import SettingsError, StaleEpoch, StoreError
 from modelcanary_ledger.join import Posted
+from modelcanary_ledger.model import Standing
 from modelcanary_ledger.pairs import StoreLimits
 from modelcanary_ledger.postgres.schema import HOUR
 from modelcanary_ledger.postgres.store import PostgresStore
-from modelcanary_ledger.store import KEEP_SECONDS
+from modelcanary_ledger.store import KEEP_SECONDS, Arrival
 
 
 @pytest.fixture
@@ -174,6 +176,87 @@ class TestTwoLedgers:
         world.expect({row[1]: labels[row[0]] for row in rows if row[0] in labels})
         counts = world.evidence().counts
         assert (counts["pairs"], counts["labelled"], counts["dropped"]) == (1200, 600, {"shed": 30})
+
+
+class TestDroppedRuns:
+    """A run is dropped by one ledger while the other, which does not know it yet, still gets batches of it."""
+
+    @pytest.fixture
+    def two(self, world, other):
+        world.put(run="r2")
+        other.refresh()
+        return world
+
+    def batch(self, world: World, *ids: str) -> tuple[Standing, PairBatch]:
+        pairs = [pair_of(identifier, world.now) for identifier in ids]
+        return world.standing, world.batch(pairs, dropped={"shed": 3})
+
+    def forget(self, world: World) -> None:
+        with world.ledger.transaction(world.now) as change:
+            change.forget_runs(world.standing.no, 1)
+
+    @pytest.mark.parametrize("ids", [(), ("late",)])
+    def test_what_comes_for_one_that_is_gone_is_nothing(self, two, other, ids):
+        standing, batch = self.batch(two, *ids)
+        self.forget(two)
+        assert other.record([(standing, batch)], two.now) == [0]
+        self.goes_on(two, other)
+        assert rows_of(two.place) == (0, 0)
+
+    def test_what_it_had_not_counted_yet_goes_with_it(self, two, other):
+        two.fold()
+        assert other.record([self.batch(two)], two.now) == [0]
+        self.forget(two)
+        self.goes_on(two, other)
+        assert rows_of(two.place) == (0, 0)
+
+    def test_one_to_which_pairs_come_at_that_moment_stays(self, two, other):
+        standing, batch = self.batch(two, "late")
+        forgetting = threading.Thread(target=self.forget, args=(two,))
+        (run,) = [run for run in other._books.runs.values() if run.run == "r1"]
+        with other._store._database.transaction():
+            arrival = Arrival(run.no, standing.no, batch, run.progress.recorded)
+            assert other._store._pairs.record([arrival], two.now) == [1]
+            forgetting.start()
+            until_somebody_waits(two.place)
+        forgetting.join()
+        assert post(other, two.now, ("late", 1)) == FeedbackCounts(joined=1)
+        self.goes_on(two, other)
+        assert two.evidence("r1").counts["dropped"] == {"shed": 3}
+        two.expect({"late": 1}, "r1")
+
+    def goes_on(self, two: World, other: Ledger) -> None:
+        """Both fold what comes for the present run, and join its labels."""
+        for number, ledger in enumerate((two.ledger, other)):
+            name = f"now{number}"
+            batch = two.batch([pair_of(name, two.now)], run="r2", dropped={"shed": 1})
+            assert ledger.record([(two.standing, batch)], two.now) == [1]
+            fold(ledger, two.now)
+            assert post(ledger, two.now, (name, 1)) == FeedbackCounts(joined=1)
+        two.expect({"now0": 1, "now1": 1})
+        assert two.evidence().counts["dropped"] == {"shed": 2}
+
+
+def rows_of(place: str) -> tuple[int, int]:
+    """What is left of a first run: pairs, and notes of what was dropped."""
+    with psycopg.connect(place) as connection:
+        found = connection.execute(
+            "SELECT (SELECT count(*) FROM pair WHERE pid >> 40 = 1), (SELECT count(*) FROM dropped)"
+        ).fetchone()
+    assert found is not None
+    return found[0], found[1]
+
+
+def until_somebody_waits(place: str) -> None:
+    """For a lock of this very schema's tables: each test has its own."""
+    with psycopg.connect(place, autocommit=True) as connection:
+        deadline = time.monotonic() + 30
+        while not connection.execute(
+            "SELECT 1 FROM pg_locks w WHERE NOT w.granted AND EXISTS (SELECT 1 FROM pg_locks t "
+            "WHERE t.pid = w.pid AND t.relation = 'arrival'::regclass)"
+        ).fetchone():
+            assert time.monotonic() < deadline, "nobody waits"
+            time.sleep(0.01)
 
 
 class TestPartitions:

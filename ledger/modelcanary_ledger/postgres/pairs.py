@@ -4,7 +4,7 @@ Called by `store`. Who appends to a run holds its row in `arrival` until the com
 are given in the order in which they are committed, and a cursor that has passed a number has missed nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 
 from modelcanary_gate.evidence import OUTCOME_CODES
@@ -34,7 +34,8 @@ class Pairs:
     def record(self, arrivals: Sequence[Arrival], now: float) -> list[int]:
         """How many pairs of each batch are new."""
         fresh = self._fresh_batches(arrivals, now)
-        last = self._last([one.run for one in arrivals])
+        last = self._last([one.run for one in arrivals])  # without those that another ledger has dropped
+        self._note_dropped([one for one in arrivals if one.run in last], fresh)
         known = self._known_keys([pair for one in arrivals for pair in one.batch.pairs])
         rows: list[Row] = []
         recorded: list[int] = []
@@ -108,22 +109,27 @@ class Pairs:
         )
 
     def has_pairs(self, run: int) -> bool:
+        # Who records now is waited for, and who comes later finds out whether there still is such a run.
+        self._last([run])
         found = self._database.rows(
             "SELECT 1 FROM pair WHERE pid > %s AND pid < %s LIMIT 1", first_pid(run), first_pid(run + 1)
         )
         return bool(found)
 
     def _fresh_batches(self, arrivals: Sequence[Arrival], now: float) -> dict[bytes, bool]:
-        """Names of batches that were not there yet, and what they dropped is noted."""
-        named = {_name(one): one for one in arrivals}
+        """Names of batches that were not there yet."""
         rows = self._database.rows(
             # Sorted: two that insert the same names never wait for each other.
             "INSERT INTO batch SELECT name, %s FROM unnest(%s::bytea[]) AS name ORDER BY name "
             "ON CONFLICT DO NOTHING RETURNING name",
             now,
-            sorted(named),
+            sorted({_name(one) for one in arrivals}),
         )
-        fresh = {bytes(name): True for (name,) in rows}
+        return {bytes(name): True for (name,) in rows}
+
+    def _note_dropped(self, arrivals: Sequence[Arrival], fresh: Collection[bytes]) -> None:
+        """What new batches say that they dropped, for `take_drops`."""
+        named = {_name(one): one for one in arrivals}
         self._database.many(
             "INSERT INTO dropped VALUES (%s, %s, %s, %s)",
             [
@@ -132,7 +138,6 @@ class Pairs:
                 if name in fresh and one.batch.dropped
             ],
         )
-        return fresh
 
     def _last(self, runs: Iterable[int]) -> dict[int, int]:
         """The last number of each run, which nobody else gives on until the commit."""

@@ -256,6 +256,7 @@ class PostgresStore:
     def drop_run(self, run: int) -> None:
         self._database.run("DELETE FROM run WHERE no = %s", run)
         self._database.run("DELETE FROM arrival WHERE run = %s", run)
+        self._database.run("DELETE FROM dropped WHERE run = %s", run)
         self._database.run("DELETE FROM block WHERE run = %s", run)
         self._database.run("DELETE FROM cohort WHERE run = %s", run)
 
