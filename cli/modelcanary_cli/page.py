@@ -23,7 +23,7 @@ _MEANINGS = {
     "unlabelled": "scored pairs whose label may still come",
     "missing": "scored pairs whose label has not come in time",
     "duplicate": "labels that came again and said the same",
-    "conflict": "labels that came again and said otherwise; the first counts",
+    "conflict": "pairs of which another label came that said otherwise; the first counts",
     "unmatched": "labels whose id is of no pair",
     "unsampled": "labels of requests that were not mirrored",
     "ambiguous": "labels whose id is of several pairs",

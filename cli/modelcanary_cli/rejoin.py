@@ -39,7 +39,7 @@ class Joined:
     labels: Labels
     rows: NDArray[np.int64]
     duplicate: int  # the same label again
-    conflict: int  # another label for the same pair
+    conflict: int  # pairs of which another label says otherwise, however often
     unmatched: int  # labels without a pair
 
 
@@ -91,8 +91,9 @@ def join(pairs: Sequence[Path], labels: Labels) -> Joined:
         again, conflict = _one(
             database,
             """SELECT count(*) FILTER (posted.value = earliest.value) - count(DISTINCT (posted.id, posted.idx)),
-            count(*) FILTER (posted.value <> earliest.value)
-            FROM posted JOIN earliest ON posted.id = earliest.id AND posted.idx = earliest.idx WHERE earliest.n > 1""",
+            count(DISTINCT (posted.id, posted.idx)) FILTER (posted.value <> earliest.value AND pair.row IS NOT NULL)
+            FROM posted JOIN earliest ON posted.id = earliest.id AND posted.idx = earliest.idx
+            LEFT JOIN pair ON pair.id = posted.id AND pair.idx = posted.idx WHERE earliest.n > 1""",
         )
         (unmatched,) = _one(
             database,

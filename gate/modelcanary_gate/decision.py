@@ -25,7 +25,7 @@ class Facts:
     pairs: int = 0  # mirrored and recorded
     labelled: int = 0  # of which a label came
     labels: int = 0  # that found their pair, in time or not
-    conflicts: int = 0  # that came again and said otherwise
+    conflicts: int = 0  # of them, that another label contradicts
     #: users get the candidate's answers: then no bias of the labels holds its roll-back
     exposed: bool = False
     #: how each model's answers came out, where it is known sooner than their block is full

@@ -62,7 +62,7 @@ def message(
             return f"{what}labels are missing at another rate where {measures.biased!r} is predicted"
         case Reason.LABELS_CONFLICTING:
             most = f"labels.maxConflictShare is {100 * spec.labels.max_conflict_share:g}%"
-            return f"{facts.conflicts} labels contradict one of the {facts.labels} that count as the first; {most}"
+            return f"other labels contradict {facts.conflicts} of the {facts.labels} that count as the first; {most}"
         case Reason.PROMOTION_NOT_ALLOWED:
             return f"agreement promotes only with labels.agreement.promoteBelow; {_delta(measures)}"
         case Reason.EVIDENCE_BELOW_THRESHOLD:

@@ -224,7 +224,7 @@ class Labels:
     max_delay: float = 24 * 3600.0
     maturity: float | None = None  # None: learned (`auto`); 0: a pair counts when its label comes
     min_coverage: float = 0.8
-    max_conflict_share: float = 0.05  # of the labels, that others contradict; above, there is no promotion
+    max_conflict_share: float = 0.05  # of the pairs' labels, that others contradict; above, there is no promotion
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,7 @@ class Held:
 
     def __init__(self, state: State) -> None:
         self._labels: OrderedDict[int, HeldLabel] = OrderedDict(
-            (id_hash(identifier, id_salt(model, index)), HeldLabel(model, identifier, index, at, value, sender))
-            for model, identifier, index, at, value, sender in state.held()
+            (id_hash(row[1], id_salt(row[0], row[2])), HeldLabel._make(row)) for row in state.held()
         )
         self._added: dict[int, HeldLabel] = {}
         self._removed: list[HeldLabel] = []
@@ -51,6 +50,12 @@ class Held:
         if self._added.pop(hashed, None) is None:
             self._removed.append(label)
         return label
+
+    def contradict(self, hashed: int, against: int) -> None:
+        label = self._labels[hashed]
+        if hashed not in self._added:
+            self._removed.append(label)  # its row is written anew
+        self._labels[hashed] = self._added[hashed] = label._replace(against=against)
 
     def expired(self, models: Collection[int], now: float) -> list[HeldLabel]:
         """Removes and returns what has waited too long, of all models: nobody else has any of them."""

@@ -15,7 +15,18 @@ from modelcanary_ledger.idindex import id_hash, id_salt
 from modelcanary_ledger.model import Standing
 from modelcanary_ledger.references import Relay
 from modelcanary_ledger.run import Counts, Run, Scorable, SenderCounts, answers
-from modelcanary_ledger.store import SLACK, HeldLabel, JoinRow, LabelRow, Store, Wanted, run_of
+from modelcanary_ledger.store import (
+    AGREED,
+    DISPUTED,
+    SLACK,
+    TAKEN_BACK,
+    HeldLabel,
+    JoinRow,
+    LabelRow,
+    Store,
+    Wanted,
+    run_of,
+)
 
 #: Ids that begin with a time are believed when it is within this many seconds before now.
 _ID_WINDOW = 60 * 86400.0
@@ -90,7 +101,7 @@ class Joiner:
         for label, hashed in sought:
             held = self._held.get(hashed)
             if held is not None:
-                self._again(standing, held, label, tally)
+                self._again(hashed, held, label, tally)
                 self._hand_on(standing, label)
             else:
                 around = label.ts if label.ts is not None else time_in(label.id, now)
@@ -114,7 +125,9 @@ class Joiner:
         labels: list[LabelRow] = []
         for row, label in rows:
             late = label.at > row.time + run.horizon
-            labels.append((row, label.at, label.value, late, run.sender(label.sender)))
+            sender = run.sender(label.sender)
+            labels.append((row, label.at, label.value, late, sender, label.against))
+            _contradicted(run, sender, AGREED, label.against)
             self._delayed(run, row, label.value, label.at)
             if late:
                 counts.expired += 1
@@ -143,19 +156,24 @@ class Joiner:
     def _settle(self, standing: Standing, matched: Sequence[tuple[JoinRow, int | bytes]], tally: _Tally) -> None:
         known = self._store.labels_of([row.pid for row, _ in matched]) if matched else {}
         labels: list[LabelRow] = []
+        contradicted: dict[int, int] = {}
         for row, posted in matched:
             run = self._runs[run_of(row.pid)]
             value = posted if run.no == standing.run else _translated(standing, run, posted)
             sender = run.sender(tally.sender)
             before = known.get(row.pid)
             if before is not None:
-                tally.again(before[0], value)
-                if before[0] != value and before[1] != sender:
-                    self._disputed(run, before[1])
+                first, whose, against = before
+                tally.again(first, value)
+                said = against if first == value else max(against, DISPUTED if whose != sender else TAKEN_BACK)
+                if said != against:
+                    _contradicted(run, whose, against, said)
+                    known[row.pid] = first, whose, said
+                    contradicted[row.pid] = said
                 continue
-            known[row.pid] = value, sender
+            known[row.pid] = value, sender, AGREED
             late = row.pid <= run.progress.matured or self._now > row.time + run.horizon
-            labels.append((row, self._now, value, late, sender))
+            labels.append((row, self._now, value, late, sender, AGREED))
             self._delayed(run, row, value, self._now)
             if late:
                 tally.expired += 1
@@ -165,6 +183,7 @@ class Joiner:
                 tally.joined += 1
                 self._count(run, row, value)
         self._store.add_labels(labels)
+        self._store.contradict(contradicted)
 
     def _delayed(self, run: Run, row: JoinRow, value: int | bytes, at: float) -> None:
         if run.fits(value):
@@ -180,7 +199,7 @@ class Joiner:
     def _hold(self, standing: Standing, label: Posted, hashed: int, tally: _Tally) -> None:
         held = self._held.get(hashed)  # an earlier label of this very request
         if held is not None:
-            self._again(standing, held, label, tally)
+            self._again(hashed, held, label, tally)
             return
         tally.unmatched += 1
         self._hand_on(standing, label)
@@ -195,18 +214,12 @@ class Joiner:
         if label.reference is not None:
             self._relay.offer(standing.no, label.id, label.reference)
 
-    def _again(self, standing: Standing, held: HeldLabel, label: Posted, tally: _Tally) -> None:
-        """A label for what another one, which still waits for its pair, has spoken of."""
+    def _again(self, hashed: int, held: HeldLabel, label: Posted, tally: _Tally) -> None:
+        """A label for what another one, which still waits for its pair, has spoken of; counted when the pair comes."""
         tally.again(held.value, label.value)
-        run = self._runs.get(standing.run)
-        if held.value != label.value and held.sender != tally.sender and run is not None:
-            self._disputed(run, run.sender(held.sender))
-
-    @staticmethod
-    def _disputed(run: Run, sender: int | None) -> None:
-        if sender is not None:
-            run.progress.senders[sender].disputed += 1
-            run.changed = True
+        said = DISPUTED if held.sender != tally.sender else TAKEN_BACK
+        if held.value != label.value and said > held.against:
+            self._held.contradict(hashed, said)
 
     def give_up(self, labels: Sequence[HeldLabel]) -> None:
         """Labels whose pair never came are counted with the newest run of their model."""
@@ -220,7 +233,7 @@ class Joiner:
         run = self._runs.get(standing.run)
         if run is not None:
             counts = run.progress.counts
-            _add(counts, tally, ("duplicate", "conflict", "unsampled", "ambiguous", "expired", "unscored"))
+            _add(counts, tally, ("duplicate", "unsampled", "ambiguous", "expired", "unscored"))
             place = run.sender(tally.sender)
             if place is not None:
                 _add(run.progress.senders[place], tally, tuple(FeedbackCounts.__dataclass_fields__))
@@ -241,6 +254,17 @@ def _add_delays(run: Run, came: Sequence[tuple[JoinRow, int | bytes, float]]) ->
         run.label_classes([value for _, value, _ in came]),
         predicted,
     )
+    run.changed = True
+
+
+def _contradicted(run: Run, sender: int | None, before: int, now: int) -> None:
+    """Counts a pair once, however often its label's contradiction is delivered; and so the sender's dispute."""
+    if before == now:
+        return
+    if before == AGREED:
+        run.progress.counts.conflict += 1
+    if now == DISPUTED and sender is not None:
+        run.progress.senders[sender].disputed += 1
     run.changed = True
 
 

@@ -50,7 +50,7 @@ class Counts:
     labelled: int = 0  # of the scored: a label came in time
     missing: int = 0  # of the scored: matured without a label
     duplicate: int = 0
-    conflict: int = 0
+    conflict: int = 0  # pairs of which another label has said otherwise, however often
     unmatched: int = 0  # labels whose pair never came
     unsampled: int = 0
     ambiguous: int = 0
@@ -73,7 +73,7 @@ class SenderCounts:
     ambiguous: int = 0
     expired: int = 0
     unscored: int = 0
-    disputed: int = 0  # labels of theirs that stand, and of which another sender has said otherwise
+    disputed: int = 0  # labels of theirs that stand, and of which another sender has said otherwise, however often
 
 
 @dataclass(slots=True)

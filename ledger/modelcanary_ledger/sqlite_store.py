@@ -199,7 +199,7 @@ class SqliteStore:
 
     # --- labels
 
-    def labels_of(self, pids: Sequence[int]) -> dict[int, tuple[int | bytes, int | None]]:
+    def labels_of(self, pids: Sequence[int]) -> dict[int, tuple[int | bytes, int | None, int]]:
         return self.state.labels_of(pids)
 
     def labels_between(self, after: int, last: int) -> dict[int, tuple[float, int | bytes, int]]:
@@ -210,6 +210,9 @@ class SqliteStore:
 
     def mark_late(self, pids: Sequence[int]) -> None:
         self.state.mark_late(pids)
+
+    def contradict(self, pids: Mapping[int, int]) -> None:
+        self.state.contradict(pids)
 
     def close(self) -> None:
         self.pairs.close()

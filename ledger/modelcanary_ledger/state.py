@@ -35,16 +35,17 @@ CREATE TABLE IF NOT EXISTS cohort (
   run INTEGER NOT NULL, start REAL NOT NULL, counts BLOB NOT NULL, PRIMARY KEY (run, start)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS label (
-  pid INTEGER PRIMARY KEY, at REAL NOT NULL, value NOT NULL, late INTEGER NOT NULL, sender INTEGER
+  pid INTEGER PRIMARY KEY, at REAL NOT NULL, value NOT NULL, late INTEGER NOT NULL, sender INTEGER,
+  against INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS held (
   model INTEGER NOT NULL, id TEXT NOT NULL, idx INTEGER NOT NULL, at REAL NOT NULL, value NOT NULL,
-  sender TEXT NOT NULL, PRIMARY KEY (model, id, idx)
+  sender TEXT NOT NULL, against INTEGER NOT NULL, PRIMARY KEY (model, id, idx)
 ) WITHOUT ROWID;
 """
 
-#: (model, id, index, when it came, value, who sent it)
-HeldRow = tuple[int, str, int, float, int | bytes, str]
+#: (model, id, index, when it came, value, who sent it, what others have said of it)
+HeldRow = tuple[int, str, int, float, int | bytes, str, int]
 
 
 class State:
@@ -145,15 +146,15 @@ class State:
 
     # --- labels
 
-    def labels_of(self, pids: Sequence[int]) -> dict[int, tuple[int | bytes, int | None]]:
-        """pid → (value, sender)."""
-        known: dict[int, tuple[int | bytes, int | None]] = {}
+    def labels_of(self, pids: Sequence[int]) -> dict[int, tuple[int | bytes, int | None, int]]:
+        """pid → (value, sender, what others have said of it)."""
+        known: dict[int, tuple[int | bytes, int | None, int]] = {}
         for start in range(0, len(pids), 512):
             part = sorted(pids[start : start + 512])
             rows = self.connection.execute(
-                f"SELECT pid, value, sender FROM label WHERE pid IN ({marks(len(part))})", part
+                f"SELECT pid, value, sender, against FROM label WHERE pid IN ({marks(len(part))})", part
             )
-            known.update((pid, (value, sender)) for pid, value, sender in rows)
+            known.update((pid, (value, sender, against)) for pid, value, sender, against in rows)
         return known
 
     def labels_between(self, after: int, last: int) -> dict[int, tuple[float, int | bytes, int]]:
@@ -167,12 +168,16 @@ class State:
         for start in range(0, len(rows), 128):
             part = rows[start : start + 128]
             self.connection.execute(
-                "INSERT INTO label VALUES " + ",".join(["(?,?,?,?,?)"] * len(part)),
+                "INSERT INTO label VALUES " + ",".join(["(?,?,?,?,?,?)"] * len(part)),
                 [value for row in part for value in (row[0].pid, *row[1:])],
             )
 
     def mark_late(self, pids: Iterable[int]) -> None:
         self.connection.executemany("UPDATE label SET late = 1 WHERE pid = ?", ((pid,) for pid in pids))
+
+    def contradict(self, pids: Mapping[int, int]) -> None:
+        rows = ((against, pid) for pid, against in pids.items())
+        self.connection.executemany("UPDATE label SET against = ? WHERE pid = ?", rows)
 
     def drop_labels(self, first: int, last: int) -> None:
         self.connection.execute("DELETE FROM label WHERE pid >= ? AND pid <= ?", (first, last))
@@ -181,10 +186,12 @@ class State:
 
     def held(self) -> list[HeldRow]:
         """Oldest first."""
-        return self.connection.execute("SELECT model, id, idx, at, value, sender FROM held ORDER BY at").fetchall()
+        return self.connection.execute(
+            "SELECT model, id, idx, at, value, sender, against FROM held ORDER BY at"
+        ).fetchall()
 
     def hold(self, rows: Iterable[HeldRow]) -> None:
-        self.connection.executemany("INSERT INTO held VALUES (?,?,?,?,?,?)", rows)
+        self.connection.executemany("INSERT INTO held VALUES (?,?,?,?,?,?,?)", rows)
 
     def release(self, rows: Iterable[tuple[int, str, int]]) -> None:
         self.connection.executemany("DELETE FROM held WHERE model = ? AND id = ? AND idx = ?", rows)

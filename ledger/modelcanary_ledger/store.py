@@ -16,6 +16,8 @@ from modelcanary_ledger.model import Standing
 from modelcanary_ledger.run import Progress, Run
 
 LOSS, TRAFFIC = 0, 1
+#: What others have said of a label that stands: nothing else; its own sender said otherwise; another one did.
+AGREED, TAKEN_BACK, DISPUTED = 0, 1, 2
 #: A pair's number: the run's number above, its place in the run's order of arrival below.
 RUN_SHIFT = 40
 #: How far a label's `ts`, or the time in an id, may be from the request's time for the search to begin there.
@@ -65,6 +67,7 @@ class HeldLabel(NamedTuple):
     at: float
     value: int | bytes
     sender: str
+    against: int = AGREED
 
 
 class Slice(NamedTuple):
@@ -78,8 +81,8 @@ class Slice(NamedTuple):
 
 
 #: (pair, when the label came, class index or float64 per class, whether it came too late to count, who sent it: the
-#: place in the run's list of senders)
-LabelRow = tuple[JoinRow, float, int | bytes, bool, int | None]
+#: place in the run's list of senders; what others have said of it)
+LabelRow = tuple[JoinRow, float, int | bytes, bool, int | None, int]
 #: (pid, hash, time, outcome and latency of the baseline, of the candidate, id, index, log-probabilities of both, place)
 ArrivedRow = tuple[int, int, float, int, float, int, float, str, int, bytes | None, bytes | None, int]
 #: (pid, time, outcome of the baseline, of the candidate, log-probabilities of both)
@@ -110,6 +113,9 @@ class HeldLabels(Protocol):
         """Keeps a label; returns another one where it had to make room."""
 
     def remove(self, hashed: int) -> HeldLabel: ...
+
+    def contradict(self, hashed: int, against: int) -> None:
+        """Notes what was said of a label that waits."""
 
     def expired(self, models: Collection[int], now: float) -> list[HeldLabel]:
         """Removes and returns what has waited too long."""
@@ -224,8 +230,8 @@ class Store(Protocol):
 
     # --- labels
 
-    def labels_of(self, pids: Sequence[int]) -> dict[int, tuple[int | bytes, int | None]]:
-        """pid → (value, sender)."""
+    def labels_of(self, pids: Sequence[int]) -> dict[int, tuple[int | bytes, int | None, int]]:
+        """pid → (value, sender, what others have said of it)."""
 
     def labels_between(self, after: int, last: int) -> dict[int, tuple[float, int | bytes, int]]:
         """pid → (at, value, late) with after < pid ≤ last."""
@@ -233,5 +239,8 @@ class Store(Protocol):
     def add_labels(self, rows: Sequence[LabelRow]) -> None: ...
 
     def mark_late(self, pids: Sequence[int]) -> None: ...
+
+    def contradict(self, pids: Mapping[int, int]) -> None:
+        """pid → what was said of its label now."""
 
     def close(self) -> None: ...

@@ -132,8 +132,8 @@ def _labels(spec: Spec, status: Status, summary: Summary) -> Condition:
     if summary.labelled:
         words = "labels come and match pairs"
         if summary.conflicts:
-            words += f"; {summary.conflicts} contradict the first of their pair"
-            words += f", which was most often of sender {summary.disputed!r}" if summary.disputed else ""
+            words += f"; others contradict {summary.conflicts} of the pairs' labels"
+            words += f", most often those of sender {summary.disputed!r}" if summary.disputed else ""
         return Condition("LabelsAvailable", True, Why.LABELS_COME, words)
     return Condition("LabelsAvailable", False, Why.NO_LABELS, "no label of this run has come")
 

@@ -37,7 +37,7 @@ class Summary:
     scored: int = 0
     measures: Measures | None = None
     unscored: Unscored | None = None  # a model whose answers mostly cannot be
-    conflicts: int = 0  # labels that came again and said otherwise
+    conflicts: int = 0  # pairs whose label another one contradicts
     disputed: str = ""  # the sender whose labels others contradict most often
     unfollowed: int = 0  # requests not mirrored, because sidecars cannot follow how answers are to be read
 

@@ -84,9 +84,11 @@ class TestCounting:
             {"id": "id-1", "label": "cat", "labelledAt": at[1] + 10},
             {"id": "id-1", "label": "dog", "labelledAt": at[1] + 20},  # another: the first counts
             {"id": "id-1", "label": "cat", "labelledAt": at[1] + 30},  # again
+            {"id": "id-1", "label": "owl", "labelledAt": at[1] + 40},  # the pair is contradicted already
             {"id": "id-2", "label": "cat", "labelledAt": at[2] + 61},  # too late
             {"id": "id-3", "label": "owl", "labelledAt": at[3] + 59},
             {"id": "nobody", "label": "owl", "labelledAt": at[3]},
+            {"id": "nobody", "label": "cat", "labelledAt": at[3]},  # of no pair
         ]
         Path("labels.ndjson").write_text("\n".join(json.dumps(row) for row in rows))
         answer = cli(

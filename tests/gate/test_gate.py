@@ -392,7 +392,7 @@ def test_labels_that_contradict_each_other_hold_a_promotion_and_no_roll_back() -
     held = gate.decide(replace(allowed, conflicts=51))
     assert (held.verdict, held.reason) == (Verdict.CONTINUE, Reason.LABELS_CONFLICTING)
     assert held.message == (
-        "51 labels contradict one of the 1000 that count as the first; labels.maxConflictShare is 5%"
+        "other labels contradict 51 of the 1000 that count as the first; labels.maxConflictShare is 5%"
     )
     assert _gate_after(np.full(100, 0.5)).decide(replace(allowed, conflicts=900)).verdict is Verdict.ROLL_BACK
 

@@ -109,7 +109,7 @@ def test_biased_labels_and_contradictions_are_said() -> None:
     assert (biased.status, str(biased.reason)) == (True, "LabelsBiased")
     assert "'fraud'" in biased.message
     words = told(Summary(labelled=9, conflicts=3, disputed="billing"))["LabelsAvailable"].message
-    assert words.endswith("; 3 contradict the first of their pair, which was most often of sender 'billing'")
+    assert words.endswith("; others contradict 3 of the pairs' labels, most often those of sender 'billing'")
 
 
 def test_the_time_of_a_condition_is_that_of_its_last_change() -> None:

@@ -36,7 +36,8 @@ class PostgresHeld:
             return
         self._sought.update(dict.fromkeys(missing))
         for hashed, *columns in self._database.rows(
-            "SELECT hash, model, id, idx, at, class, soft, sender FROM held WHERE model = %s AND hash = ANY(%s)",
+            "SELECT hash, model, id, idx, at, class, soft, sender, against FROM held "
+            "WHERE model = %s AND hash = ANY(%s)",
             model,
             missing,
         ):
@@ -59,6 +60,18 @@ class PostgresHeld:
             self._database.run("DELETE FROM held WHERE model = %s AND hash = %s", label.model, hashed)
         return label
 
+    def contradict(self, hashed: int, against: int) -> None:
+        label = self._sought[hashed]
+        if label is None:
+            raise KeyError(hashed)
+        self._sought[hashed] = label._replace(against=against)
+        if hashed in self._added:
+            self._added[hashed] = label._replace(against=against)
+        else:
+            self._database.run(
+                "UPDATE held SET against = %s WHERE model = %s AND hash = %s", against, label.model, hashed
+            )
+
     def expired(self, models: Collection[int], now: float) -> list[HeldLabel]:
         self.flush()
         gone: list[HeldLabel] = []
@@ -71,7 +84,8 @@ class PostgresHeld:
             gone += [
                 _label(*columns)
                 for columns in self._database.rows(
-                    "DELETE FROM held WHERE model = %s AND at < %s RETURNING model, id, idx, at, class, soft, sender",
+                    "DELETE FROM held WHERE model = %s AND at < %s "
+                    "RETURNING model, id, idx, at, class, soft, sender, against",
                     model,
                     before,
                 )
@@ -82,9 +96,10 @@ class PostgresHeld:
     def flush(self) -> None:
         """Writes what was added, before the transaction commits."""
         self._database.many(
-            "INSERT INTO held (hash, model, id, idx, at, class, soft, sender) VALUES (%s,%s,%s,%s,%s,%s,%s,%s)",
+            "INSERT INTO held (hash, model, id, idx, at, class, soft, sender, against) "
+            "VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s)",
             [
-                (hashed, one.model, id_to(one.id), one.instance, one.at, *value_to(one.value), one.sender)
+                (hashed, one.model, id_to(one.id), one.instance, one.at, *value_to(one.value), one.sender, one.against)
                 for hashed, one in self._added.items()
             ],
         )
@@ -92,6 +107,13 @@ class PostgresHeld:
 
 
 def _label(
-    model: int, identifier: bytes, index: int, at: float, hard: int | None, soft: bytes | None, sender: str
+    model: int,
+    identifier: bytes,
+    index: int,
+    at: float,
+    hard: int | None,
+    soft: bytes | None,
+    sender: str,
+    against: int,
 ) -> HeldLabel:
-    return HeldLabel(model, id_of(identifier), index, at, value_of(hard, soft), sender)
+    return HeldLabel(model, id_of(identifier), index, at, value_of(hard, soft), sender, against)

@@ -44,7 +44,8 @@ _TABLES: tuple[LiteralString, ...] = (
       run integer NOT NULL, start double precision NOT NULL, counts bytea NOT NULL, PRIMARY KEY (run, start))""",
     """CREATE TABLE IF NOT EXISTS held (
       model integer NOT NULL, hash bigint NOT NULL, id bytea NOT NULL, idx integer NOT NULL,
-      at double precision NOT NULL, class integer, soft bytea, sender text NOT NULL, PRIMARY KEY (model, hash))""",
+      at double precision NOT NULL, class integer, soft bytea, sender text NOT NULL, against smallint NOT NULL,
+      PRIMARY KEY (model, hash))""",
     "CREATE INDEX IF NOT EXISTS held_at ON held (model, at)",
     "CREATE TABLE IF NOT EXISTS batch (name bytea PRIMARY KEY, at double precision NOT NULL)",
     "CREATE INDEX IF NOT EXISTS batch_at ON batch (at)",
@@ -59,7 +60,8 @@ _TABLES: tuple[LiteralString, ...] = (
     "CREATE INDEX IF NOT EXISTS pair_hash ON pair (hash)",
     """CREATE TABLE IF NOT EXISTS label (
       hour integer NOT NULL, pid bigint NOT NULL, at double precision NOT NULL, class integer, soft bytea,
-      late boolean NOT NULL, sender smallint, PRIMARY KEY (pid, hour)) PARTITION BY RANGE (hour)""",
+      late boolean NOT NULL, sender smallint, against smallint NOT NULL,
+      PRIMARY KEY (pid, hour)) PARTITION BY RANGE (hour)""",
     "CREATE TABLE IF NOT EXISTS pair_stray PARTITION OF pair DEFAULT",
     "CREATE TABLE IF NOT EXISTS label_stray PARTITION OF label DEFAULT",
 )

@@ -274,9 +274,11 @@ class PostgresStore:
 
     # --- labels
 
-    def labels_of(self, pids: Sequence[int]) -> dict[int, tuple[int | bytes, int | None]]:
-        rows = self._database.rows("SELECT pid, class, soft, sender FROM label WHERE pid = ANY(%s)", list(pids))
-        return {pid: (value_of(hard, soft), sender) for pid, hard, soft, sender in rows}
+    def labels_of(self, pids: Sequence[int]) -> dict[int, tuple[int | bytes, int | None, int]]:
+        rows = self._database.rows(
+            "SELECT pid, class, soft, sender, against FROM label WHERE pid = ANY(%s)", list(pids)
+        )
+        return {pid: (value_of(hard, soft), sender, against) for pid, hard, soft, sender, against in rows}
 
     def labels_between(self, after: int, last: int) -> dict[int, tuple[float, int | bytes, int]]:
         rows = self._database.rows(
@@ -287,13 +289,18 @@ class PostgresStore:
     def add_labels(self, rows: Sequence[LabelRow]) -> None:
         if rows:
             self._database.copy(
-                "COPY label (hour, pid, at, class, soft, late, sender) FROM STDIN (FORMAT BINARY)",
-                ("int4", "int8", "float8", "int4", "bytea", "bool", "int2"),
-                ((row.place, row.pid, at, *value_to(value), late, sender) for row, at, value, late, sender in rows),
+                "COPY label (hour, pid, at, class, soft, late, sender, against) FROM STDIN (FORMAT BINARY)",
+                ("int4", "int8", "float8", "int4", "bytea", "bool", "int2", "int2"),
+                ((row.place, row.pid, at, *value_to(value), *rest) for row, at, value, *rest in rows),
             )
 
     def mark_late(self, pids: Sequence[int]) -> None:
         self._database.run("UPDATE label SET late = true WHERE pid = ANY(%s)", list(pids))
+
+    def contradict(self, pids: Mapping[int, int]) -> None:
+        self._database.many(
+            "UPDATE label SET against = %s WHERE pid = %s", [(against, pid) for pid, against in pids.items()]
+        )
 
     def close(self) -> None:
         self._database.close()
