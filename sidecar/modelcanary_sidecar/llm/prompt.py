@@ -4,6 +4,7 @@
 text alone, where the baseline's answer is the reference: its numbers come from a second call. Nothing here knows why.
 """
 
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,9 +17,12 @@ from modelcanary_sidecar.decoding.unreadable import Unreadable
 from modelcanary_sidecar.mirrored import without
 
 _decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
 _CHAT, _COMPLETIONS = b"/chat/completions", b"/completions"
 #: Of a chat, what its template reads beside the messages.
 _TEMPLATE = ("tools", "documents", "chat_template", "chat_template_kwargs")
+#: Lists and objects within each other; the encoder has a limit too, which depends on who calls it.
+_MOST_DEEP = 100
 
 Body = dict[str, object]
 
@@ -27,22 +31,28 @@ class Unfit(StrEnum):
     """Why a request makes no pair, as it is counted among what was dropped."""
 
     PATH = "notCompletion"  # neither …/completions nor …/chat/completions
-    PROMPT = "promptNotText"  # token ids, several prompts, images, an answer to be continued
+    PROMPT = "promptNotText"  # token ids, several prompts, images, an answer to be continued, what cannot be sent again
     ANSWER = "answerNotText"  # a failed one, several, tool calls, reasoning apart, a stream that broke
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Enough to ask again, with an answer behind it."""
+    """Enough to ask again, with an answer behind it; bytes, since what JSON makes of them takes many times the room."""
 
     path: bytes  # without query
     headers: bytes  # of the mirrored copy, without Content-Encoding
     chat: bool
     model: str
-    text: str  # of a completion
-    messages: list[object]  # of a chat
-    template: Body  # of a chat
-    size: int  # bytes of the request
+    asked: bytes  # JSON of what is sent again: the prompt, or the messages and what the template reads beside them
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in memory."""
+        return len(self.path) + len(self.headers) + sys.getsizeof(self.model) + len(self.asked)
+
+    def body(self) -> Body:
+        found: Body = _decode(self.asked)
+        return found
 
     @property
     def base(self) -> bytes:
@@ -68,16 +78,13 @@ def prompt_of(captured: Captured, cap: int) -> Prompt | Unfit:
         return Unfit.PROMPT
     if body.get("suffix") is not None:
         return Unfit.PROMPT
-    return Prompt(
-        path,
-        without(captured.headers, b"content-encoding"),
-        chat,
-        model if isinstance(model, str) else "",
-        text,
-        messages,
-        {name: body[name] for name in _TEMPLATE if body.get(name) is not None},
-        len(captured.headers) + len(captured.body),
-    )
+    again: Body = {"prompt": text}
+    if chat:
+        again = {"messages": messages, **{name: body[name] for name in _TEMPLATE if body.get(name) is not None}}
+    if not _is_shallow(again):
+        return Unfit.PROMPT
+    headers = without(captured.headers, b"content-encoding")
+    return Prompt(path, headers, chat, model if isinstance(model, str) else "", _encode(again))
 
 
 def answer_of(captured: Captured, cap: int) -> str | Unfit:
@@ -148,6 +155,21 @@ def _content(message: Body) -> str | None:
     if content is None:
         return ""
     return content if isinstance(content, str) else None
+
+
+def _is_shallow(value: object) -> bool:
+    level = [value]
+    for _ in range(_MOST_DEEP):
+        inner: list[object] = []
+        for one in level:
+            if isinstance(one, dict):
+                inner += one.values()
+            elif isinstance(one, list):
+                inner += one
+        if not inner:
+            return True
+        level = inner
+    return False
 
 
 def _is_text(message: object) -> bool:

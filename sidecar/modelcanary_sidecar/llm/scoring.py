@@ -19,6 +19,8 @@ from modelcanary_sidecar.decoding.unreadable import Cause, Unread, Unreadable
 from modelcanary_sidecar.llm.prompt import Body, Prompt
 
 _encode = msgspec.json.Encoder().encode
+#: Of a reference; a pair holds a loss as a float32, per token or per byte, and up to here each of them is one.
+_MOST_NATS = 1e38
 
 
 class Way(StrEnum):
@@ -42,12 +44,14 @@ def body_of(way: Way, prompt: Prompt, model: str, reference: str | None) -> Body
     """The request's body that scores a prompt with a reference behind it, or the prompt alone."""
     body: Body = {"model": model, "max_tokens": 1, "temperature": 0, "stream": False}
     body |= {"prompt_logprobs": 0} if way is Way.PROMPT_LOGPROBS else {"echo": True, "logprobs": 1}
+    asked = prompt.body()
     if not prompt.chat:
-        return body | {"prompt": prompt.text + (reference or "")}
+        return body | {"prompt": f"{asked['prompt']}{reference or ''}"}
+    messages = asked["messages"]
     answer = [] if reference is None else [{"role": "assistant", "content": reference}]
     return body | {
-        **prompt.template,
-        "messages": [*prompt.messages, *answer],
+        **asked,
+        "messages": [*(messages if isinstance(messages, list) else []), *answer],
         "add_generation_prompt": reference is None,
         "continue_final_message": reference is not None,
     }
@@ -111,7 +115,9 @@ def _echoed(found: object, sent: int, more: int) -> Tokens | Unread:
         return _ignored("echo", texts, sent)
     if len(numbers) != len(texts):
         return Unread(Outcome.UNDECODABLE, Cause.SHAPE, "as many token_logprobs as tokens are needed")
-    tokens = Tokens([str(text) for text in texts[:sent]], [str(text) for text in texts[:sent]], [])
+    if not all(isinstance(text, str) for text in texts):
+        return Unread(Outcome.UNDECODABLE, Cause.SHAPE, "tokens that are no texts")
+    tokens = Tokens(texts[:sent], texts[:sent], [])
     for place, number in enumerate(numbers[:sent]):
         logprob = _number(number)
         if logprob is None and not (number is None and place == 0):
@@ -156,14 +162,22 @@ def loss_from(tokens: Tokens, start: int) -> float | Unread:
         return Unread(
             Outcome.NO_PROMPT_LOGPROBS, Cause.PROMPT_LOGPROBS, "the reference has a token without a log-probability"
         )
-    total = -math.fsum(known)
-    if not math.isfinite(total):
-        return Unread(Outcome.NON_FINITE, Cause.NON_FINITE, "a log-probability is not finite")
+    try:
+        total = -math.fsum(known)
+    except (OverflowError, ValueError):  # beyond what a float can hold, or infinities of both signs
+        total = math.inf
+    if not abs(total) <= _MOST_NATS:
+        return Unread(Outcome.NON_FINITE, Cause.NON_FINITE, "a log-probability is not finite, or none that can be")
     return max(0.0, total)
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond what a float can hold
+        return -math.inf if value < 0 else math.inf
 
 
 def _ignored(way: str, found: object, sent: int) -> Unread:

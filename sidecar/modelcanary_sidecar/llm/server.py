@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from modelcanary_gate.vocabulary import Outcome, Role
+from modelcanary_sidecar.asked import NOT_READ
 from modelcanary_sidecar.capture import LiveAnswer
 from modelcanary_sidecar.decoding.unreadable import Cause, Unread
 from modelcanary_sidecar.llm.prompt import Prompt
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 #: A server that cannot score is asked again whether it can.
 _AGAIN = 60.0
 _QUESTION, _ANSWER = "The capital of France is", " Paris, which lies on the Seine."
+_OUR_PROMPT = msgspec.json.encode({"prompt": _QUESTION})
+_OUR_CHAT = msgspec.json.encode({"messages": [{"role": "user", "content": _QUESTION}]})
 
 #: What became of one call; the pool answers it.
 Asking = asyncio.Future[LiveAnswer | Shed]
@@ -153,9 +156,7 @@ class Server:
         models = await self._list_models(prompt, spent)
         if models is not None:
             self._models = models
-        ours = replace(
-            prompt, text=_QUESTION, messages=[{"role": "user", "content": _QUESTION}], template={}, size=len(_QUESTION)
-        )
+        ours = replace(prompt, asked=_OUR_CHAT if prompt.chat else _OUR_PROMPT)
         refused: Unread | Shed | None = None
         for way in (Way.PROMPT_LOGPROBS,) if prompt.chat else (Way.PROMPT_LOGPROBS, Way.ECHO):
             tokens = await self._tokens(way, ours, _ANSWER, spent)
@@ -178,7 +179,7 @@ class Server:
             return None
         try:
             value = msgspec.json.decode(answer.body, type=_Models)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except NOT_READ:
             return None
         return tuple(str(model["id"]) for model in value.data if isinstance(model.get("id"), str))
 

@@ -103,6 +103,7 @@ class Served:
     lock: threading.Lock = field(default_factory=threading.Lock)
     url: str = ""
     status: int = 200
+    nested: int = 0  # lists within each other, in its list of models
 
     def scorings(self) -> list[Any]:
         """Bodies of requests that asked for the numbers of what they sent."""
@@ -188,7 +189,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._record(None)
         if self.path.endswith("/models"):
-            self._send(200, {"object": "list", "data": [{"id": self.served.name, "object": "model"}]})
+            self._send(
+                200, {"object": "list", "data": [{"id": self.served.name, "object": "model"}]}, self.served.nested
+            )
         else:
             self._send(404, {"error": {"message": "no such page"}})
 
@@ -218,8 +221,10 @@ class Handler(BaseHTTPRequestHandler):
         with self.served.lock:
             self.served.requests.append((self.path, dict(self.headers.items()), body))
 
-    def _send(self, status: int, answer: Any) -> None:
+    def _send(self, status: int, answer: Any, nested: int = 0) -> None:
         data = json.dumps(answer, ensure_ascii=False).encode()
+        if nested:
+            data = data.replace(b'"object": "model"', b'"object": %b%b' % (b"[" * nested, b"]" * nested))
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))

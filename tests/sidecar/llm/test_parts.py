@@ -41,7 +41,7 @@ def test_the_budget_goes_into_debt_and_pays_it_off() -> None:
 
 
 def kept(id: str, size: int) -> Kept:
-    return Kept(id, 1.0, Prompt(b"/v1/completions", b"", False, "m", "x", [], {}, size))
+    return Kept(id, 1.0, Prompt(b"", b"", False, "", b"x" * size))
 
 
 def test_prompts_are_forgotten_oldest_first_and_ids_are_not_mixed_up() -> None:
@@ -52,7 +52,7 @@ def test_prompts_are_forgotten_oldest_first_and_ids_are_not_mixed_up() -> None:
     assert memory.keep(kept("e", 4000)) == 1, "what is too large is not kept at the cost of all others"
     assert len(memory) == 3
     found = memory.take("b")
-    assert found is not None and found.prompt.size == 400
+    assert found is not None and len(found.prompt.asked) == 400
     assert memory.take("b") is None
     for id in ("c", "d"):
         memory.take(id)
@@ -94,7 +94,8 @@ def test_prompts_are_read_compressed_and_with_what_the_template_reads() -> None:
     prompt = prompt_of(captured("/openai/v1/chat/completions?a=1", body, coding=b"gzip"), CAP)
     assert isinstance(prompt, Prompt)
     assert (prompt.chat, prompt.base, prompt.model, prompt.headers) == (True, b"/openai/v1", "m", b"")
-    assert (prompt.messages, prompt.template) == (messages, {"tools": [{"type": "function"}]})
+    assert prompt.body() == {"messages": messages, "tools": [{"type": "function"}]}
+    assert prompt.size > len(json.dumps(body)) - 50
 
 
 def events(*said: Any, done: bool = True) -> bytes:
