@@ -64,6 +64,7 @@ _OUTCOMES: dict[type[LedgerError], str] = {
 }
 _NUMBER = re.compile(r"\d{1,15}", re.ASCII)
 _LONGEST_SENDER = 253
+_WHICH = "say which: POST /v1/feedback?namespace=…&name=…"
 _SINCE = re.compile(r"\d{1,18}\.\d{1,18}", re.ASCII)
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -276,6 +277,13 @@ class LedgerApp:
     def _meant(self, request: Request, caller: Caller) -> Standing:
         """The model that labels are for: by `namespace` and `name`, or the only one that the caller may send to."""
         namespace, name = request.query_params.get("namespace"), request.query_params.get("name")
+        if caller.kind is Kind.CERTIFICATE and not (namespace and name):
+            # Anyone may list a name that is in a certificate: another team's list must not stop who sends to this one.
+            raise BadRequest(
+                "who sends by certificate says whom the labels are for",
+                field="name" if namespace else "namespace",
+                remedy=_WHICH,
+            )
         found = [
             standing
             for standing in self._ledger.standings.values()
@@ -290,7 +298,7 @@ class LedgerApp:
         raise NotFound(
             f"{len(found) or 'no'} models are known by namespace={namespace or '*'} name={name or '*'}",
             field="name" if namespace else "namespace",
-            remedy="say which: POST /v1/feedback?namespace=…&name=…"
+            remedy=_WHICH
             if found
             else "check namespace and name; a ModelCanary is known here once its target is adopted: send again then",
         )

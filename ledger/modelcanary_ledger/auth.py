@@ -100,9 +100,7 @@ class Callers:
                 "no name of the certificate is known",
                 remedy="use one whose subject alternative name labels.senders lists as certificateSAN, or a token",
             )
-        if len(found) == 1:
-            return found[0]
-        return Caller(Kind.SENDER, found[0].name, tuple(grant for caller in found for grant in caller.grants))
+        return Caller(Kind.CERTIFICATE, found[0].name, tuple(grant for caller in found for grant in caller.grants))
 
     def _sender(self, key: bytes | tuple[str, str]) -> Caller | None:
         """Senders as the ModelCanaries list them now, by a token's hash or a name in a certificate."""

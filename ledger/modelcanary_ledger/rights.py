@@ -39,6 +39,7 @@ class Kind(StrEnum):
     ANYONE = "anyone"  # callers need not say who they are
     FILE = "file"
     SENDER = "sender"
+    CERTIFICATE = "certificate"  # a sender too
     OPERATOR = "operator"
     FOLLOWER = "follower"
     ACCOUNT = "account"
@@ -92,7 +93,7 @@ class Caller:
         return found.known_as or self.name if found is not None else self.name
 
     def _remedy(self, call: Call) -> str:
-        if self.kind is Kind.SENDER:
+        if self.kind in (Kind.SENDER, Kind.CERTIFICATE):
             return "whom labels.senders lists may send labels of that ModelCanary, and nothing else"
         if call is Call.INSTRUCTIONS:
             return "instructions come from the operator alone"

@@ -29,6 +29,7 @@ SENDERS = [
     {"name": "batch", "tokenSHA256": digest("batch-secret")},
 ]
 LABEL = {"id": "i1", "label": 0}
+FRAUD = "/v1/feedback?namespace=shop&name=fraud"
 
 
 class Serving:
@@ -55,10 +56,10 @@ class Serving:
             context.load_cert_chain(*authority.issue("client", "/CN=billing", names))
         return httpx.Client(base_url=self.url, verify=context, trust_env=False)
 
-    def put(self, name: str, senders: list[dict[str, str]]) -> None:
+    def put(self, name: str, senders: list[dict[str, str]], namespace: str = "shop") -> None:
         with self.client() as admin:
             body = instructions(senders=senders)
-            answer = admin.put(f"/v1/runs/shop/{name}/instructions", json=body, headers=ADMIN)
+            answer = admin.put(f"/v1/runs/{namespace}/{name}/instructions", json=body, headers=ADMIN)
             assert answer.status_code == 200, answer.text
 
 
@@ -76,7 +77,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 )
 def test_a_certificate_that_is_listed_sends_labels_and_nothing_else(serving: Serving, names: str) -> None:
     with serving.client(serving.clients, names) as sender:
-        answer = sender.post("/v1/feedback", json=LABEL)
+        answer = sender.post(FRAUD, json=LABEL)
         assert answer.status_code == 202, answer.text
         assert sender.get("/v1/runs/shop/fraud/evidence").status_code == 403
         assert sender.put("/v1/runs/shop/fraud/instructions", json=instructions()).status_code == 403
@@ -92,34 +93,53 @@ def test_a_certificate_that_is_listed_sends_labels_and_nothing_else(serving: Ser
 )
 def test_other_names_are_not_known(serving: Serving, names: str) -> None:
     with serving.client(serving.clients, names) as sender:
-        answer = sender.post("/v1/feedback", json=LABEL)
+        answer = sender.post(FRAUD, json=LABEL)
     assert answer.status_code == 401
     assert "certificateSAN" in answer.json()["remedy"]
 
 
+def test_another_team_that_lists_the_same_name_changes_nothing_for_who_sends(serving: Serving) -> None:
+    """Unlike a token's hash a name is public: so who shows it always says whom the labels are for."""
+    names = "URI:spiffe://shop/checkout"
+    serving.put("named", [{"name": "checkout", "certificateSAN": "spiffe://shop/checkout"}])
+    with serving.client(serving.clients, names) as sender:
+        for query, field in (("", "namespace"), ("?name=named", "namespace"), ("?namespace=shop", "name")):
+            answer = sender.post(f"/v1/feedback{query}", json=LABEL)
+            assert (answer.status_code, answer.json()["field"]) == (400, field)
+            assert "namespace=" in answer.json()["remedy"]
+        named = "/v1/feedback?namespace=shop&name=named"
+        assert sender.post(named, json=LABEL).status_code == 202
+        serving.put("named", [{"name": "mine", "certificateSAN": "spiffe://shop/checkout"}], namespace="others")
+        assert sender.post(named, json=LABEL).status_code == 202
+        assert sender.post("/v1/feedback", json=LABEL).status_code == 400
+    with serving.client() as admin:
+        text = admin.get("/metrics").text
+    assert 'modelcanary_ledger_callers_total{kind="certificate",outcome="allowed"}' in text
+
+
 def test_a_certificate_of_another_authority_does_not_connect(serving: Serving) -> None:
     with serving.client(serving.others, "URI:spiffe://shop/billing") as sender, pytest.raises(httpx.TransportError):
-        sender.post("/v1/feedback", json=LABEL)
+        sender.post(FRAUD, json=LABEL)
 
 
 def test_without_a_certificate_a_token_says_who_it_is(serving: Serving) -> None:
     with serving.client() as sender:
-        assert sender.post("/v1/feedback", json=LABEL).status_code == 401
+        assert sender.post(FRAUD, json=LABEL).status_code == 401
         token = {"Authorization": "Bearer batch-secret"}
-        assert sender.post("/v1/feedback", json=LABEL, headers=token).status_code == 202
+        assert sender.post(FRAUD, json=LABEL, headers=token).status_code == 202
         assert sender.get("/healthz").status_code == 200
     # With both, the token does: it is what was given on purpose.
     with serving.client(serving.clients, "URI:spiffe://shop/billing") as sender:
         wrong = {"Authorization": "Bearer nobody"}
-        assert sender.post("/v1/feedback", json=LABEL, headers=wrong).status_code == 401
+        assert sender.post(FRAUD, json=LABEL, headers=wrong).status_code == 401
 
 
 def test_the_quota_is_that_of_any_sender(serving: Serving) -> None:
     serving.put("quota", [{"name": "billing", "certificateSAN": "quota.shop"}])
     with serving.client(serving.clients, "DNS:quota.shop") as sender:
         many = [{"id": f"i{i}", "label": 0} for i in range(300)]
-        assert sender.post("/v1/feedback", json=many).status_code == 202
-        answer = sender.post("/v1/feedback", json=many)
+        assert sender.post("/v1/feedback?namespace=shop&name=quota", json=many).status_code == 202
+        answer = sender.post("/v1/feedback?namespace=shop&name=quota", json=many)
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) >= 1
 
@@ -130,19 +150,19 @@ def test_replaced_authorities_hold_from_the_next_connection_on(tmp_path: Path) -
         made.url = url
         made.put("fraud", SENDERS)
         with made.client(made.clients, "URI:spiffe://shop/billing") as sender:
-            assert sender.post("/v1/feedback", json=LABEL).status_code == 202
+            assert sender.post(FRAUD, json=LABEL).status_code == 202
         shutil.copy(made.others.certificate, made.client_ca)
         deadline = time.monotonic() + 20
         while True:
             with made.client(made.others, "URI:spiffe://shop/billing") as sender:
                 try:
-                    assert sender.post("/v1/feedback", json=LABEL).status_code == 202
+                    assert sender.post(FRAUD, json=LABEL).status_code == 202
                     break
                 except httpx.TransportError:
                     assert time.monotonic() < deadline
                     time.sleep(0.2)
         with made.client(made.clients, "URI:spiffe://shop/billing") as sender, pytest.raises(httpx.TransportError):
-            sender.post("/v1/feedback", json=LABEL)
+            sender.post(FRAUD, json=LABEL)
 
 
 def _standing(name: str, *senders: LabelSender) -> Standing:
