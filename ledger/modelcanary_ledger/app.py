@@ -161,7 +161,7 @@ class LedgerApp:
             for standing in self._ledger.standings.values()
             if caller.may(Call.SOURCES, standing.namespace, standing.name)
         ]
-        return encoded(FollowOrders(self._sources.exchange(following, models)), request.headers)
+        return encoded(FollowOrders(self._sources.exchange(following, models, caller)), request.headers)
 
     # --- operator, cli, page
 

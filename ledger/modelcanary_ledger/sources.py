@@ -4,7 +4,7 @@ Memory is enough: each follower says it all again within seconds. Topics are tol
 share them out; a folder of files is told to one, which keeps it as long as it goes on asking.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from modelcanary_gate.protocol import Followed, Following, LabelSource, SourceReport
@@ -13,10 +13,11 @@ from modelcanary_ledger.model import Standing
 
 #: Seconds after which a follower that says nothing has ended. It asks every few.
 SILENCE = 30.0
-#: Followers whose reports are kept; more would be a mistake.
+#: Followers of one caller whose reports are kept; more would be a mistake.
 _MOST_FOLLOWERS = 64
 
 _Key = tuple[str, str, LabelSource]
+_Who = tuple[Hashable, str]  # the caller, and how it calls its process
 
 
 @dataclass(slots=True)
@@ -30,22 +31,28 @@ class Sources:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._followers: dict[str, _Follower] = {}
-        self._holders: dict[_Key, str] = {}  # of files
+        self._followers: dict[_Who, _Follower] = {}
+        self._holders: dict[_Key, _Who] = {}  # of files
 
-    def exchange(self, following: Following, models: Iterable[Standing]) -> list[Followed]:
-        """Keeps what a follower reports; all that it is to follow, of these models."""
+    def exchange(self, following: Following, models: Sequence[Standing], caller: Hashable) -> list[Followed]:
+        """Keeps what a follower reports of these models, which its caller may follow; all that it is to follow of them.
+
+        No caller can stand in for another's followers, however it names its own.
+        """
         now = self._clock()
         self._forget(now)
-        if following.follower in self._followers or len(self._followers) < _MOST_FOLLOWERS:
+        who = caller, following.follower
+        if who in self._followers or sum(each == caller for each, _ in self._followers) < _MOST_FOLLOWERS:
+            listed = {(model.namespace, model.name, source) for model in models for source in model.sources}
             reports = {(each.namespace, each.name, each.source): each for each in following.reports}
-            self._followers[following.follower] = _Follower(now, reports)
+            kept = {key: report for key, report in reports.items() if key in listed}
+            self._followers[who] = _Follower(now, kept)
         return [
             Followed(standing.namespace, standing.name, source, standing.spec.labels.max_delay)
             for standing in models
             if standing.spec is not None  # before its first run, nothing can be labelled
             for source in standing.sources
-            if self._is_for((standing.namespace, standing.name, source), following.follower)
+            if self._is_for((standing.namespace, standing.name, source), who)
         ]
 
     def of(self, standing: Standing) -> list[SourceReport]:
@@ -59,15 +66,15 @@ class Sources:
                 found.append(_together(said))
         return found
 
-    def _is_for(self, key: _Key, follower: str) -> bool:
+    def _is_for(self, key: _Key, who: _Who) -> bool:
         if key[2].kind is SourceKind.KAFKA:
             return True
-        return self._holders.setdefault(key, follower) == follower
+        return self._holders.setdefault(key, who) == who
 
     def _forget(self, now: float) -> None:
-        for name in [name for name, known in self._followers.items() if now - known.heard > SILENCE]:
-            del self._followers[name]
-        self._holders = {key: name for key, name in self._holders.items() if name in self._followers}
+        for who in [who for who, known in self._followers.items() if now - known.heard > SILENCE]:
+            del self._followers[who]
+        self._holders = {key: who for key, who in self._holders.items() if who in self._followers}
 
 
 def _together(said: list[SourceReport]) -> SourceReport:

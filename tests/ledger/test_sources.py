@@ -37,12 +37,14 @@ def sources(clock: Clock) -> Sources:
     return Sources(clock)
 
 
-def told(sources: Sources, name: str, *reports: SourceReport, model: Standing = MODEL) -> list[LabelSource]:
-    return [each.source for each in sources.exchange(Following(name, list(reports)), [model])]
+def told(
+    sources: Sources, name: str, *reports: SourceReport, model: Standing = MODEL, caller: str = "follower"
+) -> list[LabelSource]:
+    return [each.source for each in sources.exchange(Following(name, list(reports)), [model], caller)]
 
 
 def test_topics_are_everybodys_and_a_folder_is_one_followers(sources: Sources, clock: Clock) -> None:
-    assert sources.exchange(Following("one"), [MODEL])[0] == Followed("shop", "fraud", TOPIC, 7200.0)
+    assert sources.exchange(Following("one"), [MODEL], "follower")[0] == Followed("shop", "fraud", TOPIC, 7200.0)
     assert told(sources, "two") == [TOPIC]
     clock.now += SILENCE
     assert told(sources, "one") == [TOPIC, FOLDER]
@@ -73,6 +75,20 @@ def test_followers_are_bounded(sources: Sources) -> None:
     for number in range(200):
         told(sources, f"f{number}", report)
     assert sources.of(MODEL)[0].labels == 64
+
+
+def test_a_caller_speaks_for_its_own_followers_and_models_alone(sources: Sources) -> None:
+    other = Standing(2, "bank", "fraud", spec=SPEC, sources=(TOPIC, FOLDER))
+    right, wrong = SourceReport("shop", "fraud", TOPIC, labels=5), SourceReport("shop", "fraud", TOPIC, "it is broken")
+    assert told(sources, "one", right) == [TOPIC, FOLDER]
+    assert told(sources, "one", wrong, model=other, caller="bank") == [TOPIC, FOLDER]
+    assert sources.of(MODEL) == [right]
+    assert sources.of(other) == []
+    for number in range(200):
+        told(sources, f"f{number}", model=other, caller="bank")
+    assert told(sources, "two", right) == [TOPIC]
+    assert sources.of(MODEL)[0].labels == 10, "another caller's followers take no place of its own"
+    assert told(sources, "one", right) == [TOPIC, FOLDER], "nor the folder"
 
 
 def test_a_follower_sends_labels_everywhere_and_does_nothing_else() -> None:
@@ -111,6 +127,12 @@ def test_over_http(tmp_path) -> None:
             (seen,) = shop.get("/v1/runs/shop/fraud/sources").json()["reports"]
             assert seen["problem"] == "no broker"
             assert shop.get("/v1/runs/bank/fraud/sources").status_code == 403
+            lie = {**report, "namespace": "bank"}
+            for follower in ("one", "two"):
+                shop.post("/v1/sources", json={"follower": follower, "reports": [lie]}).raise_for_status()
+            assert root.get("/v1/runs/bank/fraud/sources").json()["reports"] == []
+            (seen,) = root.get("/v1/runs/shop/fraud/sources").json()["reports"]
+            assert seen["problem"] == "no broker", "the other's follower of that name has said so"
         where = {"namespace": "shop", "name": "fraud", "source": "kafka:main/outcomes"}
         assert root.post("/v1/feedback", params=where, json={"id": "x", "label": "cat"}).status_code == 202
         assert list(root.get("/v1/runs/shop/fraud/evidence").json()["counts"]["senders"]) == ["kafka:main/outcomes"]
