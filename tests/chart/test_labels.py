@@ -6,7 +6,7 @@ from typing import Any
 import click
 import pytest
 import yaml
-from tests.chart.helm import VARIANTS, Manifest, of_kind, render
+from tests.chart.helm import VARIANTS, Manifest, of_kind, render, template
 
 from modelcanary_cli.main import cli
 from modelcanary_ledger import settings as ledger_settings
@@ -42,6 +42,22 @@ def test_there_is_none_where_no_labels_are_read() -> None:
     assert not [item for item in made if "modelcanary-label" in item["metadata"]["name"]]
     ledger = of_kind(made, "StatefulSet")["modelcanary-ledger"]["spec"]["template"]["spec"]["containers"][0]
     assert not [word for word in ledger["args"] if "follower" in word]
+
+
+@pytest.mark.parametrize(
+    ("replicas", "endpoint", "taken"),
+    [
+        (1, {"type": "kafka", "brokers": ["kafka.data:9092"], "topics": ["outcomes"]}, True),
+        (2, {"type": "kafka", "brokers": ["kafka.data:9092"], "topics": ["outcomes"]}, False),
+        (2, {"type": "files", "url": "s3://lake/labels"}, False),
+        (2, {"type": "prometheus", "url": "http://prometheus.monitoring:9090"}, True),
+    ],
+)
+def test_one_ledger_alone_knows_how_sources_get_on(replicas: int, endpoint: dict[str, Any], taken: bool) -> None:
+    ledger = {"store": "postgresql", "replicas": replicas, "postgresql": {"secret": "database"}}
+    done = template({"ledger": ledger, "endpoints": {"data": endpoint}})
+    assert (done.returncode == 0) is taken, done.stderr
+    assert taken or ("ledger.replicas" in done.stderr and "data" in done.stderr)
 
 
 def test_it_understands_what_it_is_told(manifests: list[Manifest]) -> None:
