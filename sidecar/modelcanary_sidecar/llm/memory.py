@@ -4,6 +4,7 @@
 must not know models.
 """
 
+import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from modelcanary_sidecar.llm.prompt import Prompt
 MOST_BYTES = 16 << 20
 #: Of references without a prompt: most are for the prompts of other pods.
 _MOST_EARLY = 256
+MOST_EARLY_BYTES = 4 << 20
 _EARLY_SECONDS = 60.0
 _OVERHEAD = 512  # of a prompt in memory, beyond its text
 
@@ -27,11 +29,12 @@ class Kept:
 
 
 class Memory:
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, most_bytes: int = MOST_BYTES, most_early_bytes: int = MOST_EARLY_BYTES) -> None:
+        self._most_bytes, self._most_early_bytes = most_bytes, most_early_bytes
         self._prompts: OrderedDict[str, Kept] = OrderedDict()
         self._early: OrderedDict[str, tuple[float, str]] = OrderedDict()
         self.bytes = 0
+        self.early_bytes = 0
 
     def __len__(self) -> int:
         return len(self._prompts)
@@ -53,15 +56,31 @@ class Memory:
         """The prompt that a reference is for; it is not kept any longer."""
         return self._let_go(id) if id in self._prompts else None
 
-    def keep_early(self, id: str, reference: str, now: float) -> None:
-        """A reference whose request may still be under way."""
+    def keep_early(self, id: str, reference: str, now: float) -> int:
+        """A reference whose request may still be under way; the first of an id stays.
+
+        Returns how many were forgotten for it before their time, itself where it is too large.
+        """
+        while self._early and next(iter(self._early.values()))[0] < now - _EARLY_SECONDS:
+            self.take_early(next(iter(self._early)))
+        if id in self._early:
+            return 0
+        if text_size(reference) > self._most_early_bytes:
+            return 1
         self._early[id] = (now, reference)
-        while len(self._early) > _MOST_EARLY or next(iter(self._early.values()))[0] < now - _EARLY_SECONDS:
-            self._early.popitem(last=False)
+        self.early_bytes += text_size(reference)
+        forgotten = 0
+        while len(self._early) > _MOST_EARLY or self.early_bytes > self._most_early_bytes:
+            self.take_early(next(iter(self._early)))
+            forgotten += 1
+        return forgotten
 
     def take_early(self, id: str) -> str | None:
         found = self._early.pop(id, None)
-        return None if found is None else found[1]
+        if found is None:
+            return None
+        self.early_bytes -= text_size(found[1])
+        return found[1]
 
     def _let_go(self, id: str) -> Kept:
         kept = self._prompts.pop(id)
@@ -69,5 +88,10 @@ class Memory:
         return kept
 
 
+def text_size(text: str) -> int:
+    """Bytes in memory: up to four for each character."""
+    return sys.getsizeof(text)
+
+
 def _size(kept: Kept) -> int:
-    return kept.prompt.size + len(kept.id) + _OVERHEAD
+    return kept.prompt.size + text_size(kept.id) + _OVERHEAD

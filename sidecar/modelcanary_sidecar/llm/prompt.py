@@ -84,7 +84,8 @@ def prompt_of(captured: Captured, cap: int) -> Prompt | Unfit:
     if not _is_shallow(again):
         return Unfit.PROMPT
     headers = without(captured.headers, b"content-encoding")
-    return Prompt(path, headers, chat, model if isinstance(model, str) else "", _encode(again))
+    data = bytes(memoryview(_encode(again)))  # a copy: the encoder's own keeps the room that it grew to
+    return Prompt(path, headers, chat, model if isinstance(model, str) else "", data)
 
 
 def answer_of(captured: Captured, cap: int) -> str | Unfit:

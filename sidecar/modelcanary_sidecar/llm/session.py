@@ -18,7 +18,7 @@ from modelcanary_sidecar.capture import Captured, LiveAnswer
 from modelcanary_sidecar.decoding.unreadable import Unread
 from modelcanary_sidecar.errors import SidecarError
 from modelcanary_sidecar.llm.budget import Budget
-from modelcanary_sidecar.llm.memory import Kept, Memory
+from modelcanary_sidecar.llm.memory import Kept, Memory, text_size
 from modelcanary_sidecar.llm.prompt import Unfit, answer_of, prompt_of
 from modelcanary_sidecar.llm.server import Asking, Result, Score, Server
 from modelcanary_sidecar.pairing import KeyMint
@@ -27,6 +27,7 @@ from modelcanary_sidecar.tally import Tally
 
 #: Texts that wait to be scored, and those that are scored at one time.
 _QUEUE = 256
+_QUEUE_BYTES = 8 << 20
 _AT_A_TIME = 4
 _POLL = 1.0
 _BYTES_PER_TOKEN = 4  # before a text is scored, about
@@ -42,6 +43,10 @@ Fetch = Callable[[str], Awaitable[References]]
 class _Job:
     kept: Kept
     reference: str
+
+    @property
+    def size(self) -> int:
+        return self.kept.prompt.size + text_size(self.reference)
 
 
 class Session:
@@ -71,6 +76,7 @@ class Session:
         self._budget = Budget(instructions.mirror.maxTokensPerSecond, clock())
         self._memory = Memory()
         self._queue: asyncio.Queue[_Job] = asyncio.Queue(_QUEUE)
+        self._queued_bytes = 0
         self._busy = 0
         self._waits = False
         self._stopping = asyncio.Event()
@@ -88,7 +94,7 @@ class Session:
             for pool in self._pools:
                 pool.stop()
         while not self._queue.empty():
-            self._queue.get_nowait()
+            self._dequeued(self._queue.get_nowait())
             self._drop(self._run, Shed.STOPPED)
 
     def stop(self) -> None:
@@ -102,6 +108,7 @@ class Session:
     def gauges(self) -> dict[str, float]:
         figures = {
             "texts_queued": float(self._queue.qsize()),
+            "queued_bytes": float(self._queued_bytes),
             "prompts": float(len(self._memory)),
             "prompt_bytes": float(self._memory.bytes),
         }
@@ -141,7 +148,9 @@ class Session:
             for reference in news.references:
                 kept = self._memory.take(reference.id)
                 if kept is None:
-                    self._memory.keep_early(reference.id, reference.text, self._clock())
+                    # Of one whose prompt is in another pod nothing is lost; which those are is not known here.
+                    lost = self._memory.keep_early(reference.id, reference.text, self._clock())
+                    self._tally.count("references_forgotten_total", lost)
                 else:
                     self._enqueue(_Job(kept, reference.text))
             after = news.next
@@ -149,16 +158,21 @@ class Session:
                 await asyncio.sleep(_POLL)
 
     def _enqueue(self, job: _Job) -> None:
-        try:
-            self._queue.put_nowait(job)
-        except asyncio.QueueFull:
+        if self._queue.full() or self._queued_bytes + job.size > _QUEUE_BYTES:
             self._drop(self._run, BUDGET if self._waits else FULL)
+            return
+        self._queue.put_nowait(job)
+        self._queued_bytes += job.size
+
+    def _dequeued(self, job: _Job) -> _Job:
+        self._queued_bytes -= job.size
+        return job
 
     # what is made of it
 
     async def _work(self) -> None:
         while True:
-            job = await self._queue.get()
+            job = self._dequeued(await self._queue.get())
             while (wait := self._budget.wait(self._clock())) > 0.0:
                 self._waits = True
                 await asyncio.sleep(wait)
@@ -170,7 +184,7 @@ class Session:
                 self._busy -= 1
 
     async def _score(self, job: _Job) -> None:
-        estimate = (job.kept.prompt.size + len(job.reference)) / _BYTES_PER_TOKEN
+        estimate = (len(job.kept.prompt.asked) + len(job.reference.encode())) / _BYTES_PER_TOKEN
         self._budget.spend(estimate)
         baseline, candidate = await asyncio.gather(
             *(self._servers[role].score(job.kept.prompt, job.reference) for role in Role)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ def kept(id: str, size: int) -> Kept:
 
 
 def test_prompts_are_forgotten_oldest_first_and_ids_are_not_mixed_up() -> None:
-    memory = Memory(most_bytes=3000)
+    memory = Memory(most_bytes=3100)
     assert [memory.keep(kept(id, 400)) for id in ("a", "b", "c", "d")] == [0, 0, 0, 1]
     assert memory.take("a") is None
     assert memory.keep(kept("b", 1)) == 1, "the first prompt of an id stays"
@@ -64,10 +65,57 @@ def test_references_that_come_early_are_held_in_bounds() -> None:
     memory.keep_early("a", "text", 0.0)
     memory.keep_early("b", "text", 61.0)
     assert (memory.take_early("a"), memory.take_early("b"), memory.take_early("b")) == (None, "text", None)
-    for number in range(300):
-        memory.keep_early(str(number), "text", 62.0)
+    assert sum(memory.keep_early(str(number), "text", 62.0) for number in range(300)) == 300 - 256
     assert memory.take_early("0") is None
     assert memory.take_early("299") == "text"
+
+
+def test_references_that_come_early_are_held_in_bytes() -> None:
+    """262,144 characters are 1 MiB where one of them is beyond the Basic Multilingual Plane."""
+    memory = Memory()
+    text = "a" * 262_143 + "\N{GRINNING FACE}"
+    assert [memory.keep_early(str(number), text, 0.0) for number in range(6)] == [0, 0, 0, 1, 1, 1]
+    assert memory.early_bytes < 4 << 20
+    assert memory.take_early("2") is None
+    assert memory.take_early("5") == text
+    assert memory.keep_early("big", "a" * (5 << 20), 0.0) == 1
+    assert memory.take_early("4") == text, "what is too large is not kept at the cost of all others"
+    assert memory.keep_early("late", "text", 61.0) == 0, "those whose time is over are not lost"
+    assert memory.take_early("late") == "text"
+    assert memory.early_bytes == 0
+
+
+def test_the_first_of_two_references_stays() -> None:
+    memory = Memory()
+    memory.keep_early("a", "Paris.", 0.0)
+    memory.keep_early("a", "Rome.", 1.0)
+    assert memory.take_early("a") == "Paris."
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+def test_a_compressed_prompt_takes_the_room_that_it_takes(path: str) -> None:
+    """Neither words nor the emptiest JSON: what is kept is as large as it says."""
+    tracemalloc.start()
+    try:
+        memory = Memory(most_bytes=4 << 20)
+        before, _ = tracemalloc.get_traced_memory()
+        forgotten = 0
+        for number in range(12):
+            filler = [[] for _ in range(60_000)] if number == 7 else "a" * 600_000 + "\N{GRINNING FACE}"
+            message = {"role": "user", "content": "hi", "x": filler}
+            body = {"prompt": "a" * 600_000 + "\N{GRINNING FACE}"} if "chat" not in path else {"messages": [message]}
+            one = captured(path, body, coding=b"gzip")
+            assert len(one.body) < 10_000
+            prompt = prompt_of(one, CAP)
+            assert isinstance(prompt, Prompt)
+            forgotten += memory.keep(Kept(str(number), 1.0, prompt))
+            del filler, message, body, one, prompt
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert forgotten >= 5
+    assert memory.bytes <= 4 << 20
+    assert after - before < 4 << 20
 
 
 @pytest.mark.parametrize(

@@ -142,3 +142,21 @@ def test_a_list_of_models_that_cannot_be_read_is_none() -> None:
         baseline, candidate = (stack.enter_context(serving(Served(nested=depth))) for depth in (0, 100_000))
         asyncio.run(run(baseline, candidate))
     assert [pair.candidate.outcome for pair in heard.pairs] == [Outcome.OK]
+
+
+def test_what_waits_to_be_scored_is_bounded_in_bytes() -> None:
+    heard, gauges = Heard(), []
+
+    async def run(baseline: Served, candidate: Served) -> None:
+        async with session(heard, baseline, candidate) as at:
+            for number in range(20):  # of which none is taken on before all have come
+                at.take(asked(str(number), json.dumps({"prompt": "a" * 900_000}).encode()))
+            gauges.append(at.gauges()["queued_bytes"])
+        gauges.append(at.gauges()["queued_bytes"])
+
+    with ExitStack() as stack:
+        baseline, candidate = (stack.enter_context(serving(Served())) for _ in range(2))
+        asyncio.run(run(baseline, candidate))
+    assert heard.dropped == {"scoringQueue": 11, "stopped": 9}
+    assert 8e6 < gauges[0] < 8 << 20
+    assert gauges[1] == 0.0
