@@ -200,13 +200,19 @@ class TestDroppedRuns:
         standing, batch = self.batch(two, *ids)
         self.forget(two)
         assert other.record([(standing, batch)], two.now) == [0]
-        self.goes_on(two, other)
         assert rows_of(two.place) == (0, 0)
+        self.goes_on(two, other)
 
     def test_what_it_had_not_counted_yet_goes_with_it(self, two, other):
         two.fold()
         assert other.record([self.batch(two)], two.now) == [0]
         self.forget(two)
+        assert rows_of(two.place) == (0, 0)
+        self.goes_on(two, other)
+
+    def test_a_count_of_none_that_is_known_stops_nothing(self, two, other):
+        with psycopg.connect(two.place) as connection:
+            connection.execute("INSERT INTO dropped VALUES ('x', %s, 99, '{\"shed\": 1}')", [two.standing.no])
         self.goes_on(two, other)
         assert rows_of(two.place) == (0, 0)
 
