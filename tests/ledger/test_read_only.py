@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.files
+
 #: More than SQLite sorts without a temporary file.
 PAIRS = 120_000
 OPEN = """
@@ -12,7 +16,6 @@ import pathlib, time
 from modelcanary_ledger.core import Ledger
 from modelcanary_ledger.sqlite_store import SqliteStore
 
-pytestmark = pytest.mark.files
 ledger = Ledger(SqliteStore(pathlib.Path("/mnt"), time.time()), time.time())
 print(*sorted(name for _, name in ledger.standings))
 """
