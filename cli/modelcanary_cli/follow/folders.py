@@ -8,6 +8,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from modelcanary_cli.errors import InputError
@@ -17,6 +18,7 @@ from modelcanary_cli.follow.records import Record, Unusable, masked, read_row
 from modelcanary_cli.follow.roots import Found, Root
 from modelcanary_cli.label_files import read_label_file
 from modelcanary_gate.protocol import Followed
+from modelcanary_ledger.labels import MAX_LABELS
 from modelcanary_operator.label_places import LabelPlace
 
 _LINES = (".jsonl", ".ndjson")
@@ -106,15 +108,22 @@ class FolderFollower:
         with found.source.local() as path:
             try:
                 file = read_label_file(path, name, "auto")
-                records = [Record(f"{name}, row {row}", (line,), labels) for line, row, labels in file.lines]
             except InputError as error:
                 self._tally.poison(name, masked(error.problem))
                 return
-            self._delivery.deliver(records)
+            records = (Record(f"{name}, row {row}", (line,), labels) for line, row, labels in file.lines)
+            while part := list(
+                islice(records, MAX_LABELS)
+            ):  # all of a file's rows as objects would be many times the file
+                self._delivery.deliver(part)
 
     def _read_lines(self, found: Found, mark: Mark | None, settled: bool) -> None:
-        """From where it was read to. A last line without an end is left until nobody goes on writing it."""
+        """From where it was read to. A last line without an end is read when the file rests and the line is whole.
+
+        Whoever writes may rest in the middle of a line: half of one is left where it is.
+        """
         start = self._start(found, mark)
+        rests = False
         while start < found.size:
             content = self._root.read(found, start, min(_CHUNK, found.size - start))
             while b"\n" not in content and start + len(content) < found.size and len(content) < _LONGEST_LINE:
@@ -125,13 +134,14 @@ class FolderFollower:
                 start = found.size
                 break
             if not end:
-                if not settled:
+                rests = settled
+                if not settled or not (found.whole or _is_record(content)):
                     break
                 end = len(content)
             self._delivery.deliver(list(self._records(found, start, content[:end])))
             start += end
             self._keep(found, start, content[:end])
-        self._keep(found, start, None)
+        self._keep(found, start, None, rests=rests)
 
     def _records(self, found: Found, start: int, content: bytes) -> Iterator[Record]:
         for line in content.split(b"\n"):
@@ -151,8 +161,8 @@ class FolderFollower:
         before = self._root.read(found, max(0, mark.offset - _TAIL), min(_TAIL, mark.offset))
         return mark.offset if _digest(before) == mark.tail else 0
 
-    def _keep(self, found: Found, offset: int, read: bytes | None) -> None:
-        """`read`: what stands before the offset, where it was read now."""
+    def _keep(self, found: Found, offset: int, read: bytes | None, *, rests: bool = False) -> None:
+        """`read`: what stands before the offset, where it was read now; `rests`: all is read that can be by now."""
         before = self._marks.files.get(found.source.path)
         if read is not None and len(read) >= min(_TAIL, offset):
             tail = _digest(read[-_TAIL:])
@@ -160,12 +170,20 @@ class FolderFollower:
             tail = before.tail
         else:
             tail = _digest(self._root.read(found, max(0, offset - _TAIL), min(_TAIL, offset)))
-        done = offset >= found.size
+        done = rests or offset >= found.size
         self._marks.files[found.source.path] = Mark(found.size, found.changed, offset, tail, done)
 
     def _wait(self, seconds: float) -> None:
         if self._stop.wait(seconds):
             raise Stopped
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        read_row("", line)
+    except Unusable:
+        return not line.strip()
+    return True
 
 
 def _digest(content: bytes) -> str:

@@ -7,7 +7,8 @@ other's. Where the ledger does not answer, what is followed goes on.
 import hashlib
 import logging
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from modelcanary_operator.label_places import LabelPlace
 
 log = logging.getLogger(__name__)
 
-#: Each is a few threads and some megabytes.
+#: Each is a few threads and some megabytes. Namespaces take turns, so that none can keep the others from theirs.
 MOST_SOURCES = 256
 
 
@@ -111,10 +112,13 @@ class Follower:
             raise LedgerError(f"the ledger does not answer: {str(error) or type(error).__name__}") from error
 
     def _wanted(self, sources: list[Followed]) -> Iterator[tuple[_Known, Tally]]:
-        for number, followed in enumerate(sources):
+        chosen = set(in_turn(sources)[:MOST_SOURCES])
+        for followed in sources:
             tally = self._tallies.setdefault(followed, Tally(name_of(followed)))
-            if number >= MOST_SOURCES:
-                tally.fail(f"{len(sources)} sources are listed, and {MOST_SOURCES} are followed at most")
+            if followed not in chosen:
+                tally.fail(
+                    f"{len(sources)} sources are listed, and {MOST_SOURCES} of all namespaces are followed at most"
+                )
                 continue
             try:
                 yield self._allowed(followed, self._endpoints), tally
@@ -152,6 +156,16 @@ class Follower:
             if str(error) != self._wrong:
                 log.error("the endpoints stay as they were: %s", error)
             self._wrong = str(error)
+
+
+def in_turn(sources: Sequence[Followed]) -> list[Followed]:
+    """The first source of each namespace, then the second of each, and so on."""
+    seen: Counter[str] = Counter()
+    turns = []
+    for followed in sources:
+        turns.append(seen[followed.namespace])
+        seen[followed.namespace] += 1
+    return [followed for _, followed in sorted(zip(turns, sources, strict=True), key=lambda each: each[0])]
 
 
 def sender_of(followed: Followed) -> str:
