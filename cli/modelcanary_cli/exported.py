@@ -19,7 +19,7 @@ from modelcanary_cli.columns import Floats, matrix, scalars, seconds
 from modelcanary_cli.errors import InputError
 from modelcanary_cli.tables import Wanted, read_rows
 from modelcanary_gate.evidence import OUTCOME_CODES, AnsweredPairs
-from modelcanary_gate.spec import Spec
+from modelcanary_gate.spec import Spec, Task
 from modelcanary_gate.vocabulary import Outcome
 
 BATCH = 65_536
@@ -118,10 +118,28 @@ def _pairs(table: pa.Table, spec: Spec, source: Path, first: int) -> ExportedPai
         late = pc.fill_null(table.column("late"), False).to_numpy().astype(np.bool_)
     labels: Targets = np.full(n, MISSING, dtype=np.int64)
     if "label" in table.column_names:
-        labels = encode(table.column("label"), spec.model.classes, spec.model.task, source)
+        labels = _labels(table.column("label"), spec, source, first)
     at = _optional(table, "labelledAt", source, np.nan)
     coverage, weight = (_optional(table, name, source, 1.0) for name in ("coverage", "weight"))
     return ExportedPairs(times, answered, scored, answers[0], answers[1], labels, at, late, coverage, weight)
+
+
+def _labels(values: pa.ChunkedArray, spec: Spec, source: Path, first: int) -> Targets:
+    """Whole numbers are class indices, also where classes are called by numbers; of a language model 0."""
+    if values.null_count == len(values):
+        return np.full(len(values), MISSING, dtype=np.int64)
+    if spec.model.task is Task.MULTILABEL or not (
+        pa.types.is_integer(values.type) or pa.types.is_floating(values.type)
+    ):
+        return encode(values, spec.model.classes, spec.model.task, source)
+    numbers = np.asarray(scalars(values, source, "label", missing=True), dtype=np.float64)
+    numbers = np.where(np.isnan(numbers), MISSING, numbers)
+    unfit = (numbers != np.floor(numbers)) | (numbers < MISSING) | (numbers >= spec.model.columns)
+    if unfit.any():
+        row = int(np.argmax(unfit))
+        problem = f"row {first + row + 1}: the label {numbers[row]:g} is no class's index"
+        raise InputError(source, problem, "give the run's own spec")
+    return numbers.astype(np.int64)
 
 
 def _rows(values: pa.ChunkedArray, rows: NDArray[np.intp]) -> pa.ChunkedArray:
@@ -154,7 +172,7 @@ def _optional(table: pa.Table, name: str, source: Path, default: float) -> Float
 
 
 def _log_probabilities(values: pa.ChunkedArray, spec: Spec, source: Path, name: str, rows: NDArray[np.intp]) -> Floats:
-    classes = len(spec.model.classes)
+    classes = spec.model.columns
     if not len(values):
         return np.zeros((0, classes))
     if values.null_count:
@@ -162,9 +180,9 @@ def _log_probabilities(values: pa.ChunkedArray, spec: Spec, source: Path, name: 
         raise InputError(source, f"row {row + 1}: {name} is missing, and its outcome is ok", "export the run again")
     p = np.asarray(matrix(values, source, name).numbers, dtype=np.float64)
     if p.shape[1] != classes:
-        raise InputError(
-            source, f"column {name!r} has {p.shape[1]} numbers per row for {classes} classes", "give the run's own spec"
-        )
+        wanted = "a language model" if spec.model.generates else f"{classes} classes"
+        problem = f"column {name!r} has {p.shape[1]} numbers per row for {wanted}"
+        raise InputError(source, problem, "give the run's own spec")
     bad = ~((p >= 0) & (p <= 1 + _ROUNDING)).all(axis=1)
     if bad.any():
         row = int(rows[int(np.argmax(bad))])

@@ -36,6 +36,7 @@ class Rebuild:
         self.pairs = 0
         self.labelled = 0
         self.expired = 0  # labels that came too late
+        self.unscored = 0  # labels of pairs that are not scored
 
     @property
     def plan(self) -> EvidencePlan:
@@ -59,7 +60,8 @@ class Rebuild:
             run.add_scored(times, times, score_agreement(self.spec, batch.baseline, batch.candidate))
             return
         given = labels[scored]
-        there = (given >= 0) if given.ndim == 1 else ~np.isnan(given[:, 0])
+        there = are_there(given)
+        self.unscored += int(are_there(labels).sum() - there.sum())
         known = there & in_time[scored]
         self.expired += int((there & ~known).sum())
         self.labelled += int(known.sum())
@@ -103,13 +105,19 @@ def _merged(batch: ExportedPairs, joined: Joined, rows: NDArray[np.int64]) -> tu
     own, files = batch.labels, joined.labels
     if own.ndim != files.values.ndim:
         own = np.full((len(own), *files.values.shape[1:]), np.nan if files.values.ndim == 2 else -1)
-    there = (own >= 0) if own.ndim == 1 else ~np.isnan(own[:, 0])
+    there = are_there(own)
     earlier = ~there | (files.at[rows] < np.where(np.isnan(batch.labelled_at), -np.inf, batch.labelled_at))
     taken = (rows >= 0) & earlier
     labels = np.where(taken if own.ndim == 1 else taken[:, None], files.values[rows], own)
     if own.ndim == 1:
         labels = labels.astype(np.int64)
     return labels, np.where(taken, files.at[rows], batch.labelled_at)
+
+
+def are_there(labels: Targets) -> NDArray[np.bool_]:
+    """(n,): which pairs have a label."""
+    found: NDArray[np.bool_] = labels >= 0 if labels.ndim == 1 else ~np.isnan(labels[:, 0])
+    return found
 
 
 @dataclass(frozen=True, slots=True)

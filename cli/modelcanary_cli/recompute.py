@@ -29,8 +29,10 @@ from modelcanary_gate.gate import Gate
 from modelcanary_gate.quantities import duration
 from modelcanary_gate.record import Record
 from modelcanary_gate.recording import Recorder
+from modelcanary_gate.spec import LabelMode
 from modelcanary_gate.vocabulary import Verdict
 
+_UNKNOWN = "Which labels contradicted each other at the ledger is not known from its pairs: --against has it counted."
 #: Sums in another order differ in their last digits.
 TOLERANCE = 1e-9
 _CODES = {
@@ -108,9 +110,19 @@ class _Task:
             theirs: list[LossBlock | TrafficBlock] = [*self.live.loss_blocks(rebuild.plan)]
             theirs += self.live.traffic_blocks(rebuild.plan)
             difference = compare(rebuild.plan, theirs, blocks)
-        conflicts = 0 if joined is None else joined.conflict
-        decision, recorder = _judge(rebuild, blocks, started, conflicts)
-        return _Done(self._record(decision, recorder, rebuild, joined, started), difference)
+        conflicts = self._conflicts(joined)
+        decision, recorder = _judge(rebuild, blocks, started, conflicts or 0)
+        return _Done(self._record(decision, recorder, rebuild, joined, started, conflicts), difference)
+
+    def _conflicts(self, joined: Joined | None) -> int | None:
+        """Pairs whose label another one contradicts; None where nobody says: the export has one label of each.
+
+        Of the ledger's and the files' the more: files mostly hold the same labels, and the same pairs in both are one.
+        """
+        if self.live is None and joined is None and self.loaded.spec.labels.mode is not LabelMode.AGREEMENT:
+            return None
+        live = 0 if self.live is None else self.live.counts.conflict
+        return max(live, 0 if joined is None else joined.conflict)
 
     def _started(self) -> float:
         """Of a run of which nothing else is known: its first pair."""
@@ -118,11 +130,22 @@ class _Task:
         return float(batch.times[0])
 
     def _record(
-        self, decision: Decision, recorder: Recorder, rebuild: Rebuild, joined: Joined | None, started: float
+        self,
+        decision: Decision,
+        recorder: Recorder,
+        rebuild: Rebuild,
+        joined: Joined | None,
+        started: float,
+        conflicts: int | None,
     ) -> Record:
-        counts = {"expired": rebuild.expired}
+        counts = {"expired": rebuild.expired, "unscored": rebuild.unscored}
         if joined is not None:
-            counts |= {"duplicate": joined.duplicate, "conflict": joined.conflict, "unmatched": joined.unmatched}
+            counts |= {"duplicate": joined.duplicate, "unmatched": joined.unmatched}
+        if conflicts is not None:
+            counts["conflict"] = conflicts
+        notes = ["Computed anew from recorded pairs; a run's own verdict may have come earlier."]
+        if self.live is None and rebuild.spec.labels.mode is not LabelMode.AGREEMENT:
+            notes.append(_UNKNOWN)
         return recorder.record(
             decision,
             run=self.live.run if self.live is not None else self.pairs[0].stem,
@@ -134,7 +157,7 @@ class _Task:
             started=started,
             ended=rebuild.last,
             counts=counts,
-            notes=["Computed anew from recorded pairs; a run's own verdict may have come earlier."],
+            notes=notes,
             spec=self.loaded.written,
         )
 
@@ -155,6 +178,8 @@ class _Done:
             "delta": look.delta,
             **self.record.counts,
         }
+        if _UNKNOWN in self.record.notes:
+            row.setdefault("conflict", None)
         if self.difference is not None:
             row["difference"] = self.difference.largest
         return msgspec.json.encode(row).decode()
@@ -163,7 +188,7 @@ class _Done:
         record, look = self.record, self.record.looks[-1]
         rows = [
             ("verdict", f"{record.verdict} ({record.reason})"),
-            ("delta", f"{text.nats(look.delta)} nats, 95% within {text.bounds(look.lower, look.upper)}"),
+            ("delta", f"{text.nats(look.delta)} {record.unit}, 95% within {text.bounds(look.lower, look.upper)}"),
             ("pairs", f"{record.pairs:,}"),
             ("labelled", f"{record.labelled:,} in time"),
             *((name, f"{count:,}") for name, count in record.counts.items()),
@@ -171,7 +196,8 @@ class _Done:
         if self.difference is not None:
             rows.append(("ledger's evidence", self._compared(self.difference)))
         lines = [f"{name:<20}{value}" for name, value in rows]
-        return "\n".join([*lines, text.wrapped(record.message)])
+        said = [record.message, *(note for note in record.notes if note == _UNKNOWN)]
+        return "\n".join([*lines, *map(text.wrapped, said)])
 
     def _compared(self, found: Difference) -> str:
         if found.largest <= TOLERANCE:
@@ -193,7 +219,7 @@ def _judge(
             recorder.add_traffic(block)
             gate.add_traffic(block)
     elapsed = max(0.0, rebuild.last - started)
-    labels = rebuild.labelled + rebuild.expired
+    labels = rebuild.labelled + rebuild.expired + rebuild.unscored
     decision = gate.decide(Facts(elapsed, rebuild.pairs, rebuild.labelled, labels, conflicts))
     recorder.look(decision, pairs=rebuild.pairs, labelled=rebuild.labelled, time=rebuild.last)
     return decision, recorder

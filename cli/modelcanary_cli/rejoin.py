@@ -45,6 +45,9 @@ class Joined:
 
 def read_labels(sources: Sequence[Path], spec: Spec) -> Labels:
     """Raises InputError naming the column or the row."""
+    if spec.model.generates:
+        problem = "holds labels, and a language model's references are scored while its run is on"
+        raise InputError(sources[0], problem, "leave --labels out: what was scored by then is in the export")
     tables, values, came = [], [], []
     for source in sources:
         rows = read_rows(source, Wanted(_COLUMNS))

@@ -29,12 +29,15 @@ class Made:
     labels: NDArray[np.int64]
 
 
-def specification(maturity: str) -> dict[str, object]:
+def specification(maturity: str, lenient: bool = False) -> dict[str, object]:
+    """`lenient`: for pairs whose candidate may be promoted."""
     return {
         "model": {"classes": CLASSES, "paths": ["/v1"]},
         "labels": {"maturity": maturity, "maxDelay": "1h"},
-        "analysis": {"minDuration": "0s", "margin": "5%"},
-        "guards": [
+        "analysis": {"minDuration": "0s", "margin": "100%" if lenient else "5%"},
+        "guards": []
+        if lenient
+        else [
             {"name": "errors", "type": "errorRate", "max": "+1%"},
             {"name": "sure", "type": "confidentErrors", "threshold": "0.8", "max": "+5%"},
             {"name": "classes", "type": "perClass", "margin": "20%"},
@@ -42,12 +45,12 @@ def specification(maturity: str) -> dict[str, object]:
     }
 
 
-def resource(maturity: str) -> dict[str, object]:
+def resource(maturity: str, lenient: bool = False) -> dict[str, object]:
     return {
         "apiVersion": "modelcanary.io/v1alpha1",
         "kind": "ModelCanary",
         "metadata": {"name": "fraud", "namespace": "shop"},
-        "spec": specification(maturity),
+        "spec": specification(maturity, lenient),
     }
 
 
@@ -81,7 +84,7 @@ def pairs_of(rng: np.random.Generator, labels: NDArray[np.int64], now: float) ->
 
 
 @contextlib.contextmanager
-def live(folder: Path, maturity: str, labelled: int) -> Iterator[Made]:
+def live(folder: Path, maturity: str, labelled: int, lenient: bool = False) -> Iterator[Made]:
     """A run of N pairs that are 10 to 20 minutes old, of which the first `labelled` have their labels."""
     rng = np.random.default_rng(5)
     labels = rng.integers(0, len(CLASSES), N)
@@ -89,7 +92,7 @@ def live(folder: Path, maturity: str, labelled: int) -> Iterator[Made]:
         put = {
             "epoch": 1,
             "instructions": {"version": 1, "run": "r1", "share": 1.0, "candidate": "http://c"},
-            "spec": specification(maturity),
+            "spec": specification(maturity, lenient),
         }
         client.put("/v1/runs/shop/fraud/instructions", json=put).raise_for_status()
         pairs = pairs_of(rng, labels, time.time())

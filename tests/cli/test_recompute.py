@@ -1,14 +1,22 @@
 """`export` and `recompute` against a real ledger: the same evidence from what it exported, and from labels in files."""
 
 import json
+import time
 from pathlib import Path
 
+import httpx
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from tests.cli.recorded import CLASSES, Made, N, live, resource
+from tests.cli.recorded import CLASSES, Made, N, ledger, live, resource
+
+from modelcanary_cli.exported import read_exported
+from modelcanary_gate.parse import parse_spec
+from modelcanary_gate.protocol import Answer, Pair, PairBatch
+from modelcanary_gate.vocabulary import Outcome
 
 
 @pytest.fixture
@@ -73,6 +81,91 @@ class TestAgainstTheLedger:
         assert "differs by" in answer.out
         files = ("--labels", "more.parquet", "--against", "live.json")
         assert cli("recompute", "pairs.parquet", "--spec", spec, *files, "--exit-zero").code == 4
+
+
+class TestConflicts:
+    """The gate holds a promotion while labels contradict each other, also when it is asked once more."""
+
+    def test_those_of_the_ledger_count_or_are_said_to_be_unknown(self, cli, spec, tmp_path):
+        with live(tmp_path / "state", "0s", 1200, lenient=True) as made:
+            others = [{"id": f"id-{i}", "label": CLASSES[made.labels[i] - 1]} for i in range(100)]
+            for _ in range(2):
+                httpx.post(f"{made.url}/v1/feedback?namespace=shop&name=fraud", json=others).raise_for_status()
+            exported(cli, made)
+        evidence = json.loads(Path("live.json").read_text())
+        Path("live.json").write_text(
+            json.dumps({**evidence, "startedAt": evidence["startedAt"] - 1200})
+        )  # as the pairs
+        spec.write_text(yaml.safe_dump(resource("0s", lenient=True)))
+        alone = cli("recompute", "pairs.parquet", "--spec", spec, "--json")
+        assert alone.code == 0, alone.out
+        found = json.loads(alone.out)
+        assert (found["verdict"], found["conflict"], found["unscored"]) == ("Promote", None, 13)
+        assert "is not known from its pairs: --against" in " ".join(
+            cli("recompute", "pairs.parquet", "--spec", spec, "--record", "alone.json").out.split()
+        )
+        assert "--against" in Path("alone.json").read_text()
+        answer = cli("recompute", "pairs.parquet", "--spec", spec, "--against", "live.json", "--json")
+        found = json.loads(answer.out)
+        assert (found["verdict"], found["reason"], found["conflict"]) == ("Continue", "LabelsConflicting", 100)
+        assert "not known" not in cli("recompute", "pairs.parquet", "--spec", spec, "--against", "live.json").out
+        pq.write_table(pa.table({"id": ["id-1", "id-1"], "label": ["cat", "dog"]}), "few.parquet")
+        files = ("--labels", "few.parquet", "--against", "live.json")
+        assert json.loads(cli("recompute", "pairs.parquet", "--spec", spec, *files, "--json").out)["conflict"] == 100
+
+
+def test_a_language_models_export_gives_the_same_evidence(cli, tmp_path):
+    """One log-probability per model, of the reference; the label is that reference."""
+    rng, now = np.random.default_rng(3), time.time()
+    model = {"protocol": "openai", "paths": ["/v1/completions"]}
+    written = {"model": model, "labels": {"maturity": "0s", "maxDelay": "1h"}}
+    written["analysis"] = {"minDuration": "0s", "margin": "5%"}
+    losses = rng.gamma(4.0, 0.5, (400, 2))
+    with ledger(tmp_path / "state") as url, httpx.Client(base_url=url) as client:
+        instructions = {"version": 1, "run": "r1", "share": 1.0, "candidate": "http://c"}
+        put = {"epoch": 1, "instructions": instructions, "spec": written}
+        client.put("/v1/runs/shop/fraud/instructions", json=put).raise_for_status()
+        pairs = [
+            Pair(
+                int((now - 300) * 1000 + i).to_bytes(6, "big") + i.to_bytes(10, "big"),
+                f"id-{i}",
+                0,
+                now - 300 + i / 1000,
+                *(Answer(Outcome.OK, 0.1, np.array([-loss], "<f4").tobytes()) for loss in row),
+            )
+            for i, row in enumerate(losses.tolist())
+        ]
+        body = msgspec.msgpack.encode(PairBatch("b", "sidecar", "r1", pairs))
+        headers = {"Content-Type": "application/vnd.msgpack"}
+        client.post("/v1/runs/shop/fraud/pairs", content=body, headers=headers).raise_for_status()
+        texts = [{"id": f"id-{i}", "label": f"the answer {i}"} for i in range(300)]
+        client.post("/v1/feedback?namespace=shop&name=fraud", json=texts).raise_for_status()
+        deadline = time.monotonic() + 60
+        while (counts := client.get("/v1/runs/shop/fraud/evidence").json()["counts"])["labelled"] < 300:
+            assert time.monotonic() < deadline, counts
+            time.sleep(0.1)
+        files = ("-o", "pairs.parquet", "--evidence", "live.json")
+        assert cli("export", "fraud", "--ledger", url, "-n", "shop", *files).code == 0
+    spec = tmp_path / "fraud.yaml"
+    spec.write_text(yaml.safe_dump({**resource("0s"), "spec": written}))
+    answer = cli("recompute", "pairs.parquet", "--spec", spec, "--against", "live.json", "--json")
+    assert answer.out, answer.err
+    found = json.loads(answer.out)
+    assert found["difference"] < 1e-9, found
+    assert (found["pairs"], found["labelled"]) == (400, 300)
+    assert found["delta"] == pytest.approx(np.diff(losses[:300].clip(0, 9.21034), axis=1).mean(), abs=1e-6)
+    assert "nats per token" in cli("recompute", "pairs.parquet", "--spec", spec).out
+    Path("labels.csv").write_text("id,label\nid-1,a text\n")
+    refused = cli("recompute", "pairs.parquet", "--spec", spec, "--labels", "labels.csv")
+    assert (refused.code, "leave --labels out" in refused.err) == (3, True)
+
+
+def test_an_exports_labels_are_indices_also_where_classes_are_called_by_numbers(tmp_path):
+    table = {"ts": [1.0, 2.0, 3.0], "baseline": [[0.3, 0.7]] * 3, "candidate": [[0.5, 0.5]] * 3, "label": [0, None, 1]}
+    pq.write_table(pa.table(table), tmp_path / "pairs.parquet")
+    classes = parse_spec({"model": {"classes": ["1", "0"]}}, require_target=False)
+    (batch,) = read_exported(tmp_path / "pairs.parquet", classes)
+    assert batch.labels.tolist() == [0, -1, 1]
 
 
 class TestCounting:
