@@ -51,17 +51,6 @@ class Maturity:
         coverage = np.asarray(self.coverage, dtype=np.float64)
         return np.asarray(coverage.min() / coverage)
 
-    def differs(self, other: "Maturity | None", by: float) -> bool:
-        """Whether the coverage of some class is another by more than this."""
-        if other is None or len(other.coverage) != len(self.coverage):
-            return True
-        return any(abs(a - b) > by for a, b in zip(self.coverage, other.coverage, strict=True))
-
-
-def delay_bucket(delay: float) -> int:
-    """The bucket of a label that came `delay` seconds after its request."""
-    return min(int(np.searchsorted(DELAY_EDGES, delay)), len(DELAY_EDGES) - 1)
-
 
 def learn_maturity(
     cohorts: Iterable[Cohort], now: float, min_coverage: float, *, declared: float | None = None

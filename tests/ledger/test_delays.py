@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from modelcanary_gate.maturity import DELAY_EDGES
 from modelcanary_ledger.delays import MAX_COHORTS, MAX_CURVES, Delays
 from modelcanary_ledger.join import time_in
 
@@ -22,6 +23,19 @@ def test_cohorts_double_rather_than_grow():
     assert delays.length == 10 * 2**5
     assert all(start % delays.length == 0 for start in delays.cohorts)
     assert delays.doubled
+
+
+def test_buckets_hold_what_their_edges_say():
+    for delay, bucket in [
+        (0.0, 0),
+        *((DELAY_EDGES[bucket], bucket) for bucket in (0, 1, 50, 131)),
+        *((DELAY_EDGES[bucket] * 1.001, bucket + 1) for bucket in (0, 1, 50, 131)),
+        (1e12, len(DELAY_EDGES) - 1),
+    ]:
+        delays = Delays(1)
+        delays.add(np.array([NOW]), np.array([delay]), np.array([0]), np.array([-1]))
+        (counts,) = delays.cohorts.values()
+        assert np.flatnonzero(counts[0]).tolist() == [bucket]
 
 
 def test_the_delay_is_learned_from_them():
