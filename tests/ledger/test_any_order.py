@@ -54,6 +54,7 @@ def follow(world, make_pair, maturity, events):
     recorded: set[str] = set()
     names: set[str] = set()
     first: dict[str, int] = {}
+    contradicted: set[str] = set()
     counts = dict.fromkeys(("joined", "unmatched", "duplicate", "conflict"), 0)
     posted = 0
     try:
@@ -70,7 +71,8 @@ def follow(world, make_pair, maturity, events):
                 for key in counts:
                     counts[key] += getattr(found, key)
                 for identifier, label in values[0]:
-                    first.setdefault(identifier, label)
+                    if first.setdefault(identifier, label) != label:
+                        contradicted.add(identifier)
             elif event == "fault":
                 with pytest.raises(sqlite3.OperationalError), world.ledger.transaction(world.now) as change:
                     change.feedback(world.standing, [Posted(i, 0, label) for i, label in values[0]])
@@ -88,6 +90,7 @@ def follow(world, make_pair, maturity, events):
         evidence = world.evidence().counts
         assert evidence["pairs"] == len(recorded)
         assert evidence["labelled"] == len(recorded & set(first))
+        assert evidence["conflict"] == len(recorded & contradicted)
         assert evidence["unmatched"] == len(set(first) - recorded)
     finally:
         world.close()

@@ -6,12 +6,15 @@ import tracemalloc
 from collections import Counter
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from modelcanary_cli.feedback import Taken
+from modelcanary_cli.follow import following
 from modelcanary_cli.follow.delivery import Tally
 from modelcanary_cli.follow.folders import FolderFollower
 from modelcanary_cli.follow.following import in_turn
@@ -110,3 +113,17 @@ def test_namespaces_take_turns_for_the_sources_that_are_followed() -> None:
     turns = in_turn([*many, *few])
     assert turns[:6] == [many[0], few[0], few[2], many[1], few[1], many[2]]
     assert sorted(turns, key=repr) == sorted([*many, *few], key=repr)
+
+
+def test_beyond_a_number_sources_are_said_to_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "MOST_SOURCES", 3)
+    endpoints = tmp_path / "endpoints.yaml"
+    endpoints.write_text(yaml.safe_dump({"lake": {"type": "files", "url": f"file://{tmp_path}"}}))
+    many, one = [source("loud", f"p{number}") for number in range(4)], source("quiet", "p0")
+    with httpx.Client(base_url="http://127.0.0.1:1") as client:
+        follower = following.Follower(client, following.Options(endpoints, None, 30.0, "one"))
+        wanted = [known.followed for known, _ in follower._wanted([*many, one])]
+        assert wanted == [many[0], many[1], one]
+        problems = {followed: tally.problem for followed, tally in follower.tallies()}
+    assert problems[many[2]] == "5 sources are listed, and 3 of all namespaces are followed at most"
+    assert "at most" not in problems[one]
