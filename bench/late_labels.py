@@ -12,9 +12,9 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from bench.sections import keep
 from numpy.typing import NDArray
 
 from modelcanary_gate.decision import Decision, Facts
@@ -24,7 +24,6 @@ from modelcanary_gate.spec import Spec
 from modelcanary_gate.vocabulary import Reason, Verdict
 from modelcanary_ledger.run import Progress, Run, Scorable
 
-HERE = Path(__file__).resolve().parent
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -220,15 +219,7 @@ def main() -> None:
         "|---|---|---|---|---|",
         *lines,
     ]
-    _record("\n".join(head))
-
-
-def _record(text: str) -> None:
-    path, begin, end = HERE / "RESULTS.md", "<!-- late:begin -->", "<!-- late:end -->"
-    old = path.read_text()
-    before, _, rest = old.partition(begin)
-    after = rest.partition(end)[2] if rest else "\n"
-    path.write_text(f"{before.rstrip()}\n\n{begin}\n{text}\n{end}{after}")
+    keep("late", "\n".join(head))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def goals_table(goals: Sequence[Goal]) -> str:
     rows = [(goal.what, goal.limit, goal.found, "met" if goal.met else "**missed**") for goal in goals]
-    return table(("goal", "limit", "found", ""), rows)
+    why = "Where the time goes, and what was tried for what is missed: [Cost](../docs/design/live-path.md#cost)."
+    return f"{table(('goal', 'limit', 'found', ''), rows)}\n\n{why}"
 
 
 def cell_tables(results: Results) -> str:
