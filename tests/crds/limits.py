@@ -299,6 +299,8 @@ BETWEEN: tuple[tuple[Mapping[str, object], str], ...] = (
     ({"model.pointer": "/a"}, "model.pointer"),
     ({"mirror.scoringCopy": True}, "mirror.scoringCopy"),
     ({"mirror.scoringCopy": True, "model.requestPatch": {"a": 1}}, ""),
+    ({"labels.senders": [{"name": "a"}]}, "labels.senders[0]"),
+    ({"labels.senders": [{"name": "a", "tokenSHA256": SHA, "certificateSAN": "x"}]}, "labels.senders[0]"),
     (LANGUAGE_MODEL, ""),
     ({"model.classes": REMOVED}, "model.classes"),
     ({"model.protocol": "openai"}, "model.classes"),

@@ -109,7 +109,7 @@ def test_a_difference_would_be_found(resources: Resources) -> None:
         ({"spec.analysis.restarts": True}, "spec.analysis.restarts"),
         ({"spec.guards.0": {"type": "nonFinite", "max": "0"}}, "spec.guards[0].name"),
         ({"spec.guards.0": {"name": "x", "max": "0"}}, "spec.guards[0].type"),
-        ({"spec.labels.senders.0": {"name": "a"}}, "spec.labels.senders[0].tokenSHA256"),
+        ({"spec.labels.senders.0": {"name": "a"}}, "spec.labels.senders[0]"),
         ({"spec.labels.sources.0": {"kafka": {"endpoint": "a"}}}, "spec.labels.sources[0].kafka.topic"),
         ({"spec.labels.agreement": {}}, "spec.labels.agreement.rollbackAbove"),
         ({"spec.alerts.0": {"endpoint": "a"}}, "spec.alerts[0].events"),

@@ -63,14 +63,14 @@ def test_waiting_names_what_is_waited_for() -> None:
 def test_a_retry_says_what_its_threshold_is_made_of() -> None:
     strict = replace(SPEC, analysis=replace(SPEC.analysis, attempt=2))
     measures = Gate(strict).decide(Facts()).measures
-    text = explain.message(strict, Reason.EVIDENCE_BELOW_THRESHOLD, Facts(), measures, None, "", NONE)
+    text = explain.message(strict, Reason.EVIDENCE_BELOW_THRESHOLD, Facts(), measures, None, NONE)
     assert "of 800 (4 x 200 for attempt 3)" in text
-    assert "attempt" not in explain.message(SPEC, Reason.EVIDENCE_BELOW_THRESHOLD, Facts(), _measures(), None, "", NONE)
+    assert "attempt" not in explain.message(SPEC, Reason.EVIDENCE_BELOW_THRESHOLD, Facts(), _measures(), None, NONE)
 
 
 @pytest.mark.parametrize(("reachable", "said"), [(0.2, "reachable margin 20%"), (0.0004, ""), (0.049, ""), (None, "")])
 def test_a_reachable_margin_is_said_where_it_is_above_the_one_asked_for(reachable: float | None, said: str) -> None:
     known = {"delta": 0.01, "margin": 0.02, "baseline_loss": 0.4, "promotion_threshold": 5.0}
     measures = replace(_measures(), reachable_margin=reachable, **known)
-    text = explain.message(SPEC, Reason.EVIDENCE_BELOW_THRESHOLD, Facts(), measures, None, "", NONE)
+    text = explain.message(SPEC, Reason.EVIDENCE_BELOW_THRESHOLD, Facts(), measures, None, NONE)
     assert said in text if said else "reachable" not in text

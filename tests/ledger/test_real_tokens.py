@@ -329,7 +329,8 @@ def test_the_commands_of_the_page_about_tokens(
     """docs/labels.md, 'With a token', run as it is; what is not there is the cluster's network."""
     url, authority = secured
     section = PAGE.read_text().partition("## With a token")[2].partition("\n## ")[0]
-    create, make, by_hash = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    create, _tunnel, make, by_hash, _certificate = blocks  # certificates: test_client_certificates
     (tmp_path / "ca.crt").write_bytes(authority.read_bytes())
     port = url.rpartition(":")[2]
     kubectl = shlex.join(apiserver.kubectl())

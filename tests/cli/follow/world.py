@@ -67,7 +67,7 @@ class Canary:
             self.sent += 1
             key = int(moment * 1000).to_bytes(6, "big") + self.sent.to_bytes(10, "big")
             pairs.append(Pair(key, name, 0, moment, answer, answer))
-        body = msgspec.msgpack.encode(PairBatch(f"b{self.sent}", "sidecar", "r1", pairs))
+        body = msgspec.msgpack.encode(PairBatch(f"{self.name}-{self.sent}", "sidecar", "r1", pairs))
         headers = {"Content-Type": "application/vnd.msgpack"}
         self.client.post(f"/v1/runs/shop/{self.name}/pairs", content=body, headers=headers).raise_for_status()
 
@@ -104,7 +104,8 @@ class Canary:
     def gets(self, counts: dict[str, int]) -> None:
         """In the end; and not another count before it is said that nothing waits."""
         until(self.counts, lambda found: sum(found.values()) >= sum(counts.values()))
-        assert self.counts() == counts
+        found = self.counts()
+        assert found == counts, found
 
 
 def topic(name: str, **more: str) -> list[dict[str, str]]:

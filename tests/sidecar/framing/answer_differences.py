@@ -80,6 +80,7 @@ NGINX: Differences = {
         "interim: 100 and the end": "waits",
         "interim: 100 with a length": "waits",
         "interim: 100 without an end": "waits",
+        "interim: 199 with a body": "waits",
     },
 }
 
