@@ -142,6 +142,8 @@ def _sources(spec: Spec, observed: Observed) -> Condition:
     """The first that is not read, as it stands in the resource. Nothing is counted here: it would never stand still."""
     if observed.standing is None:
         return Condition("SourcesHealthy", None, Why.LEDGER_UNAVAILABLE, "the ledger does not answer")
+    if observed.sources is None:
+        return Condition("SourcesHealthy", None, Why.LEDGER_UNAVAILABLE, "the ledger does not say who reads them")
     reports = {report.source: report for report in observed.sources}
     for index, source in enumerate(spec.labels.sources):
         place, report = f"spec.labels.sources[{index}]", reports.get(source)

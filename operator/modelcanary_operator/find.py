@@ -59,7 +59,7 @@ class Found:
     taken: list[str] = field(default_factory=list)
     reports: list[Object] = field(default_factory=list)  # their metadata
     standing: Instructions | None = None
-    sources: tuple[SourceReport, ...] = ()
+    sources: tuple[SourceReport, ...] | None = ()
 
     def template(self, template_hash: str) -> Object | None:
         revision = self.revisions.get(template_hash)
@@ -222,10 +222,13 @@ async def find(
         found.claims = {item["metadata"]["name"]: item for item in await api.list(CLAIMS, namespace)}
     try:
         found.standing = await ledger.standing(namespace, name)
-        if owner.spec.labels.sources and found.standing.version:
-            found.sources = tuple(await ledger.sources(namespace, name))
     except (LedgerUnavailable, LedgerRefused):
-        found.standing = None
+        return found
+    if owner.spec.labels.sources and found.standing.version:
+        try:
+            found.sources = tuple(await ledger.sources(namespace, name))
+        except (LedgerUnavailable, LedgerRefused):  # an older ledger has no such list; nothing is decided by it
+            found.sources = None
     return found
 
 

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from modelcanary_gate.decision import Decision
 from modelcanary_gate.errors import SpecError
 from modelcanary_gate.parse import parse_spec
-from modelcanary_gate.plan.actions import Action, Instruct, KeepReport
+from modelcanary_gate.plan.actions import Action, ForgetEvidence, Instruct, KeepReport
 from modelcanary_gate.plan.instructing import weight_of
 from modelcanary_gate.plan.observed import Observed
 from modelcanary_gate.plan.phases import JUDGED, RUNNING, Phase
@@ -85,6 +85,7 @@ class Reconciler:
         self._unkept: dict[Key, str] = {}  # the decision whose report the API server refuses
         self._tried: dict[Key, str] = {}  # the decision whose report's name was taken
         self._refused: dict[Key, str] = {}  # what it refuses else, as it was said
+        self._ledger_refuses: dict[Key, float] = {}  # since when the ledger has taken nothing that it was told
         self._sightings = Sightings(tools.monotonic)
         self._version = _own_version()
         self._authority = Authority(tools.api, tools.settings.ledger_ca, tools.monotonic)
@@ -146,6 +147,9 @@ class Reconciler:
 
         try:
             await Applier(tools.api, tools.ledger, work.owner, work.found, tools.epoch, record).apply(action)
+        except (LedgerUnavailable, LedgerRefused):
+            self._ledger_refuses.setdefault(key, tools.monotonic())
+            raise
         except (Refused, Conflict) as error:
             if not isinstance(action, KeepReport):
                 if isinstance(error, Refused):
@@ -159,6 +163,8 @@ class Reconciler:
             await tools.recorder.say(resource, Why.REPORT_NOT_KEPT, str(error), now, warning=True)
             return
         self._refused.pop(key, None)
+        if isinstance(action, (Instruct, ForgetEvidence)):
+            self._ledger_refuses.pop(key, None)
         tools.metrics.writes.labels(type(action).__name__).inc()
         _log.info("%s/%s: %s", key.namespace, key.name, brief(action))
         await tools.recorder.action(resource, action, now)
@@ -193,16 +199,19 @@ class Reconciler:
         return reports.record(run, decided, verdict, found, evidence, now)
 
     def _watch(self, key: Key, observed: Observed) -> Observed:
-        """With how long this process has seen the candidate fail: the kubelet's clock may be another."""
+        """With how long this process has seen the candidate or the ledger fail: the kubelet's clock may be another."""
         candidate = observed.candidate
         failure = candidate.failure.reason if candidate is not None and candidate.failure is not None else None
-        return replace(observed, failing=self._sightings.age(key, failure))
+        now = self._tools.monotonic()
+        refuses = now - self._ledger_refuses.get(key, now)
+        return replace(observed, failing=self._sightings.age(key, failure), ledger_refuses=refuses)
 
     def _forget(self, key: Key) -> None:
         self._evidence.pop(key, None)
         self._unkept.pop(key, None)
         self._tried.pop(key, None)
         self._refused.pop(key, None)
+        self._ledger_refuses.pop(key, None)
         self._authority.forget(key)
         self._tools.desk.forget(key)
         self._sightings.forget(key)

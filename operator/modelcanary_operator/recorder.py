@@ -54,6 +54,9 @@ class Recorder:
         if isinstance(action, do.RemoveFinalizer) and action.untold:
             words = f"it is deleted, and was not told: {', '.join(action.untold)}"
             await self.say(resource, Why.SIGNALS_LOST, words, now, warning=True)
+        if isinstance(action, do.RemoveFinalizer) and action.unforgotten:
+            words = "it is deleted, and the ledger did not take that: it keeps its senders and evidence"
+            await self.say(resource, Why.LEDGER_NOT_TOLD, words, now, warning=True)
         told = TOLD.get(type(action))
         if told is not None:
             await self.say(resource, *told, now)

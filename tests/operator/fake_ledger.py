@@ -26,6 +26,8 @@ class FakeLedger:
         self.followed: list[LabelSource] = []
         self.reports: list[SourceReport] = []
         self.up = True
+        self.read_only = False  # it answers from memory, and its disk is full
+        self.knows_sources = True
         #: Added to the candidate's loss, by what its run's id contains.
         self.delta = 0.0
         self.silent = False
@@ -37,7 +39,7 @@ class FakeLedger:
         return self.instructions
 
     async def put(self, namespace: str, name: str, request: PutInstructions) -> None:
-        self._answer()
+        self._answer(write=True)
         if request.epoch < self.epoch:
             raise LedgerRefused("a newer leader has written")
         self.epoch, self.instructions, self.spec = request.epoch, request.instructions, request.spec
@@ -47,7 +49,7 @@ class FakeLedger:
         self.runs |= {request.instructions.run} - {""}
 
     async def forget(self, namespace: str, name: str, epoch: int) -> None:
-        self._answer()
+        self._answer(write=True)
         self.instructions, self.senders, self.followed = Instructions(version=0), [], []
 
     async def evidence(self, namespace: str, name: str, run: str, since: str) -> EvidenceAnswer:
@@ -77,8 +79,10 @@ class FakeLedger:
 
     async def sources(self, namespace: str, name: str) -> list[SourceReport]:
         self._answer()
+        if not self.knows_sources:
+            raise LedgerRefused("404")
         return self.reports
 
-    def _answer(self) -> None:
-        if not self.up:
+    def _answer(self, *, write: bool = False) -> None:
+        if not self.up or (write and self.read_only):
             raise LedgerUnavailable("the ledger does not answer")

@@ -9,7 +9,7 @@ from tests.operator.fake_ledger import FakeLedger
 from tests.operator.harness import KEY, SPEC, Cluster
 
 from modelcanary_gate.plan.phases import Phase
-from modelcanary_operator import names, remains
+from modelcanary_operator import names, remains, status_json
 from modelcanary_operator.api import CANARIES, CONFIG_MAPS, DEPLOYMENTS, EVENTS, SERVICES, Object
 
 Story = Callable[[Cluster, FakeApi, FakeLedger], Awaitable[None]]
@@ -111,5 +111,54 @@ def test_a_restart_of_the_baseline_is_left_alone() -> None:
         assert restarted.items() <= annotations.items()
         status = await cluster.status()
         assert (status.phase, status.run) == (Phase.SERVING, None)
+
+    play(story)
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["serving", "shadowing"])
+def test_a_ledger_that_answers_and_takes_nothing_keeps_nobody_for_long(running: bool) -> None:
+    """With a run on, it is not even told that nothing is mirrored any more."""
+
+    async def story(cluster: Cluster, api: FakeApi, ledger: FakeLedger) -> None:
+        await cluster.set_up()
+        await cluster.settle()
+        if running:
+            ledger.silent = True
+            await cluster.push("model:2")
+            await cluster.phase(Phase.SHADOWING)
+        ledger.read_only = True
+        api.now = status_json.moment(cluster.now)
+        await api.delete(CANARIES, "team", "fraud")
+        begun = cluster.now
+
+        async def gone() -> bool:
+            return await cluster.resource() is None
+
+        await cluster.until(gone)
+        assert 60.0 <= cluster.now - begun < 180.0
+        assert api.find(DEPLOYMENTS, "fraud-baseline") is None
+        assert api.find(DEPLOYMENTS, "fraud-candidate") is None
+        assert len(await events(api, "LedgerNotTold")) == 1
+
+    play(story)
+
+
+def test_a_ledger_that_writes_again_is_told_however_long_the_leaving_took() -> None:
+    async def story(cluster: Cluster, api: FakeApi, ledger: FakeLedger) -> None:
+        await cluster.set_up()
+        await cluster.settle()
+        api.now = status_json.moment(cluster.now)
+        await api.delete(CANARIES, "team", "fraud")
+        cluster.now += 600.0
+        ledger.read_only = True
+        for _ in range(50):
+            if not cluster.errors:
+                await cluster.look()
+        assert cluster.errors
+        ledger.read_only = False
+        await cluster.settle()
+        assert await cluster.resource() is None
+        assert ledger.instructions.version == 0, "it is forgotten"
+        assert await events(api, "LedgerNotTold") == []
 
     play(story)

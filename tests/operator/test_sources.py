@@ -12,6 +12,7 @@ from tests.operator.outside import play
 from tests.operator.receiver import Receiver
 from tests.operator.test_endpoints import spec
 
+from modelcanary_gate.plan.phases import Phase
 from modelcanary_gate.protocol import LabelSource, SourceReport
 from modelcanary_gate.vocabulary import SourceKind
 from modelcanary_operator.api import CANARIES
@@ -143,3 +144,26 @@ def test_the_ledger_is_told_and_the_status_says_how_it_goes(tmp_path: Path) -> N
 
     endpoints = {"lake": {"type": "files", "url": "s3://lake"}}
     play(tmp_path, story, {"labels": {"maturity": "0s", **listed}}, endpoints)
+
+
+def test_a_ledger_that_knows_no_sources_is_a_ledger(tmp_path: Path) -> None:
+    """An older one, or one that has not heard of the model yet: what it says else is believed."""
+
+    async def story(cluster: Cluster, _: FakeApi, ledger: FakeLedger, __: Receiver) -> None:
+        ledger.knows_sources, ledger.delta = False, -0.1
+        await cluster.push("model:2")
+        await cluster.phase(Phase.SHADOWING)
+        for _ in range(3):
+            await cluster.look()
+        assert ledger.instructions.run
+        found = await cluster.condition("SourcesHealthy")
+        assert (found["status"], found["reason"]) == ("Unknown", "LedgerUnavailable")
+        await cluster.phase(Phase.PROMOTING)
+
+    listed = {"sources": [{"files": {"endpoint": "lake", "path": "fraud"}}]}
+    play(
+        tmp_path,
+        story,
+        {"labels": {"maturity": "0s", **listed}},
+        {"lake": {"type": "files", "url": "s3://lake"}},
+    )

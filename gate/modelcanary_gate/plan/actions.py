@@ -21,6 +21,7 @@ class RemoveFinalizer:
     """The last write: what the status still has to tell is lost with it."""
 
     untold: tuple[str, ...] = ()  # signals and whom they were for
+    unforgotten: bool = False  # by the ledger, which answers and takes no word
 
 
 @dataclass(frozen=True, slots=True)

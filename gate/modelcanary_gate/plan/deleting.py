@@ -3,6 +3,8 @@
 Called by `planner` once the resource is being deleted. The baseline ends last: it is what serves until the target does.
 """
 
+from dataclasses import replace
+
 from modelcanary_gate.plan.actions import (
     DeleteBaseline,
     DeleteRevision,
@@ -22,7 +24,7 @@ from modelcanary_gate.plan.reasons import Why
 from modelcanary_gate.plan.serving import clear_candidate
 
 _SOON = 2.0
-#: Seconds from the deletion on, in which endpoints that do not answer may come back.
+#: Seconds from the deletion on, in which endpoints that do not answer, or a ledger that takes no word, may come back.
 _TELLING = 60.0
 
 
@@ -39,6 +41,9 @@ def deleting(context: Context) -> Plan:
     observed = context.observed
     if not observed.finalizer:
         return context.stay(Why.DELETING, "all of ours is gone")
+    if _refused(context):
+        # It answers from memory and cannot write, or it is an older one: for nobody who leaves it is there.
+        context = replace(context, observed=replace(observed, standing=None))
     cleared = clear_candidate(context)
     if cleared is not None:
         return cleared
@@ -114,7 +119,7 @@ def _remove(context: Context) -> Plan:
 
 
 def _leave(context: Context) -> Plan:
-    """A ledger that does not answer is not waited for, and whom there is something to tell, not for long."""
+    """A ledger that does not answer is not waited for; one that refuses, and who is to be told something, not long."""
     standing = context.observed.standing
     if standing is not None and standing.version > 0:
         return context.act(ForgetEvidence())
@@ -123,4 +128,9 @@ def _leave(context: Context) -> Plan:
     untold = tuple(f"{event} to {endpoint}" for event, name, endpoint in places if (name, endpoint) not in delivered)
     if untold and context.since(context.observed.deleted_at) < _TELLING:
         return context.stay(Why.DELETING, f"all of ours is gone; still to be told: {', '.join(untold)}", _SOON)
-    return context.act(RemoveFinalizer(untold))
+    return context.act(RemoveFinalizer(untold, _refused(context)))
+
+
+def _refused(context: Context) -> bool:
+    """Whether the ledger was given its time to take what it is told."""
+    return min(context.since(context.observed.deleted_at), context.observed.ledger_refuses) >= _TELLING

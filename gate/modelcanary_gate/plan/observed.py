@@ -159,7 +159,9 @@ class Observed:
     generation: int = 0  # of the specification
     #: what sidecars are told, as the ledger has it; None: the ledger does not answer
     standing: Instructions | None = None
-    sources: tuple[SourceReport, ...] = ()  # how those get on who follow `labels.sources`
+    #: seconds since this process first saw the ledger refuse what it was told, without a word that it took since
+    ledger_refuses: float = 0.0
+    sources: tuple[SourceReport, ...] | None = ()  # how those get on who follow `labels.sources`; None: not known
     measured: str = ""  # the digest of what the specification measures
     verbs: Verbs = field(default_factory=Verbs)
     reports: tuple[str, ...] = ()  # decisions whose reports are kept, the oldest first; looked for while a run ends

@@ -69,6 +69,7 @@ class Why(StrEnum):
     VERB_REFUSED = "VerbRefused"  # an annotation names a run that cannot be meant
     REPORT_NOT_KEPT = "ReportNotKept"
     SIGNALS_LOST = "SignalsLost"  # the resource went before its endpoints could be told
+    LEDGER_NOT_TOLD = "LedgerNotTold"  # the resource went before the ledger took that
     EVIDENCE_LOST = "EvidenceLost"  # the ledger has begun anew
     WRITE_REFUSED = "WriteRefused"  # by the API server: a permission, a policy, a quota
     # what ends a candidate without the gate
