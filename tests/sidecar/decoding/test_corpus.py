@@ -236,6 +236,13 @@ BAD = [
     Bad("half a surrogate pair", b'{"predictions":["\\ud800"]}', Outcome.UNDECODABLE, Cause.NOT_JSON),
     Bad("deep JSON", b"[" * 4000, Outcome.UNDECODABLE, Cause.NOT_JSON),
     Bad("a huge whole number", b"9" * 4000, Outcome.UNDECODABLE, Cause.SHAPE),
+    Bad(
+        "a huge whole number in a row",
+        b'{"predictions":[[0.5,0.5,-%b]]}' % (b"9" * 400),
+        Outcome.NON_FINITE,
+        Cause.NON_FINITE,
+    ),
+    Bad("a number beyond a float", b'{"predictions":[[0.5,0.5,1e400]]}', Outcome.UNDECODABLE, Cause.NOT_JSON),
     Bad("no protocol's shape", b'{"result":[[0.5,0.25,0.25]]}', Outcome.UNDECODABLE, Cause.SHAPE, "custom"),
     Bad("a language model's answer", b'{"choices":[{"text":"a"}]}', Outcome.UNDECODABLE, Cause.SHAPE, "language model"),
     Bad("no instance", b'{"predictions":[]}', Outcome.UNDECODABLE, Cause.SHAPE),
