@@ -56,7 +56,8 @@ def test_the_sidecar_takes_64_mib_at_most(tmp_path: Path) -> None:
                 time.sleep(0.1)
             processes = [started.pid, *children(started.pid)]
             assert len(processes) == 3
-            assert ["numpy" in Path(f"/proc/{process}/maps").read_text() for process in processes].count(True) == 1
+            # It comes with the first large answer: sidecars of few classes do without.
+            assert not any("numpy" in Path(f"/proc/{process}/maps").read_text() for process in processes)
             taken = {process: kib(process) for process in processes}
         finally:
             started.terminate()
