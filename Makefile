@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # What is built once and kept outside of the tree: environments of model servers.
 export MODELCANARY_CACHE ?= $(HOME)/.cache/modelcanary
 
-.PHONY: help install check lint types layers crds images locks apiserver test cluster-test cluster-up cluster-down e2e demo demo-servers bench-dataplane bench-dataplane-paired fuzz bench-drain bench-gates bench-late bench-ledger bench-ledger-postgres bench-recompute bench-replay bench-workers soak clean
+.PHONY: help install check lint types layers crds images locks packages apiserver test cluster-test cluster-up cluster-down e2e demo demo-servers bench-dataplane bench-dataplane-paired fuzz bench-drain bench-gates bench-late bench-ledger bench-ledger-postgres bench-recompute bench-replay bench-workers soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -68,7 +68,10 @@ locks: $(STAMP) ## what goes into the images, by version and hash: adds what is 
 apiserver: $(STAMP)
 	@$(BIN)/python -m tests.cluster build --api-only >/dev/null
 
-test: $(STAMP) check apiserver ## everything that runs without a cluster
+packages:
+	@tests/packages.sh
+
+test: $(STAMP) check packages apiserver ## everything that runs without a cluster
 	$(BIN)/pytest -q -n 2 --dist loadfile -m 'not node' tests
 
 cluster-up: $(STAMP) ## a real Kubernetes node of the project's own (root), or kind; prints how to reach it
