@@ -85,6 +85,7 @@ class Reconciler:
         self._unkept: dict[Key, str] = {}  # the decision whose report the API server refuses
         self._tried: dict[Key, str] = {}  # the decision whose report's name was taken
         self._refused: dict[Key, str] = {}  # what it refuses else, as it was said
+        self._shown: set[Key] = set()  # whose status was stored in the look before
         self._ledger_refuses: dict[Key, float] = {}  # since when the ledger has taken nothing that it was told
         self._sightings = Sightings(tools.monotonic)
         self._version = _own_version()
@@ -127,8 +128,13 @@ class Reconciler:
         due = tools.desk.attend(key, resource, status, result.question)
         summary = self._summary(key, result.status)
         document = self._document(resource, spec, result.status, observed, summary, now)
-        if document != (resource.get("status") or {}):
+        # Evidence changes from look to look, and must not keep what is to be done waiting for ever: on a busy machine a
+        # look may take as long as it does. So it is stored before an action once, not again and again.
+        shown = key in self._shown and result.status == status and bool(result.actions)
+        self._shown.discard(key)
+        if document != (resource.get("status") or {}) and not shown:
             await self._write_status(key, resource, document, status, result.status, now)
+            self._shown.add(key)
             tools.metrics.signals_lost.inc(_lost(status, result.status, observed))
             return 0.0
         stalled = result.status.stalled or result.status.phase is Phase.STALLED
@@ -208,6 +214,7 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self._evidence.pop(key, None)
+        self._shown.discard(key)
         self._unkept.pop(key, None)
         self._tried.pop(key, None)
         self._refused.pop(key, None)

@@ -89,6 +89,22 @@ def test_a_better_model_is_promoted() -> None:
     play(story)
 
 
+def test_evidence_that_changes_with_each_look_keeps_no_step_waiting() -> None:
+    async def story(cluster: Cluster, api: FakeApi, ledger: FakeLedger) -> None:
+        await cluster.set_up(spec={"canary": {"steps": ["5%", "50%"]}})
+        await cluster.settle()
+        ledger.delta = -0.1
+        await cluster.push("model:2")
+        await cluster.phase(Phase.CANARY)
+        for _ in range(4):
+            ledger.blocks += 1
+            cluster.now += 2.0
+            await cluster.look()
+        assert ledger.instructions.weight == 0.05
+
+    play(story)
+
+
 def test_a_worse_model_is_rolled_back() -> None:
     async def story(cluster: Cluster, api: FakeApi, ledger: FakeLedger) -> None:
         await cluster.set_up()
