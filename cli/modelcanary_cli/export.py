@@ -35,6 +35,8 @@ _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("label", pa.int32()),  # or numbers over the classes: by the first label
     ("labelledAt", pa.float64()),
     ("late", pa.bool_()),
+    ("contradicted", pa.bool_()),
+    ("matured", pa.bool_()),
     ("coverage", pa.float64()),
     ("weight", pa.float64()),
     ("baselineOutcome", pa.string()),

@@ -25,7 +25,7 @@ from modelcanary_gate.vocabulary import Outcome
 BATCH = 65_536
 IDS = ("id", "index")
 _COLUMNS = (
-    *("ts", "baseline", "candidate", "label", "labelledAt", "late", "coverage", "weight"),
+    *("ts", "baseline", "candidate", "label", "labelledAt", "late", "contradicted", "matured", "coverage", "weight"),
     *("baselineOutcome", "candidateOutcome", "baselineLatency", "candidateLatency"),
 )
 _REQUIRED = ("ts", "baseline", "candidate")
@@ -48,6 +48,8 @@ class ExportedPairs:
     labels: Targets  # class indices (n,), MISSING where there is none; or (n, C), NaN where there is none
     labelled_at: Floats  # (n,), NaN where it is not known
     late: NDArray[np.bool_]  # the label came after its time was over
+    contradicted: NDArray[np.bool_]  # another label said otherwise; in no file that does not say so
+    matured: NDArray[np.bool_] | None  # the pair's time for a label was over; None: its age tells
     coverage: Floats  # (n,): the share of the labels of its class that was in by the maturity; 1 where it is not known
     weight: Floats  # (n,): what the pair counts with its label
 
@@ -113,15 +115,34 @@ def _pairs(table: pa.Table, spec: Spec, source: Path, first: int) -> ExportedPai
         _log_probabilities(_rows(table.column(name), scored), spec, source, name, scored + first)
         for name in ("baseline", "candidate")
     ]
-    late = np.zeros(n, dtype=np.bool_)
-    if "late" in table.column_names:
-        late = pc.fill_null(table.column("late"), False).to_numpy().astype(np.bool_)
+    late, contradicted, matured = (_flags(table, name) for name in ("late", "contradicted", "matured"))
+    never = np.zeros(n, dtype=np.bool_)
     labels: Targets = np.full(n, MISSING, dtype=np.int64)
     if "label" in table.column_names:
         labels = _labels(table.column("label"), spec, source, first)
     at = _optional(table, "labelledAt", source, np.nan)
     coverage, weight = (_optional(table, name, source, 1.0) for name in ("coverage", "weight"))
-    return ExportedPairs(times, answered, scored, answers[0], answers[1], labels, at, late, coverage, weight)
+    return ExportedPairs(
+        times,
+        answered,
+        scored,
+        answers[0],
+        answers[1],
+        labels,
+        at,
+        never if late is None else late,
+        never if contradicted is None else contradicted,
+        matured,
+        coverage,
+        weight,
+    )
+
+
+def _flags(table: pa.Table, name: str) -> NDArray[np.bool_] | None:
+    if name not in table.column_names:
+        return None
+    found: NDArray[np.bool_] = pc.fill_null(table.column(name), False).to_numpy().astype(np.bool_)
+    return found
 
 
 def _labels(values: pa.ChunkedArray, spec: Spec, source: Path, first: int) -> Targets:

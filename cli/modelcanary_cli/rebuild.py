@@ -21,6 +21,8 @@ from modelcanary_gate.spec import LabelMode, Spec
 from modelcanary_ledger.run import Progress, Run
 
 Rows = NDArray[np.intp]
+#: Soft labels that a file has in fewer digits than the ledger are the same.
+_SAME = 1e-6
 
 
 class Rebuild:
@@ -36,6 +38,7 @@ class Rebuild:
         self.pairs = 0
         self.labelled = 0
         self.expired = 0  # labels that came too late
+        self.conflict = 0  # pairs of which another label says otherwise, however often
         self.unscored = 0  # labels of pairs that are not scored
 
     @property
@@ -47,10 +50,11 @@ class Rebuild:
         """When the last pair's request came."""
         return self._run.traffic.clock
 
-    def add(self, batch: ExportedPairs, labels: Targets, in_time: NDArray[np.bool_], *, weighed: bool) -> None:
+    def add(self, batch: ExportedPairs, labels: Targets, in_time: NDArray[np.bool_], *, as_counted: bool) -> None:
         """`labels` of all rows; `in_time`, (n,), says which of them came before their time was over.
 
-        `weighed`: as the ledger weighed them, which knew of no labels but its own.
+        `as_counted`: what had matured, and what it weighed, is what the ledger had found, by its own labels and by
+        the maturity that it knew then. Else all is by age, and nothing is weighed.
         """
         run, scored = self._run, batch.scored
         run.add_answered(batch.times, batch.answered)
@@ -66,7 +70,10 @@ class Rebuild:
         self.expired += int((there & ~known).sum())
         self.labelled += int(known.sum())
         over = times + run.horizon <= self._now
-        coverage, weight = (batch.coverage[scored], batch.weight[scored]) if weighed else np.ones((2, len(scored)))
+        coverage, weight = np.ones((2, len(scored)))
+        if as_counted:
+            coverage, weight = batch.coverage[scored], batch.weight[scored]
+            over = over if batch.matured is None else batch.matured[scored]
         missing = np.where(known, 1.0 - 1.0 / coverage, 1.0)
         run.add_coverage(batch.baseline[over], batch.candidate[over], missing[over])
         counts = np.flatnonzero(known if run.at_once else known & over)
@@ -87,31 +94,47 @@ class Rebuild:
                 yield stream.block
 
 
-def rebuilt(rebuild: Rebuild, batches: Iterable[ExportedPairs], joined: Joined | None) -> None:
-    """All batches, each with its own labels, or with those of files where these came earlier."""
+def rebuilt(
+    rebuild: Rebuild, batches: Iterable[ExportedPairs], joined: Joined | None, *, as_counted: bool = True
+) -> None:
+    """All batches, each with its own labels, or with those of files where these came earlier.
+
+    `as_counted`: by the maturity that the ledger had; with labels of files that is never known.
+    """
+    as_counted = as_counted and joined is None
     start = 0
     for batch in batches:
         end = start + len(batch.times)
-        labels, in_time = batch.labels, rebuild.in_time(batch, batch.labelled_at) & ~batch.late
+        labels, at, contradicted = batch.labels, batch.labelled_at, batch.contradicted
         if joined is not None:
-            labels, at = _merged(batch, joined, joined.rows[start:end])
-            in_time = rebuild.in_time(batch, at)
-        rebuild.add(batch, labels, in_time, weighed=joined is None)
+            labels, at, apart = _merged(batch, joined, joined.rows[start:end])
+            contradicted = contradicted | joined.contradicted[start:end] | apart
+        rebuild.conflict += int(contradicted.sum())
+        in_time = rebuild.in_time(batch, at)
+        rebuild.add(batch, labels, in_time & ~batch.late if as_counted else in_time, as_counted=as_counted)
         start = end
 
 
-def _merged(batch: ExportedPairs, joined: Joined, rows: NDArray[np.int64]) -> tuple[Targets, NDArray[np.float64]]:
-    """The earlier of the pair's own label and the file's; of two that do not say when, the pair's own."""
+def _merged(
+    batch: ExportedPairs, joined: Joined, rows: NDArray[np.int64]
+) -> tuple[Targets, NDArray[np.float64], NDArray[np.bool_]]:
+    """The earlier of the pair's own label and the file's, when it came, and where the two say different things.
+
+    Of two that do not say when, the pair's own.
+    """
     own, files = batch.labels, joined.labels
     if own.ndim != files.values.ndim:
         own = np.full((len(own), *files.values.shape[1:]), np.nan if files.values.ndim == 2 else -1)
-    there = are_there(own)
+    there, found = are_there(own), rows >= 0
     earlier = ~there | (files.at[rows] < np.where(np.isnan(batch.labelled_at), -np.inf, batch.labelled_at))
-    taken = (rows >= 0) & earlier
-    labels = np.where(taken if own.ndim == 1 else taken[:, None], files.values[rows], own)
+    taken = found & earlier
+    theirs = files.values[rows]
+    far = np.abs(own - theirs) > _SAME
+    apart = there & found & (far if own.ndim == 1 else far.any(axis=1))
+    labels = np.where(taken if own.ndim == 1 else taken[:, None], theirs, own)
     if own.ndim == 1:
         labels = labels.astype(np.int64)
-    return labels, np.where(taken, files.at[rows], batch.labelled_at)
+    return labels, np.where(taken, files.at[rows], batch.labelled_at), apart
 
 
 def are_there(labels: Targets) -> NDArray[np.bool_]:

@@ -29,10 +29,8 @@ from modelcanary_gate.gate import Gate
 from modelcanary_gate.quantities import duration
 from modelcanary_gate.record import Record
 from modelcanary_gate.recording import Recorder
-from modelcanary_gate.spec import LabelMode
 from modelcanary_gate.vocabulary import Verdict
 
-_UNKNOWN = "Which labels contradicted each other at the ledger is not known from its pairs: --against has it counted."
 #: Sums in another order differ in their last digits.
 TOLERANCE = 1e-9
 _CODES = {
@@ -71,7 +69,7 @@ def recompute(
     refuse_unwritable(record, report)
     loaded = load_spec(spec_path)
     live = None if against is None else _read_evidence(against)
-    task = _Task(loaded, pairs, labels, _maturity(maturity, loaded, live), live)
+    task = _Task(loaded, pairs, labels, _maturity(maturity, loaded, live), maturity is None, live)
     done = task.compute()
     if record is not None:
         write_record(done.record, record)
@@ -89,6 +87,7 @@ class _Task:
     pairs: tuple[Path, ...]
     labels: tuple[Path, ...]
     maturity: float | None
+    as_counted: bool  # by the maturity that the ledger had
     live: Evidence | None
 
     def compute(self) -> "_Done":
@@ -99,7 +98,8 @@ class _Task:
         started = self.live.startedAt if self.live is not None else self._started()
         now = None if self.live is None else self.live.now
         rebuild = Rebuild(spec, started=started, maturity=self.maturity, now=now)
-        rebuilt(rebuild, (batch for source in self.pairs for batch in read_exported(source, spec)), joined)
+        batches = (batch for source in self.pairs for batch in read_exported(source, spec))
+        rebuilt(rebuild, batches, joined, as_counted=self.as_counted)
         difference = None
         blocks = list(rebuild.blocks())
         if self.live is not None:
@@ -110,19 +110,8 @@ class _Task:
             theirs: list[LossBlock | TrafficBlock] = [*self.live.loss_blocks(rebuild.plan)]
             theirs += self.live.traffic_blocks(rebuild.plan)
             difference = compare(rebuild.plan, theirs, blocks)
-        conflicts = self._conflicts(joined)
-        decision, recorder = _judge(rebuild, blocks, started, conflicts or 0)
-        return _Done(self._record(decision, recorder, rebuild, joined, started, conflicts), difference)
-
-    def _conflicts(self, joined: Joined | None) -> int | None:
-        """Pairs whose label another one contradicts; None where nobody says: the export has one label of each.
-
-        Of the ledger's and the files' the more: files mostly hold the same labels, and the same pairs in both are one.
-        """
-        if self.live is None and joined is None and self.loaded.spec.labels.mode is not LabelMode.AGREEMENT:
-            return None
-        live = 0 if self.live is None else self.live.counts.conflict
-        return max(live, 0 if joined is None else joined.conflict)
+        decision, recorder = _judge(rebuild, blocks, started)
+        return _Done(self._record(decision, recorder, rebuild, joined, started), difference)
 
     def _started(self) -> float:
         """Of a run of which nothing else is known: its first pair."""
@@ -136,16 +125,10 @@ class _Task:
         rebuild: Rebuild,
         joined: Joined | None,
         started: float,
-        conflicts: int | None,
     ) -> Record:
-        counts = {"expired": rebuild.expired, "unscored": rebuild.unscored}
+        counts = {"expired": rebuild.expired, "unscored": rebuild.unscored, "conflict": rebuild.conflict}
         if joined is not None:
             counts |= {"duplicate": joined.duplicate, "unmatched": joined.unmatched}
-        if conflicts is not None:
-            counts["conflict"] = conflicts
-        notes = ["Computed anew from recorded pairs; a run's own verdict may have come earlier."]
-        if self.live is None and rebuild.spec.labels.mode is not LabelMode.AGREEMENT:
-            notes.append(_UNKNOWN)
         return recorder.record(
             decision,
             run=self.live.run if self.live is not None else self.pairs[0].stem,
@@ -157,7 +140,7 @@ class _Task:
             started=started,
             ended=rebuild.last,
             counts=counts,
-            notes=notes,
+            notes=["Computed anew from recorded pairs; a run's own verdict may have come earlier."],
             spec=self.loaded.written,
         )
 
@@ -178,8 +161,6 @@ class _Done:
             "delta": look.delta,
             **self.record.counts,
         }
-        if _UNKNOWN in self.record.notes:
-            row.setdefault("conflict", None)
         if self.difference is not None:
             row["difference"] = self.difference.largest
         return msgspec.json.encode(row).decode()
@@ -196,8 +177,7 @@ class _Done:
         if self.difference is not None:
             rows.append(("ledger's evidence", self._compared(self.difference)))
         lines = [f"{name:<20}{value}" for name, value in rows]
-        said = [record.message, *(note for note in record.notes if note == _UNKNOWN)]
-        return "\n".join([*lines, *map(text.wrapped, said)])
+        return "\n".join([*lines, text.wrapped(record.message)])
 
     def _compared(self, found: Difference) -> str:
         if found.largest <= TOLERANCE:
@@ -205,9 +185,7 @@ class _Done:
         return f"differs by {found.largest:.1e} at {found.place}: {found.live:g}, here {found.rebuilt:g}"
 
 
-def _judge(
-    rebuild: Rebuild, blocks: list[LossBlock | TrafficBlock], started: float, conflicts: int
-) -> tuple[Decision, Recorder]:
+def _judge(rebuild: Rebuild, blocks: list[LossBlock | TrafficBlock], started: float) -> tuple[Decision, Recorder]:
     """One look, at all the evidence: what there is to know by now."""
     gate, recorder = Gate(rebuild.spec), Recorder(rebuild.plan)
     for block in blocks:
@@ -220,7 +198,7 @@ def _judge(
             gate.add_traffic(block)
     elapsed = max(0.0, rebuild.last - started)
     labels = rebuild.labelled + rebuild.expired + rebuild.unscored
-    decision = gate.decide(Facts(elapsed, rebuild.pairs, rebuild.labelled, labels, conflicts))
+    decision = gate.decide(Facts(elapsed, rebuild.pairs, rebuild.labelled, labels, rebuild.conflict))
     recorder.look(decision, pairs=rebuild.pairs, labelled=rebuild.labelled, time=rebuild.last)
     return decision, recorder
 

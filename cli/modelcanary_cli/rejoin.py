@@ -38,8 +38,8 @@ class Joined:
 
     labels: Labels
     rows: NDArray[np.int64]
+    contradicted: NDArray[np.bool_]  # of each pair: the files themselves say two things of it
     duplicate: int  # the same label again
-    conflict: int  # pairs of which another label says otherwise, however often
     unmatched: int  # labels without a pair
 
 
@@ -84,34 +84,34 @@ def join(pairs: Sequence[Path], labels: Labels) -> Joined:
         database.register("posted", posted)
         database.execute(
             """CREATE TEMP TABLE earliest AS
-            SELECT id, idx, arg_min(row, (came, row)) AS row, arg_min(value, (came, row)) AS value, count(*) AS n
+            SELECT id, idx, arg_min(row, (came, row)) AS row, arg_min(value, (came, row)) AS value, count(*) AS n,
+            min(value) <> max(value) AS contradicted
             FROM posted GROUP BY id, idx"""
         )
         found = database.execute(
-            """SELECT pair.row AS pair, earliest.row AS label
+            """SELECT pair.row AS pair, earliest.row AS label, earliest.contradicted AS contradicted
             FROM pair JOIN earliest ON pair.id = earliest.id AND pair.idx = earliest.idx"""
         ).fetchnumpy()
-        again, conflict = _one(
+        again = _count(
             database,
-            """SELECT count(*) FILTER (posted.value = earliest.value) - count(DISTINCT (posted.id, posted.idx)),
-            count(DISTINCT (posted.id, posted.idx)) FILTER (posted.value <> earliest.value AND pair.row IS NOT NULL)
-            FROM posted JOIN earliest ON posted.id = earliest.id AND posted.idx = earliest.idx
-            LEFT JOIN pair ON pair.id = posted.id AND pair.idx = posted.idx WHERE earliest.n > 1""",
+            """SELECT count(*) FILTER (posted.value = earliest.value) - count(DISTINCT (posted.id, posted.idx))
+            FROM posted JOIN earliest ON posted.id = earliest.id AND posted.idx = earliest.idx WHERE earliest.n > 1""",
         )
-        (unmatched,) = _one(
+        unmatched = _count(
             database,
             "SELECT count(*) FROM earliest ANTI JOIN pair ON pair.id = earliest.id AND pair.idx = earliest.idx",
         )
     rows = np.full(ids.num_rows, -1, dtype=np.int64)
+    contradicted = np.zeros(ids.num_rows, dtype=np.bool_)
     left, right = found["pair"], found["label"]
-    rows[left] = right
+    rows[left], contradicted[left] = right, found["contradicted"]
     _refuse_repeated(pairs[0], ids, left, right)
-    return Joined(labels, rows, again, conflict, unmatched)
+    return Joined(labels, rows, contradicted, again, unmatched)
 
 
-def _one(database: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
+def _count(database: duckdb.DuckDBPyConnection, query: str) -> int:
     row = database.execute(query).fetchone()
-    return tuple(int(value) for value in row or ())
+    return 0 if row is None else int(row[0])
 
 
 def _refuse_repeated(source: Path, ids: pa.Table, left: NDArray[np.int64], right: NDArray[np.int64]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from modelcanary_gate.maturity import Maturity
 from modelcanary_ledger.run import OUTCOMES, Weighing, label_class
 from modelcanary_ledger.segment import connect_reading
-from modelcanary_ledger.store import Slice, first_pid, run_of
+from modelcanary_ledger.store import AGREED, Slice, first_pid, run_of
 from modelcanary_ledger.texts import progress_of
 
 #: Rows of one slice.
@@ -62,14 +62,16 @@ def _rows(segment: sqlite3.Connection, after: int, last: int) -> list[tuple[Any,
 
 
 def _slice(state: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> Slice:
+    state.execute("BEGIN")  # what has matured without a label has none here
     labels = {
-        pid: (at, value, bool(late), sender)
-        for pid, at, value, late, sender in state.execute(
-            "SELECT pid, at, value, late, sender FROM label WHERE pid >= ? AND pid <= ?", (rows[0][0], rows[-1][0])
+        pid: (at, value, bool(late), sender, against)
+        for pid, at, value, late, sender, against in state.execute(
+            "SELECT pid, at, value, late, sender, against FROM label WHERE pid >= ? AND pid <= ?",
+            (rows[0][0], rows[-1][0]),
         )
     }
-    # After the labels: senders are only added, and what a pair counts stays.
-    found = state.execute("SELECT progress FROM run WHERE no = ?", (run_of(rows[0][0]),)).fetchall() if labels else []
+    found = state.execute("SELECT progress FROM run WHERE no = ?", (run_of(rows[0][0]),)).fetchall()
+    state.execute("COMMIT")
     return Slice(rows, labels, progress_of(found[0][0]) if found else None)
 
 
@@ -77,9 +79,10 @@ def _lines(run: str, part: Slice) -> bytes:
     progress = part.progress
     senders = {} if progress is None else {place: sender.name for place, sender in enumerate(progress.senders)}
     weighing = [] if progress is None else progress.weighing
+    matured = -1 if progress is None else progress.matured
     lines = []
     for pid, identifier, index, time, bo, bl, b, co, cl, c in part.rows:
-        at, value, late, sender = part.labels.get(pid, (None, None, False, None))
+        at, value, late, sender, against = part.labels.get(pid, (None, None, False, None, AGREED))
         coverage, weight = _weighed(weighing, pid, value)
         lines.append(
             {
@@ -92,6 +95,8 @@ def _lines(run: str, part: Slice) -> bytes:
                 "label": np.frombuffer(value, "<f8").tolist() if isinstance(value, bytes) else value,
                 "labelledAt": at,
                 "late": late,
+                "contradicted": against != AGREED,
+                "matured": pid <= matured,
                 "coverage": coverage,
                 "weight": weight,
                 "sender": None if sender is None else senders.get(sender),

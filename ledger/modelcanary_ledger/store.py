@@ -75,9 +75,9 @@ class Slice(NamedTuple):
 
     #: (pid, id, index, time, then outcome, latency, log-probabilities of the baseline, the same of the candidate)
     rows: list[tuple[Any, ...]]
-    #: pid → (at, value, late, sender)
-    labels: dict[int, tuple[float, int | bytes, bool, int | None]]
-    progress: Progress | None  # as it was after the labels; None where there are none
+    #: pid → (at, value, late, sender, what others have said of it)
+    labels: dict[int, tuple[float, int | bytes, bool, int | None, int]]
+    progress: Progress | None  # as it was with these labels; None where the run is gone by then
 
 
 #: (pair, when the label came, class index or float64 per class, whether it came too late to count, who sent it: the

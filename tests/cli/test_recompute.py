@@ -86,7 +86,7 @@ class TestAgainstTheLedger:
 class TestConflicts:
     """The gate holds a promotion while labels contradict each other, also when it is asked once more."""
 
-    def test_those_of_the_ledger_count_or_are_said_to_be_unknown(self, cli, spec, tmp_path):
+    def test_those_of_the_ledger_and_of_files_count_once(self, cli, spec, tmp_path):
         with live(tmp_path / "state", "0s", 1200, lenient=True) as made:
             others = [{"id": f"id-{i}", "label": CLASSES[made.labels[i] - 1]} for i in range(100)]
             for _ in range(2):
@@ -97,21 +97,19 @@ class TestConflicts:
             json.dumps({**evidence, "startedAt": evidence["startedAt"] - 1200})
         )  # as the pairs
         spec.write_text(yaml.safe_dump(resource("0s", lenient=True)))
-        alone = cli("recompute", "pairs.parquet", "--spec", spec, "--json")
-        assert alone.code == 0, alone.out
-        found = json.loads(alone.out)
-        assert (found["verdict"], found["conflict"], found["unscored"]) == ("Promote", None, 13)
-        assert "is not known from its pairs: --against" in " ".join(
-            cli("recompute", "pairs.parquet", "--spec", spec, "--record", "alone.json").out.split()
-        )
-        assert "--against" in Path("alone.json").read_text()
-        answer = cli("recompute", "pairs.parquet", "--spec", spec, "--against", "live.json", "--json")
-        found = json.loads(answer.out)
-        assert (found["verdict"], found["reason"], found["conflict"]) == ("Continue", "LabelsConflicting", 100)
-        assert "not known" not in cli("recompute", "pairs.parquet", "--spec", spec, "--against", "live.json").out
-        pq.write_table(pa.table({"id": ["id-1", "id-1"], "label": ["cat", "dog"]}), "few.parquet")
-        files = ("--labels", "few.parquet", "--against", "live.json")
-        assert json.loads(cli("recompute", "pairs.parquet", "--spec", spec, *files, "--json").out)["conflict"] == 100
+        for against in ((), ("--against", "live.json")):
+            found = json.loads(cli("recompute", "pairs.parquet", "--spec", spec, *against, "--json").out)
+            assert (found["verdict"], found["reason"], found["conflict"]) == ("Continue", "LabelsConflicting", 100)
+            assert found["unscored"] == 13
+        other = CLASSES[made.labels[500] - 1]  # than the ledger has
+        more = {"id": ["id-1", "id-1", "id-400", "id-500"], "label": ["cat", "dog", CLASSES[made.labels[400]], other]}
+        pq.write_table(pa.table(more), "few.parquet")
+        found = json.loads(cli("recompute", "pairs.parquet", "--spec", spec, "--labels", "few.parquet", "--json").out)
+        assert (found["reason"], found["conflict"]) == ("LabelsConflicting", 101)
+        plain = pq.read_table("pairs.parquet").drop_columns(["contradicted"])
+        pq.write_table(plain, "plain.parquet")
+        found = json.loads(cli("recompute", "plain.parquet", "--spec", spec, "--json").out)
+        assert (found["verdict"], found["conflict"]) == ("Promote", 0)
 
 
 def test_a_language_models_export_gives_the_same_evidence(cli, tmp_path):

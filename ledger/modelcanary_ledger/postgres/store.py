@@ -115,6 +115,8 @@ class PostgresStore:
         try:
             while True:
                 with database.transaction():
+                    # What has matured without a label has none here.
+                    database.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
                     part = _slice(database, run, after)
                 if part is None:
                     return
@@ -323,12 +325,12 @@ def _slice(database: Database, run: int, after: int) -> Slice | None:
         return None
     rows = [(row[0], id_of(row[1]), *row[2:]) for row in found]
     labels = {
-        pid: (at, value_of(hard, soft), late, sender)
-        for pid, at, hard, soft, late, sender in database.rows(
-            "SELECT pid, at, class, soft, late, sender FROM label WHERE pid >= %s AND pid <= %s",
+        pid: (at, value_of(hard, soft), late, sender, against)
+        for pid, at, hard, soft, late, sender, against in database.rows(
+            "SELECT pid, at, class, soft, late, sender, against FROM label WHERE pid >= %s AND pid <= %s",
             rows[0][0],
             rows[-1][0],
         )
     }
-    found = database.rows("SELECT progress FROM run WHERE no = %s", run)  # after the labels: it only grows
+    found = database.rows("SELECT progress FROM run WHERE no = %s", run)
     return Slice(rows, labels, progress_of(found[0][0]) if found else None)
