@@ -78,7 +78,8 @@ def learn_maturity(
     seconds = declared
     if seconds is None:
         seconds = max(float(DELAY_EDGES[int(np.argmax(curve >= min_coverage))]) for curve in found)
-    if ages.max() < WATCHED * seconds:
+    # Of pairs older than the oldest with a label nobody was watching: labels may have begun to come since.
+    if ages[counts.any(axis=(1, 2))].max() < WATCHED * seconds:
         return None
     # The last bucket that is over by then.
     bucket = int(np.searchsorted(DELAY_EDGES, seconds * (1 + 1e-9), side="right")) - 1

@@ -71,6 +71,27 @@ class TestAgainstTheLedger:
         assert found["difference"] < 1e-9, found
         assert found["delta"] == pytest.approx(json.loads(with_labels.out)["delta"], abs=1e-12)
 
+    def test_what_has_matured_is_known_whenever_it_is_asked(self, cli, spec, tmp_path):
+        """Pairs that are too young do not count, whatever their labels, and a maturity that has grown is no matter."""
+        spec.write_text(yaml.safe_dump(resource("30m")))
+        with live(tmp_path / "young", "30m", 900) as made:
+            exported(cli, made)
+        known = cli("recompute", "pairs.parquet", "--spec", spec, "--against", "live.json", "--json")
+        assert json.loads(known.out)["difference"] < 1e-9, known.out
+        found = json.loads(cli("recompute", "pairs.parquet", "--spec", spec, "--json").out)
+        assert (found["labelled"], found["delta"]) == (900 - 10, None)
+        forced = json.loads(cli("recompute", "pairs.parquet", "--spec", spec, "--maturity", "30m", "--json").out)
+        assert forced["delta"] is not None  # all that there is, as if its time were over
+
+        spec.write_text(yaml.safe_dump(resource("auto")))
+        with live(tmp_path / "old", "5m", 0) as made:
+            exported(cli, made)
+        evidence = json.loads(Path("live.json").read_text())
+        assert sum(evidence["loss"][-1]["coverage"]["baseline"]["missing"]) > 1400
+        Path("live.json").write_text(json.dumps({**evidence, "maturity": 1500.0}))
+        grown = cli("recompute", "pairs.parquet", "--spec", spec, "--against", "live.json", "--json")
+        assert json.loads(grown.out)["difference"] < 1e-9, grown.out
+
     def test_other_evidence_is_found_to_differ(self, cli, spec, tmp_path):
         with live(tmp_path / "state", "0s", 900) as made:
             exported(cli, made)

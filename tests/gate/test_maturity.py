@@ -39,6 +39,14 @@ def _exponential(rng: np.random.Generator, n: int) -> np.ndarray:
     return rng.exponential(60 * MINUTE, n)
 
 
+def test_pairs_from_before_the_first_label_watched_no_delay() -> None:
+    """Labels of an hour's mean delay began to be sent ten minutes ago, to a model that was asked for a day."""
+    now = 10 * MINUTE
+    cohorts = _cohorts(_exponential, now, per_cohort=5000, width=MINUTE)
+    old = [Cohort(newest=now - 3600.0 * hours, delays=np.zeros((1, len(DELAY_EDGES)))) for hours in range(1, 24)]
+    assert _seconds([*old, *cohorts], now, 0.8) is None
+
+
 @pytest.mark.parametrize("coverage", [0.5, 0.8, 0.95])
 def test_is_the_quantile_of_the_delay_once_the_tail_can_be_seen(coverage: float) -> None:
     found = _seconds(_cohorts(_exponential, 12 * 3600.0), 12 * 3600.0, coverage)
