@@ -1,11 +1,24 @@
-"""CronJobs that compute runs once more: what they call exists, what they name is mounted, and they may do little."""
+"""CronJobs that compute runs once more: what they call exists and does its work, what they name is
+mounted, and they may do little."""
 
+import json
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
+import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from tests.chart.helm import VARIANTS, Manifest, of_kind, render
+from tests.cli.recorded import CLASSES, live, resource
+from tests.cluster.pki import Authority
+from tests.ledger.serving import digest, ledger
 
 from modelcanary_cli.main import cli
 
@@ -91,3 +104,67 @@ def test_their_pods_are_restricted_and_have_no_token_for_the_cluster(manifests: 
         ]
     bound = [item for item in manifests if item["kind"] in ("RoleBinding", "ClusterRoleBinding")]
     assert all(subject["name"] != account["metadata"]["name"] for item in bound for subject in item["subjects"])
+
+
+def container(manifests: list[Manifest], part: str, folder: Path, url: str) -> subprocess.CompletedProcess[str]:
+    """Runs what one of the pod's containers runs, with its mounts under `folder` and the ledger at `url`."""
+    (found,) = pod(manifests, "fraud-recompute")[part]
+    mounts = [mount["mountPath"] for mount in found["volumeMounts"]]
+
+    def here(word: str) -> str:
+        for mount in mounts:
+            word = re.sub(rf"(^|=){mount}(?=/|$)", rf"\g<1>{folder}{mount}", word)
+        return re.sub(r"https://modelcanary-ledger\.canaries\.svc:8071", url, word)
+
+    command, *arguments = [here(word) for word in (*found["command"], *found["args"])]
+    assert command == "modelcanary"
+    return subprocess.run(
+        [sys.executable, "-m", "modelcanary_cli", *arguments],
+        cwd=here(found["workingDir"]),
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_what_they_call_does_its_work(tmp_path: Path) -> None:
+    """Against a real ledger with a certificate and a token; labels contradict there, and in the file, one more."""
+    entry = {"namespace": "shop", "name": "fraud", "configMap": "fraud", "args": ["--labels=/data/labels.parquet"]}
+    manifests = render({"recompute": {"enabled": True, "canaries": [entry]}})
+    volumes = pod(manifests, "fraud-recompute")["volumes"]
+    assert {
+        "name": "canary",
+        "configMap": {"name": "fraud", "items": [{"key": "canary.yaml", "path": "canary.yaml"}]},
+    } in volumes
+    data, canary, token = (
+        tmp_path / name for name in ("data", "etc/modelcanary/canary", "var/run/secrets/modelcanary")
+    )
+    for folder in (data, canary, token):
+        folder.mkdir(parents=True)
+    (canary / "canary.yaml").write_text(yaml.safe_dump(resource("0s", lenient=True)))
+    with live(tmp_path / "state", "0s", 1200, lenient=True) as made:
+        others = [{"id": f"id-{row}", "label": CLASSES[made.labels[row] - 1]} for row in range(100)]
+        httpx.post(f"{made.url}/v1/feedback?namespace=shop&name=fraud", json=others).raise_for_status()
+    contradicting = {"id": ["id-300", "id-1400"], "label": [CLASSES[made.labels[300] - 1], CLASSES[made.labels[1400]]]}
+    pq.write_table(pa.table(contradicting), data / "labels.parquet")
+
+    authority = Authority(tmp_path / "authority")
+    authority.issue("ledger", "/CN=modelcanary-ledger", "DNS:localhost,IP:127.0.0.1")
+    shutil.copy(authority.certificate, token / "ca.crt")
+    (token / "token").write_text("of-the-pod\n")
+    (tmp_path / "callers").write_text(f"{digest('of-the-pod')} shop fraud-recompute\n")
+    keys = [f"--tls-{kind}={authority.folder}/ledger.{end}" for kind, end in (("certificate", "crt"), ("key", "key"))]
+    with ledger(tmp_path / "state", *keys, f"--token-file={tmp_path / 'callers'}") as (url, _):
+        export = container(manifests, "initContainers", tmp_path, url)
+        assert (export.returncode, export.stdout) == (0, f"{data}/pairs.parquet: 1,500 pairs\n"), export.stderr
+        done = container(manifests, "containers", tmp_path, url)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^verdict +Continue \(LabelsConflicting\)$", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^conflict +101$", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^labelled +1,188 in time$", done.stdout, re.MULTILINE), done.stdout
+    assert json.loads((data / "record.json").read_text())["counts"]["conflict"] == 101
+    assert "LabelsConflicting" in (data / "report.html").read_text()
+    assert json.loads((data / "evidence.json").read_text())["counts"]["conflict"] == 100
+    assert not [path for path in data.iterdir() if path.name.startswith(".")]
