@@ -14,7 +14,7 @@ from modelcanary_ledger.model import Standing
 from modelcanary_ledger.run import Run
 from modelcanary_ledger.segment import connect, marks
 from modelcanary_ledger.store import LabelRow
-from modelcanary_ledger.texts import progress_of, run_from, standing_of, text_of, texts_of
+from modelcanary_ledger.texts import progress_of, row_of, run_from, standing_of, text_of, texts_of
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -74,17 +74,7 @@ class State:
             "INSERT INTO model VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (no) DO UPDATE SET epoch = excluded.epoch, "
             "run = excluded.run, instructions = excluded.instructions, shares = excluded.shares, "
             "senders = excluded.senders, sources = excluded.sources",
-            (
-                standing.no,
-                standing.namespace,
-                standing.name,
-                standing.epoch,
-                standing.run,
-                text_of(standing.instructions),
-                text_of(standing.shares),
-                text_of(standing.senders),
-                text_of(standing.sources),
-            ),
+            row_of(standing),
         )
 
     # --- runs

@@ -47,6 +47,21 @@ def standing_of(row: tuple[Any, ...], runs: Mapping[int, Run]) -> Standing:
     )
 
 
+def row_of(standing: Standing) -> tuple[int, str, str, int, int, str, str, str, str]:
+    """What `standing_of` reads."""
+    return (
+        standing.no,
+        standing.namespace,
+        standing.name,
+        standing.epoch,
+        standing.run,
+        text_of(standing.instructions),
+        text_of(standing.shares),
+        text_of(standing.senders),
+        text_of(standing.sources),
+    )
+
+
 def texts_of(run: Run) -> tuple[str, str, str, list[tuple[int, int, int, str]]]:
     """Its progress, both open blocks, and the blocks that were cut: (run, stream, number, block)."""
     progress = run.progress

@@ -4,6 +4,7 @@ Called by the workers of `main` with a key. What it remembers is a cache: lost, 
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -78,15 +79,22 @@ class Work:
     status: Status
 
 
+@dataclass(slots=True)
+class Memory:
+    """What this process knows of one ModelCanary from its looks before; another process does without."""
+
+    evidence: Evidence | None = None  # of the run that is on
+    unkept: str = ""  # the decision whose report the API server refuses
+    tried: str = ""  # the decision whose report's name was taken
+    refused: str = ""  # what it refuses else, as it was said
+    shown: bool = False  # the look before stored the status
+    ledger_refuses: float | None = None  # since when the ledger has taken nothing that it was told
+
+
 class Reconciler:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        self._evidence: dict[Key, Evidence] = {}
-        self._unkept: dict[Key, str] = {}  # the decision whose report the API server refuses
-        self._tried: dict[Key, str] = {}  # the decision whose report's name was taken
-        self._refused: dict[Key, str] = {}  # what it refuses else, as it was said
-        self._shown: set[Key] = set()  # whose status was stored in the look before
-        self._ledger_refuses: dict[Key, float] = {}  # since when the ledger has taken nothing that it was told
+        self._memories: defaultdict[Key, Memory] = defaultdict(Memory)
         self._sightings = Sightings(tools.monotonic)
         self._version = _own_version()
         self._authority = Authority(tools.api, tools.settings.ledger_ca, tools.monotonic)
@@ -102,6 +110,7 @@ class Reconciler:
         except NotFound:
             self._forget(key)
             return None
+        memory = self._memories[key]
         status = status_json.read(resource.get("status") or {})
         try:
             spec = parse_spec(resource.get("spec"))
@@ -119,7 +128,7 @@ class Reconciler:
         found = await find(tools.api, tools.ledger, owner, resource, rivals=rivals, reports=reported)
         observed = tools.desk.heard(key, spec, status, await observe(found, owner, tools.probe))
         observed = self._watch(key, observed)
-        if status.decided is not None and self._unkept.get(key) == status.decided.id:
+        if status.decided is not None and memory.unkept == status.decided.id:
             observed = replace(observed, reports=(*observed.reports, status.decided.id))
         now = tools.wall()
         decision = await self._decision(key, resource, spec, status, observed, now)
@@ -130,11 +139,11 @@ class Reconciler:
         document = self._document(resource, spec, result.status, observed, summary, now)
         # Evidence changes from look to look, and must not keep what is to be done waiting for ever: on a busy machine a
         # look may take as long as it does. So it is stored before an action once, not again and again.
-        shown = key in self._shown and result.status == status and bool(result.actions)
-        self._shown.discard(key)
+        shown = memory.shown and result.status == status and bool(result.actions)
+        memory.shown = False
         if document != (resource.get("status") or {}) and not shown:
             await self._write_status(key, resource, document, status, result.status, now)
-            self._shown.add(key)
+            memory.shown = True
             tools.metrics.signals_lost.inc(_lost(status, result.status, observed))
             return 0.0
         stalled = result.status.stalled or result.status.phase is Phase.STALLED
@@ -146,7 +155,7 @@ class Reconciler:
 
     async def _carry_out(self, key: Key, resource: Object, work: Work, action: Action, now: float) -> None:
         """One write."""
-        tools = self._tools
+        tools, memory = self._tools, self._memories[key]
 
         async def record() -> Record:
             return await self._record(key, work, now)
@@ -154,23 +163,24 @@ class Reconciler:
         try:
             await Applier(tools.api, tools.ledger, work.owner, work.found, tools.epoch, record).apply(action)
         except (LedgerUnavailable, LedgerRefused):
-            self._ledger_refuses.setdefault(key, tools.monotonic())
+            if memory.ledger_refuses is None:
+                memory.ledger_refuses = tools.monotonic()
             raise
         except (Refused, Conflict) as error:
             if not isinstance(action, KeepReport):
                 if isinstance(error, Refused):
                     await self._say_refused(key, resource, action, error, now)
                 raise
-            if isinstance(error, Conflict) and self._tried.get(key) != action.decision:
-                self._tried[key] = action.decision  # ours may have come meanwhile; the next look finds it then
+            if isinstance(error, Conflict) and memory.tried != action.decision:
+                memory.tried = action.decision  # ours may have come meanwhile; the next look finds it then
                 raise
             # A quota, a permission that is missing, or a name that somebody has taken keeps no candidate alive.
-            self._unkept[key] = action.decision
+            memory.unkept = action.decision
             await tools.recorder.say(resource, Why.REPORT_NOT_KEPT, str(error), now, warning=True)
             return
-        self._refused.pop(key, None)
+        memory.refused = ""
         if isinstance(action, (Instruct, ForgetEvidence)):
-            self._ledger_refuses.pop(key, None)
+            memory.ledger_refuses = None
         tools.metrics.writes.labels(type(action).__name__).inc()
         _log.info("%s/%s: %s", key.namespace, key.name, brief(action))
         await tools.recorder.action(resource, action, now)
@@ -178,13 +188,14 @@ class Reconciler:
     async def _say_refused(self, key: Key, resource: Object, action: Action, error: Refused, now: float) -> None:
         """Once, where its owner looks: the operator's log is not theirs to read."""
         words = f"{type(action).__name__} is tried again until it is allowed; the API server says: {error}"
-        if self._refused.get(key) != words:
-            self._refused[key] = words
+        memory = self._memories[key]
+        if memory.refused != words:
+            memory.refused = words
             await self._tools.recorder.say(resource, Why.WRITE_REFUSED, words, now, warning=True)
 
     def _summary(self, key: Key, status: Status) -> Summary | None:
         """Of the run that is on; None where it was not looked at since this process began."""
-        evidence = self._evidence.get(key)
+        evidence = self._memories[key].evidence
         return evidence.summary() if evidence is not None and status.run and evidence.is_about(status.run) else None
 
     async def _record(self, key: Key, work: Work, now: float) -> Record:
@@ -193,7 +204,7 @@ class Reconciler:
         run, decided = status.run, status.decided
         if run is None or decided is None:
             raise OperatorError(f"phase {status.phase} without a run that was decided")
-        evidence = self._evidence.get(key)
+        evidence = self._memories[key].evidence
         if evidence is None and run.shadowing_since is not None:
             evidence = Evidence(key.namespace, key.name, run, spec)
             try:
@@ -209,16 +220,12 @@ class Reconciler:
         candidate = observed.candidate
         failure = candidate.failure.reason if candidate is not None and candidate.failure is not None else None
         now = self._tools.monotonic()
-        refuses = now - self._ledger_refuses.get(key, now)
+        since = self._memories[key].ledger_refuses
+        refuses = now - since if since is not None else 0.0
         return replace(observed, failing=self._sightings.age(key, failure), ledger_refuses=refuses)
 
     def _forget(self, key: Key) -> None:
-        self._evidence.pop(key, None)
-        self._shown.discard(key)
-        self._unkept.pop(key, None)
-        self._tried.pop(key, None)
-        self._refused.pop(key, None)
-        self._ledger_refuses.pop(key, None)
+        self._memories.pop(key, None)
         self._authority.forget(key)
         self._tools.desk.forget(key)
         self._sightings.forget(key)
@@ -228,14 +235,14 @@ class Reconciler:
         self, key: Key, resource: Object, spec: Spec, status: Status, observed: Observed, now: float
     ) -> Decision | None:
         """The gate's, of the run that is on. Without a ledger there is none, and nothing is decided."""
-        run = status.run
+        run, memory = status.run, self._memories[key]
         if run is None or status.phase not in JUDGED or observed.standing is None or observed.standing.run != run.id:
             if run is None:
-                self._evidence.pop(key, None)
+                memory.evidence = None
             return None
-        evidence = self._evidence.get(key)
+        evidence = memory.evidence
         if evidence is None or not evidence.is_of(run, spec):
-            evidence = self._evidence[key] = Evidence(key.namespace, key.name, run, spec)
+            evidence = memory.evidence = Evidence(key.namespace, key.name, run, spec)
         # Metrics are limits on a promotion: of what was promoted, they are not asked.
         metrics = self._tools.desk.metrics(key, run.id, spec) if status.phase in RUNNING else {}
         try:

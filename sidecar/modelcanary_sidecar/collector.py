@@ -1,6 +1,6 @@
-"""The garbage collector of a live process: kept away from what lives long, and watched, since it stops the event loop.
+"""The garbage collector: kept away from what lives long, and in a live process watched, since it stops the event loop.
 
-`live` calls it once, when all that a process needs is there. It must not know what the process does.
+`live` and `scorer` call it once, when all that their process needs is there. It must not know what the process does.
 """
 
 import gc
@@ -8,16 +8,21 @@ import time
 
 from modelcanary_sidecar.figures import Figures
 
-#: Objects that were made and not freed between two looks: what a request leaves behind is freed without the collector,
-#: so that looks are rare. The oldest are looked at in every two thousandth.
+#: Objects that were made and not freed between two looks: what a request or a pair leaves behind is freed without the
+#: collector, so that looks are rare. The oldest are looked at in every two thousandth.
 _YOUNG, _MIDDLE, _OLD = 50_000, 20, 100
 
 
-def settle(figures: Figures) -> None:
-    """What is alive now stays alive: it is not looked at again. How long a look took at most is in the figures."""
+def settle() -> None:
+    """What is alive now stays alive: it is not looked at again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG, _MIDDLE, _OLD)
+
+
+def settle_watched(figures: Figures) -> None:
+    """The same; how long a look took at most is in the figures."""
+    settle()
     began = 0.0
 
     def watch(phase: str, _: dict[str, int]) -> None:

@@ -89,7 +89,7 @@ class LiveProcess:
             admin = None
             if self._sockets.admin is not None:
                 admin = await asyncio.start_server(self._admin().answer, sock=self._sockets.admin)
-            collector.settle(state.figures)
+            collector.settle_watched(state.figures)
             await self._sweep_until_ended(server)
             await self._shadowing.finish()
             if self._watch is not None:

@@ -5,7 +5,6 @@ priority, because it shares its machine with the model that answers users. What 
 """
 
 import asyncio
-import gc
 import logging
 import os
 import secrets
@@ -16,6 +15,7 @@ from collections.abc import Sequence
 import uvloop
 
 from modelcanary_gate.protocol import Instructions
+from modelcanary_sidecar import collector
 from modelcanary_sidecar.channel import ScorerEnd
 from modelcanary_sidecar.instructions import Standing
 from modelcanary_sidecar.ledger_client import LedgerClient
@@ -55,9 +55,7 @@ async def _serve(settings: Settings, ends: Sequence[ScorerEnd]) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, mirror.stop)
         loop.add_signal_handler(signal.SIGINT, lambda: None)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 100)  # pairs wait for their batch and die by the hundreds, without cycles
+        collector.settle()
         await mirror.run()
 
 

@@ -5,9 +5,6 @@ a test allows.
 """
 
 import contextlib
-import fcntl
-import hashlib
-import os
 import shutil
 import socket
 import subprocess
@@ -20,6 +17,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from demo.cache import built, cache_root, key_of
 
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>io.modelcanary</groupId><artifactId>kafka-for-tests</artifactId><version>1</version><dependencies><dependency>
@@ -124,23 +122,16 @@ def _jars() -> Path:
     for command, package in (("mvn", "maven"), ("java", "openjdk-17-jdk-headless")):
         if shutil.which(command) is None:
             pytest.fail(f"the tests of Kafka need {command}: apt-get install {package}")
-    cache = Path(os.environ.get("MODELCANARY_CACHE", Path.home() / ".cache/modelcanary")) / "kafka"
-    folder = cache / hashlib.sha256(_POM.encode()).hexdigest()[:12]
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            half = cache / "half"
-            shutil.rmtree(half, ignore_errors=True)
-            half.mkdir()
-            (half / "pom.xml").write_text(_POM)
-            command = ["mvn", "-q", "-B", "-f", str(half / "pom.xml"), "dependency:copy-dependencies"]
-            done = subprocess.run(
-                [*command, f"-DoutputDirectory={half}/jars"], capture_output=True, text=True, timeout=600, check=False
-            )
-            assert done.returncode == 0, done.stdout[-3000:]
-            half.rename(folder)
-    return folder / "jars"
+    return built(cache_root() / "kafka" / key_of(_POM), _fetch) / "jars"
+
+
+def _fetch(folder: Path) -> None:
+    (folder / "pom.xml").write_text(_POM)
+    command = ["mvn", "-q", "-B", "-f", str(folder / "pom.xml"), "dependency:copy-dependencies"]
+    done = subprocess.run(
+        [*command, f"-DoutputDirectory={folder}/jars"], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 def _free_ports(count: int) -> list[int]:

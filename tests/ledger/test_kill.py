@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import pytest
@@ -181,6 +182,21 @@ class Labeller(Sender):
         self.counts.update(counts)
 
 
+@contextlib.contextmanager
+def sending(senders: Sequence[Sender], seconds: float) -> Iterator[None]:
+    """They send meanwhile, and a little longer; each ends within so many seconds, and has seen no wrong answer."""
+    for sender in senders:
+        sender.start()
+    yield
+    time.sleep(0.5)
+    for sender in senders:
+        sender.stopping.set()
+    for sender in senders:
+        sender.join(seconds)
+        assert not sender.is_alive()
+        assert not sender.errors
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_nothing_acknowledged_is_lost_or_counted_twice(tmp_path, make_pair, answer_loss):
@@ -193,19 +209,11 @@ def test_nothing_acknowledged_is_lost_or_counted_twice(tmp_path, make_pair, answ
     recorders = [Recorder(service, seed, make_pair, offered) for seed in (1, 2)]
     labellers = [Labeller(service, 3, offered)]
     senders = [*recorders, *labellers]
-    for sender in senders:
-        sender.start()
-    for _ in range(KILLS):
-        time.sleep(rng.uniform(0.02, 0.5))
-        service.kill()
-        service.start()
-    time.sleep(0.5)
-    for sender in senders:
-        sender.stopping.set()
-    for sender in senders:
-        sender.join(30)
-        assert not sender.is_alive()
-        assert not sender.errors
+    with sending(senders, 30):
+        for _ in range(KILLS):
+            time.sleep(rng.uniform(0.02, 0.5))
+            service.kill()
+            service.start()
     assert min(sender.again for sender in senders) > KILLS / 4  # kills did meet requests
 
     recorded = [identifier for recorder in recorders for identifier in recorder.sent_ids]

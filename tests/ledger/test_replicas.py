@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.ledger.postgres_server import Server, server
-from tests.ledger.test_kill import MODEL, SPEC, Labeller, Recorder, Sender, Service
+from tests.ledger.test_kill import MODEL, SPEC, Labeller, Recorder, Sender, Service, sending
 
 from modelcanary_gate.protocol import PairBatch
 
@@ -62,21 +62,13 @@ def test_two_replicas_of_which_one_is_killed(tmp_path, postgres: Server, make_pa
         recorders = [Recorder(pair, seed, make_pair, offered) for seed in (1, 2)]
         labellers = [Labeller(pair, 3, offered)]
         senders: list[Sender] = [*recorders, *labellers]
-        for sender in senders:
-            sender.start()
-        for _ in range(KILLS):
-            time.sleep(rng.uniform(0.05, 0.6))
-            victim = rng.choice(pair.both)
-            victim.kill()
-            time.sleep(rng.uniform(0.0, 0.3))  # the other one goes on alone
-            victim.start()
-        time.sleep(0.5)
-        for sender in senders:
-            sender.stopping.set()
-        for sender in senders:
-            sender.join(60)
-            assert not sender.is_alive()
-            assert not sender.errors
+        with sending(senders, 60):
+            for _ in range(KILLS):
+                time.sleep(rng.uniform(0.05, 0.6))
+                victim = rng.choice(pair.both)
+                victim.kill()
+                time.sleep(rng.uniform(0.0, 0.3))  # the other one goes on alone
+                victim.start()
         assert sum(sender.again for sender in senders) > KILLS / 4  # kills did meet requests
 
         recorded = [identifier for recorder in recorders for identifier in recorder.sent_ids]

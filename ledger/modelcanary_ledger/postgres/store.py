@@ -30,7 +30,7 @@ from modelcanary_ledger.store import (
     Wanted,
     first_pid,
 )
-from modelcanary_ledger.texts import progress_of, run_from, standing_of, text_of, texts_of
+from modelcanary_ledger.texts import progress_of, row_of, run_from, standing_of, text_of, texts_of
 
 #: How often a group of batches is tried again when another ledger was in the way.
 _TRIES = 5
@@ -205,15 +205,7 @@ class PostgresStore:
             "instructions = excluded.instructions, shares = excluded.shares, senders = excluded.senders, "
             "sources = excluded.sources, "
             "version = excluded.version, said = excluded.said",
-            standing.no,
-            standing.namespace,
-            standing.name,
-            standing.epoch,
-            standing.run,
-            text_of(standing.instructions),
-            text_of(standing.shares),
-            text_of(standing.senders),
-            text_of(standing.sources),
+            *row_of(standing),
             version,
             version,
         )

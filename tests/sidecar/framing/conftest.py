@@ -1,13 +1,12 @@
 """The real sidecar, a real nginx, each with a strict model of its own, so that neither sees what the other sent."""
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.sidecar.framing import peers
 from tests.sidecar.framing.peers import Kernel, StrictModel, nginx
-from tests.sidecar.live_path.processes import Process
 
 
 @dataclass
@@ -25,15 +24,10 @@ def kernel() -> Iterator[Kernel]:
 
 @pytest.fixture(scope="module")
 def sidecar() -> Iterator[Proxy]:
-    """Mirroring nothing, and with one connection to its model: whatever is left on that would be seen."""
     model = StrictModel()
-    command = [sys.executable, "-m", "modelcanary_sidecar.main", "--ledger", "http://127.0.0.1:9", "--name", "x"]
-    command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--connections", "1"]
-    command += ["--upstream", f"http://127.0.0.1:{model.port}", "--drain-delay", "0s"]
     try:
-        process = Process(command)
-        yield Proxy(process.port, model)
-        assert process.stop() == 0
+        with peers.sidecar(model.port) as port:
+            yield Proxy(port, model)
     finally:
         model.stop()
 

@@ -5,13 +5,14 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.sidecar.framing.reading import Asked, RequestStream
-from tests.sidecar.live_path.processes import DEADLINE, Connection, RawModel, until
+from tests.sidecar.live_path.processes import DEADLINE, Connection, Process, RawModel, until
 
 _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, _NETLINK_SOCK_DIAG, _NOBODY = 20, 1, 4, 0xFFFFFFFF
 _REQUEST = struct.Struct("=IHHII BBBBI")
@@ -118,6 +119,17 @@ http {{
   }}
 }}
 """
+
+
+@contextmanager
+def sidecar(model: int, *more: str) -> Iterator[int]:
+    """Mirroring nothing, and with one connection to its model: whatever is left on that would be seen. Its port."""
+    command = [sys.executable, "-m", "modelcanary_sidecar.main", "--ledger", "http://127.0.0.1:9", "--name", "x"]
+    command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--connections", "1"]
+    command += ["--upstream", f"http://127.0.0.1:{model}", "--drain-delay", "0s", *more]
+    process = Process(command)
+    yield process.port
+    assert process.stop() == 0
 
 
 @contextmanager

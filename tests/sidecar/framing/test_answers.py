@@ -4,18 +4,17 @@ The client reads what the model said, or a refusal; never what belongs to anothe
 """
 
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.sidecar.framing import peers
 from tests.sidecar.framing.answer_cases import CASES
 from tests.sidecar.framing.answer_differences import H11, NGINX
 from tests.sidecar.framing.answering import ScriptedModel, Send, alike, ask, read_by_h11
 from tests.sidecar.framing.cases import Answer, by_case
 from tests.sidecar.framing.peers import Kernel, nginx
 from tests.sidecar.framing.reading import REFUSED, end_to_end
-from tests.sidecar.live_path.processes import Process
 
 BY_H11, BY_NGINX = by_case(H11), by_case(NGINX)
 _LONG = 3000  # bytes; what is longer is not sent byte by byte
@@ -26,15 +25,10 @@ Played = tuple[int, ScriptedModel]
 
 @pytest.fixture(scope="module")
 def sidecar() -> Iterator[Played]:
-    """With one connection to its model: whatever is left on that would be seen."""
     model = ScriptedModel()
-    command = [sys.executable, "-m", "modelcanary_sidecar.main", "--ledger", "http://127.0.0.1:9", "--name", "x"]
-    command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--connections", "1", "--answer-time", "5s"]
-    command += ["--upstream", f"http://127.0.0.1:{model.port}", "--drain-delay", "0s"]
     try:
-        process = Process(command)
-        yield process.port, model
-        assert process.stop() == 0
+        with peers.sidecar(model.port, "--answer-time", "5s") as port:
+            yield port, model
     finally:
         model.stop()
 

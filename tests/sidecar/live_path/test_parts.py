@@ -149,7 +149,7 @@ def test_looks_of_the_collector_are_counted_and_the_longest_is_known() -> None:
     threshold, callbacks = gc.get_threshold(), list(gc.callbacks)
     figures = Figures()
     try:
-        collector.settle(figures)
+        collector.settle_watched(figures)
         gc.disable()  # no look but ours
         assert figures.collections == 0  # what it does itself is before the first request
         gc.collect()
