@@ -36,8 +36,7 @@ class Environment:
         def build(partial: Path) -> None:
             say(f"Installing {self.name}, once, into {place} ...")
             began = time.monotonic()
-            _uv("venv", "--quiet", "--allow-existing", "--python", python, str(partial))
-            _uv("pip", "install", "--quiet", "--python", str(partial / "bin/python"), "-r", str(self.pins))
+            install(partial, python, self.pins)
             say(f"Installed {self.name} in {time.monotonic() - began:.0f} s")
 
         return built(place, build) / "bin/python"
@@ -45,6 +44,12 @@ class Environment:
 
 MLSERVER = Environment("MLServer 1.7.1", SERVERS / "mlserver.txt")
 KSERVE = Environment("KServe 0.21.0", SERVERS / "kserve.txt")
+
+
+def install(place: Path, python: str, pins: Path) -> None:
+    """An environment of that Python with what is pinned in a file. Raises DemoError."""
+    _uv("venv", "--quiet", "--allow-existing", "--python", python, str(place))
+    _uv("pip", "install", "--quiet", "--python", str(place / "bin/python"), "-r", str(pins))
 
 
 def _uv(*arguments: str) -> None:

@@ -5,6 +5,7 @@ import platform
 import subprocess
 from pathlib import Path
 
+from bench.dataplane import shipped
 from bench.dataplane.processes import REAL_TIME
 
 
@@ -15,7 +16,8 @@ def machine(seconds: float) -> str:
     calm = "at real-time priority" if REAL_TIME else "at normal priority"
     where = f"{os.cpu_count()} cores ({names[0] if names else platform.machine()}), Linux {platform.release()}"
     return (
-        f"{where}, Python {platform.python_version()}, sources of {head.stdout.strip() or 'no commit'}; "
+        f"{where}, sources of {head.stdout.strip() or 'no commit'}, the sidecar "
+        f"on Python {shipped.version()} with what its image has; "
         f"{seconds / 60:.0f} minutes {calm}, load average at the end {os.getloadavg()[0]:.1f}: what is above 2 is "
         "other work on the same cores."
     )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.dataplane import payload
+from bench.dataplane import payload, shipped
 from bench.dataplane.processes import LOAD_CORE, PROXY_CORE, REAL_TIME, Stage, tree
 from bench.dataplane.proxies import Mirror, Running
 
@@ -94,7 +94,7 @@ def start(
     """One that follows its instructions already. `saturated`: its live process will never rest."""
     share = mirror.percent / 100 if mirror else 0.0
     canary = ledger.canary(mirror.port if mirror else model, share, classes)
-    command = [sys.executable, "-m", "modelcanary_sidecar.main", "--name", canary, "--drain-delay", "0s"]
+    command = [*shipped.command(), "--name", canary, "--drain-delay", "0s"]
     command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--workers", str(workers)]
     command += ["--upstream", f"http://127.0.0.1:{model}", "--ledger", ledger.url]
     process = stage.start(core, command, stderr=subprocess.PIPE)

@@ -1,8 +1,10 @@
 """The garbage collector: kept away from what lives long, and in a live process watched, since it stops the event loop.
 
-`live` and `scorer` call it once, when all that their process needs is there. It must not know what the process does.
+Each process calls it once, when all that it needs is there: `main` before it makes the others, which share what is
+there by then. It must not know what the process does.
 """
 
+import ctypes
 import gc
 import time
 
@@ -15,9 +17,17 @@ _YOUNG, _MIDDLE, _OLD = 50_000, 20, 100
 
 def settle() -> None:
     """What is alive now stays alive: it is not looked at again."""
+    keep()
+    gc.set_threshold(_YOUNG, _MIDDLE, _OLD)
+
+
+def keep() -> None:
+    """What is alive now is not looked at again, and what loading took for a while goes back to the system."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_YOUNG, _MIDDLE, _OLD)
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # glibc's
+        trim(0)
 
 
 def settle_watched(figures: Figures) -> None:

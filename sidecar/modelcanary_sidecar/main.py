@@ -7,7 +7,6 @@ runs it will start it again. It must not know requests, pairs or the ledger.
 """
 
 import ctypes
-import gc
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from modelcanary_sidecar import collector
 from modelcanary_sidecar.board import Board
 from modelcanary_sidecar.channel import socket_pair
 from modelcanary_sidecar.errors import SettingsError
@@ -126,8 +126,7 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         # What is loaded by now, all that the live processes need, is one copy for all of them as long as nobody
         # writes to it: not the collector either. It is 8 MB less in sum.
-        gc.collect()
-        gc.freeze()
+        collector.keep()
         for worker in range(self._settings.workers):
             self._live.add(_start(f"live process {worker}", partial(self._serve, worker)))
         for listener in (*self._listeners, self._admin):

@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import random
+import subprocess
+import sys
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -164,6 +166,23 @@ def test_looks_of_the_collector_are_counted_and_the_longest_is_known() -> None:
         gc.callbacks[:] = callbacks
         gc.set_threshold(*threshold)
         gc.unfreeze()
+
+
+def test_what_loading_took_for_a_while_goes_back_to_the_system() -> None:
+    program = """if True:
+        from modelcanary_sidecar import collector
+        def size():
+            for line in open("/proc/self/smaps_rollup"):
+                if line.startswith("Anonymous:"):
+                    return int(line.split()[1])
+        passing = [bytes(1000) for _ in range(20_000)]
+        last = bytes(1000)  # behind them: the heap does not get shorter by itself
+        del passing
+        before = size()
+        collector.keep()
+        print(before - size())"""
+    freed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert int(freed) > 10_000  # kB
 
 
 def test_all_have_left_when_each_says_so_of_the_same_drain() -> None:
