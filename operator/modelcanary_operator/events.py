@@ -25,7 +25,8 @@ _WORKERS = 50
 _IDLE = 0.1  # with kopf's default of 5 s, 50 workers take 45 s for 450 objects
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 
-Enqueue = Callable[[Key], None]
+#: With the version of the ModelCanary's that is news; empty: look, whatever is known.
+Enqueue = Callable[[Key, str], None]
 
 
 class Watcher:
@@ -76,7 +77,7 @@ class Watcher:
                 _log.exception("the watch ended; again in %.0f s", pause)
                 self._failed()
             for key in self._index.known():  # what was deleted while nobody watched gives no event
-                self._enqueue(key)
+                self._enqueue(key, "")
             self._stop.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -128,15 +129,17 @@ class Watcher:
         if type == "DELETED":
             concerned += self._index.sharing(key)
             self._index.forget(key)
+        # What is listed anew may have lost others' events: only of a change alone is it enough to know its version.
+        version = str(resource["metadata"]["resourceVersion"]) if type == "MODIFIED" else ""
         for each in concerned:
-            self._enqueue(each)
+            self._enqueue(each, version)
 
     def _handler(self, kind: Kind) -> Any:
         async def handle(*, body: Any, **_: Any) -> None:
             found = _plain(body)
             self._changed(kind.plural, found["metadata"]["namespace"])
             for key in self._index.concerned(kind.plural, found):
-                self._enqueue(key)
+                self._enqueue(key, "")
 
         return handle
 

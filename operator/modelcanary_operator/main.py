@@ -140,8 +140,13 @@ class Operator:
         )
         reconciler = Reconciler(tools)
 
-        def enqueue(key: Key) -> None:
-            loop.call_soon_threadsafe(self._queue.add, key)
+        def heard(key: Key, version: str) -> None:
+            # Else each status that a look writes would bring another look.
+            if not version or not reconciler.has_seen(key, version):
+                self._queue.add(key)
+
+        def enqueue(key: Key, version: str) -> None:
+            loop.call_soon_threadsafe(heard, key, version)
 
         def changed(plural: str, namespace: str) -> None:
             loop.call_soon_threadsafe(recent.forget, plural, namespace)

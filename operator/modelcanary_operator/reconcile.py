@@ -88,6 +88,7 @@ class Memory:
     tried: str = ""  # the decision whose report's name was taken
     refused: str = ""  # what it refuses else, as it was said
     shown: bool = False  # the look before stored the status
+    version: str = ""  # of the resource, as it was read or written last
     ledger_refuses: float | None = None  # since when the ledger has taken nothing that it was told
 
 
@@ -98,6 +99,10 @@ class Reconciler:
         self._sightings = Sightings(tools.monotonic)
         self._version = _own_version()
         self._authority = Authority(tools.api, tools.settings.ledger_ca, tools.monotonic)
+
+    def has_seen(self, key: Key, version: str) -> bool:
+        """Whether a look knows that version of the resource: then its event is no news."""
+        return key in self._memories and self._memories[key].version == version
 
     async def reconcile(self, key: Key) -> float | None:
         """Seconds until the next look; None when it is gone.
@@ -111,6 +116,7 @@ class Reconciler:
             self._forget(key)
             return None
         memory = self._memories[key]
+        memory.version = resource["metadata"]["resourceVersion"]
         status = status_json.read(resource.get("status") or {})
         try:
             spec = parse_spec(resource.get("spec"))
@@ -145,7 +151,8 @@ class Reconciler:
             await self._write_status(key, resource, document, status, result.status, now)
             memory.shown = True
             tools.metrics.signals_lost.inc(_lost(status, result.status, observed))
-            return 0.0
+            if result.actions or not _says_the_same(status, result.status):
+                return 0.0
         stalled = result.status.stalled or result.status.phase is Phase.STALLED
         tools.metrics.in_phase(key, result.status.phase, stalled=stalled)
         if not result.actions:
@@ -298,6 +305,7 @@ class Reconciler:
         """Compare and swap: the version is that of the resource that was read."""
         body = {**resource, "status": document}
         kept = await self._tools.api.replace(CANARIES, key.namespace, key.name, body, "status")
+        self._memories[key].version = kept["metadata"]["resourceVersion"]
         if kept.get("status") != document:
             # Else each look would write it again.
             raise OperatorError("the API server does not keep the whole status: its ModelCanary definition is older")
@@ -330,6 +338,12 @@ def brief(action: Action) -> str:
         what = f"run {told.run}, share {told.share:g}, weight {told.weight:g}" if told.run else "no run"
         return f"Instruct(version {told.version}, {what})"
     return str(action)[:_LONGEST_LINE]
+
+
+def _says_the_same(before: Status, after: Status) -> bool:
+    """Whether they differ in words alone, such as how much evidence there is by now: another look right after the
+    first would find no more than that one did."""
+    return replace(after, reason=before.reason, message=before.message, verdict=before.verdict) == before
 
 
 def _lost(before: Status, after: Status, observed: Observed) -> int:

@@ -104,6 +104,9 @@ class Exporter:
         yield self._gauge(
             "share", "Of the requests, mirrored now: the run's share, or less at a high rate.", figures.share
         )
+        yield self._gauge(
+            "weight", "Of the users, answered by the candidate now; 0 without a canary step.", figures.weight
+        )
         scorer = GaugeMetricFamily(
             "modelcanary_sidecar_scorer",
             "What the scorer counts, by figure and outcome.",

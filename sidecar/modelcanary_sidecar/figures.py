@@ -91,6 +91,7 @@ class Figures:
     collector_pause: float = 0.0  # seconds, of the longest of them
     silence: float = 0.0  # seconds since the scorer said something
     share: float = 0.0  # of the requests that is mirrored now, after the limit on the rate
+    weight: float = 0.0  # of the users that the candidate answers now
 
     def answered(self, added: float, duration: float) -> None:
         """A request, answered by a model."""
@@ -133,3 +134,4 @@ class Figures:
         self.collector_pause = max(self.collector_pause, other.collector_pause)
         self.silence = max(self.silence, other.silence)
         self.share = min(self.share, other.share)
+        self.weight = max(self.weight, other.weight)

@@ -262,6 +262,7 @@ class LiveState:
         self.shedding = self._scorer_full or self.candidate_full
         share = self.standing.share()
         self._capturing = share > 0.0
+        self.figures.weight = self._weight if now < self._lease_ends else 0.0
         silent = now - self._last_news >= SILENCE
         if silent != self._silent:
             self._silent = silent

@@ -115,6 +115,16 @@ class Cluster:
         """What a pod answers at a port, wherever the harness runs."""
         return await self.call("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy{path}")
 
+    async def metric(self, namespace: str, pod: str, port: int, name: str) -> float:
+        """What a pod exports of itself: the sum over all labels."""
+        text = await self._text(
+            "GET", f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics", None, None, ""
+        )
+        samples = [line for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
+        if not samples:
+            raise E2EError(f"{namespace}/{pod} exports no {name}")
+        return sum(float(line.rpartition(" ")[2]) for line in samples)
+
     async def watch(self, kind: Kind) -> AsyncIterator[tuple[str, Object]]:
         """(ADDED, MODIFIED or DELETED, object) of all namespaces, without an end; what was there comes as ADDED."""
         version = ""

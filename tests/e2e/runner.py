@@ -83,7 +83,10 @@ class Runner:
         if error:
             await _quietly(lambda: evidence.keep(team, self.kept / scenario.name, error))
         self.say(f"{scenario.name}: {'FAILED: ' + error if error else 'passed'} after {seconds:.0f} s")
-        return Result(scenario.name, seconds, error, team.report, team.measured)
+        # Without a leader, everything takes as long as its lease runs on: those are numbers of their own.
+        when = ", amid kills" if scenario.group is Group.KILLED else ""
+        measured = {f"{name}{when}": value for name, value in team.measured.items()}
+        return Result(scenario.name, seconds, error, team.report, measured)
 
     async def _end(self, namespace: str) -> None:
         """Away with it all. What the operator did not take away itself, a failed scenario's, is let go."""

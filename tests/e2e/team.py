@@ -37,6 +37,8 @@ CONFIG_MAPS = Kind("/api/v1", "configmaps", "ConfigMap")
 POLICIES = Kind("/apis/networking.k8s.io/v1", "networkpolicies", "NetworkPolicy")
 _OURS = (DEPLOYMENTS, SERVICES, REVISIONS, AUTOSCALERS, PODS, CONFIG_MAPS, POLICIES)
 ADOPTED, ROLLED, JUDGED = 90.0, 90.0, 150.0  # seconds, on a machine that has much else to do
+REACHED = 10.0
+_SIDECAR_ADMIN = 18090
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +256,32 @@ class Team:
                 first = float((await self.cluster.ask(self.namespace, pod, 8080, "/stats"))["first"])
                 await asyncio.sleep(0.5)
             self.measured["ready to shadowing"] = first - ready
+
+    async def reached(self, said: Callable[[Seen], bool], weight: float) -> None:
+        """Each of the baseline's sidecars follows the weight; how long that took is measured, from the status that said
+        so on. What a few users happen to be answered would say it later, and of one sidecar only. A step that is over
+        before, because there was no operator meanwhile, is not measured.
+        """
+        told = await self.until(
+            lambda: next((each for each in self.history.of(CANARIES, self.name) if said(each)), None),
+            f"a status that says the weight {weight:g}",
+            JUDGED,
+        )
+        left = set(self.pods(names.BASELINE))
+        deadline = time.time() + REACHED * self.patience
+        while left:
+            asked = sorted(left)
+            found = await asyncio.gather(*(self._weight(pod) for pod in asked))
+            left -= {pod for pod, follows in zip(asked, found, strict=True) if follows == weight}
+            if left and weight and not said(self.history.of(CANARIES, self.name)[-1]):
+                return
+            if left and time.time() > deadline:
+                raise Missed(f"not within {REACHED * self.patience:g} s: the weight {weight:g} at {', '.join(left)}")
+        name = "weight to every sidecar" if weight else "roll-back to every sidecar"
+        self.measured[name] = max(self.measured.get(name, 0.0), time.time() - told.at)
+
+    async def _weight(self, pod: str) -> float:
+        return await self.cluster.metric(self.namespace, pod, _SIDECAR_ADMIN, "modelcanary_sidecar_weight")
 
     # --- what must hold
 

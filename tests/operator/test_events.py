@@ -1,5 +1,6 @@
 """kopf as it is started: what it would find out for itself where an image gives it nothing to find."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from kubernetes.aio.client import Configuration
 from tests.operator.harness import settings
 
 from modelcanary_operator.events import Watcher
+from modelcanary_operator.workqueue import Key
 
 #: That kopf makes before it gives a watch up.
 _TRIES = 4
@@ -28,7 +30,7 @@ def test_kopf_need_not_ask_for_the_users_name(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(kopf, "operator", operator)
     found = settings("--identity", "pod-1")
-    watcher = Watcher(found, Configuration(), lambda _: None, lambda *_: None, lambda: None)
+    watcher = Watcher(found, Configuration(), lambda *_: None, lambda *_: None, lambda: None)
     watcher.start()
     assert started.wait(30.0)
     watcher.stop()
@@ -78,7 +80,7 @@ def test_a_watch_that_fails_is_started_again() -> None:
         watcher = Watcher(
             settings("--kubeconfig", "/none"),
             connection,
-            lambda _: None,
+            lambda *_: None,
             lambda *_: None,
             lambda: failures.append("counted"),
         )
@@ -87,3 +89,17 @@ def test_a_watch_that_fails_is_started_again() -> None:
         watcher.stop(60.0)
         assert "watch" not in {thread.name for thread in threading.enumerate()}
         assert failures, "and it can be alerted on"
+
+
+def test_only_a_change_may_be_known_already() -> None:
+    """What is listed anew may have lost the events of other objects, so it is looked at again in any case."""
+    heard: list[tuple[Key, str]] = []
+    watcher = Watcher(settings(), Configuration(), lambda *each: heard.append(each), lambda *_: None, lambda: None)
+    body = {"metadata": {"namespace": "team", "name": "fraud", "resourceVersion": "7"}, "spec": {}}
+
+    async def story() -> None:
+        for type in (None, "ADDED", "MODIFIED", "DELETED"):
+            await watcher._on_canary(body=body, type=type)
+
+    asyncio.run(story())
+    assert heard == [(Key("team", "fraud"), version) for version in ("", "", "7", "")]

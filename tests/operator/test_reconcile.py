@@ -671,3 +671,27 @@ def test_a_template_that_could_not_be_the_baselines_is_not_tried() -> None:
         assert api.find(DEPLOYMENTS, "fraud-candidate") is None
 
     play(story)
+
+
+def test_evidence_alone_brings_no_second_look() -> None:
+    """What a look stores of it is known: neither at once nor for the event of its own write is there more to find."""
+
+    async def story(cluster: Cluster, api: FakeApi, ledger: FakeLedger) -> None:
+        await cluster.set_up(spec={"analysis": {"interval": "5s", "minDuration": "1h"}})
+        await cluster.settle()
+        await cluster.push("model:2")
+        await cluster.phase(Phase.SHADOWING)
+        for _ in range(4):
+            await cluster.look()
+        before = api[CANARIES, "fraud"]["metadata"]["resourceVersion"]
+        for _ in range(3):
+            ledger.blocks += 1
+            cluster.now += 5.0
+            assert await cluster.look() == 5.0
+            after = api[CANARIES, "fraud"]["metadata"]["resourceVersion"]
+            assert after != before, "it was stored"
+            assert cluster.reconciler.has_seen(KEY, after)
+            assert not cluster.reconciler.has_seen(KEY, before)
+            before = after
+
+    play(story)

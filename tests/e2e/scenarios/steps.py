@@ -1,9 +1,11 @@
 """Canary steps: real users on the candidate, with the baseline's answer as the safety net."""
 
+import asyncio
+
 from tests.e2e.errors import Broken
 from tests.e2e.scenario import Scenario
 from tests.e2e.team import ADOPTED, JUDGED, ROLLED, Team
-from tests.e2e.worlds import BETTER, GOOD, REAL
+from tests.e2e.worlds import BETTER, GOOD, LIGHT, REAL
 
 from modelcanary_operator import names
 from modelcanary_operator.api import PODS
@@ -13,12 +15,15 @@ _STEPS = {"canary": {"steps": [5, 50], "stepDuration": "6s", "candidateGrace": "
 
 async def promoted_by_steps(team: Team) -> None:
     """5, 50, 100: users have both versions meanwhile."""
-    await team.serve()
+    await team.serve(replicas=2 if team.world is LIGHT else 1)
     await team.adopt(_STEPS)
     await team.deploy(BETTER)
-    await team.until(lambda: team.status("run", "step") == 2, "the second step", JUDGED)
-    (step,) = team.stays("Canary")
-    await team.promoted(BETTER)
+    await asyncio.gather(
+        team.promoted(BETTER),
+        team.reached(lambda seen: seen.status("run", "step") == 1, 0.05),
+        team.reached(lambda seen: seen.status("run", "step") == 2, 0.5),
+    )
+    (step, *_) = team.stays("Canary")
     await team.answers(30)
     first = (await team.ask_users())["versions"].get(BETTER.name, {}).get("first")
     if first is None:
@@ -47,7 +52,9 @@ async def breaks_midway(team: Team) -> None:
     await team.deploy(BETTER)
     await team.until(lambda: team.status("run", "step") == 1, "the first step", JUDGED)
     await team.break_candidate("500")
-    await team.rolled_back("ErrorRate")
+    await asyncio.gather(
+        team.rolled_back("ErrorRate"), team.reached(lambda seen: seen.status("phase") == "RollingBack", 0.0)
+    )
     await team.answers(30)
     (moment,) = team.stays("RollingBack")
     last = (await team.ask_users())["versions"].get(BETTER.name, {}).get("last", 0.0)

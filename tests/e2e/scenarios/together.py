@@ -16,7 +16,8 @@ from modelcanary_operator.api import CANARIES, PODS
 
 _HUNDRED = 100
 _WATCHED = 30.0  # seconds
-_MOST_MEMORY = 150.0  # MB
+_MOST_MEMORY, _MOST_CORE = 150.0, 2.0  # MB, %
+_QUIET, _PATIENCE = 10.0, 180.0  # seconds
 
 
 async def two_at_once(team: Team) -> None:
@@ -44,18 +45,33 @@ async def hundred(team: Team) -> None:
         return phases == ["Stalled"] * _HUNDRED
 
     await team.until(stalled, "all of them Stalled", ADOPTED)
-    await asyncio.sleep(5.0)
     (pod, *_) = await team.cluster.list(PODS, team.release.namespace, "app.kubernetes.io/component=operator")
+    await _at_rest(team, pod["metadata"]["name"])
     before, began = _used(pod["metadata"]["uid"]), time.monotonic()
     await team.idle(_WATCHED)
     after = _used(pod["metadata"]["uid"])
     if after is None or before is None:
         return  # it runs on another machine
-    team.measured["operator's seconds of a core, of 100, with 100 canaries"] = (
-        100.0 * (after[0] - before[0]) / (time.monotonic() - began)
-    )
+    core = 100.0 * (after[0] - before[0]) / (time.monotonic() - began)
+    team.measured["operator's seconds of a core, of 100, with 100 canaries"] = core
+    if core > _MOST_CORE:
+        raise Broken(f"the operator needs {core:.2f}% of a core with {_HUNDRED} canaries of which nothing is asked")
     if after[1] > _MOST_MEMORY:
         raise Broken(f"the operator needs {after[1]:.0f} MB with {_HUNDRED} canaries")
+
+
+async def _at_rest(team: Team, pod: str) -> None:
+    """It has looked at each as often as their creation asks for: with its limit on calls that is minutes' work for a
+    hundred at once, and creating is not being idle."""
+    looks, since = -1.0, time.monotonic()
+    deadline = since + _PATIENCE
+    while time.monotonic() - since < _QUIET:
+        found = await team.cluster.metric(team.release.namespace, pod, 8070, "modelcanary_operator_reconciles_total")
+        if found != looks:
+            looks, since = found, time.monotonic()
+        if time.monotonic() > deadline:
+            raise Broken(f"{_PATIENCE:g} s after the last was Stalled the operator still looks: {looks:g} times by now")
+        await asyncio.sleep(1.0)
 
 
 def _used(uid: str) -> tuple[float, float] | None:

@@ -241,11 +241,14 @@ def test_a_weight_moves_the_users_of_its_hash_and_no_others(stage, request_of) -
 
 def test_a_weight_ends_with_its_lease(stage, request_of) -> None:
     stage.mirror(weight=1.0, lease=15.0)
+    assert stage.state.figures.weight == 1.0
     for seconds, connections in [(14.9, 2), (0.2, 1)]:
         stage.now += seconds
         stage.client().sends(request_of())
         assert len(stage.asked) == connections
         stage.asked = []
+    stage.state.sweep()
+    assert stage.state.figures.weight == 0.0
 
 
 def test_what_is_not_mirrored_is_not_moved_either(stage, request_of) -> None:
