@@ -270,6 +270,7 @@ class Team:
         left = set(self.pods(names.BASELINE))
         deadline = time.time() + REACHED * self.patience
         while left:
+            await asyncio.sleep(0.05)
             asked = sorted(left)
             found = await asyncio.gather(*(self._weight(pod) for pod in asked))
             left -= {pod for pod, follows in zip(asked, found, strict=True) if follows == weight}
