@@ -73,7 +73,7 @@ def main() -> None:
     text = section(results, found.versions, name, command, machine(time.monotonic() - began))
     print(text)
     if given.only is None:
-        _write(f"{name}.json", [detail["cell"] for detail in measured])
+        _write(f"{name}.json", [detail["cell"] for detail in results.usual])
         _write(f"{name}-rounds.json", measured)
         plot.draw(results, RESULTS / f"{name}.png")
         keep(name, text)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from bench.dataplane.payload import CLASSES
+
 DIRECT, NGINX, HAPROXY, ENVOY, GO, SIDECAR = PROXIES = ("direct", "nginx", "haproxy", "envoy", "go", "sidecar")
 MIRRORING = (NGINX, ENVOY, GO, SIDECAR)  # HAProxy can mirror through an agent only, and none comes with it
 FAST, SLOW, HUNG, REFUSING, RESET, GARBAGE, ENDLESS = SHADOWS = (
@@ -21,6 +23,10 @@ class Cell:
     upstream_ms: int = 2
     body_bytes: int = SMALL
     rate: int = 1000  # requests per second in an open loop; 0: a closed loop
+    classes: int = CLASSES  # of the answers
+
+
+MANY_CLASSES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,12 @@ def _mirrored(cell: Cell, pct: int, proxies: Iterable[str] = MIRRORING, shadow: 
 _STEADY = Cell(DIRECT)
 _BUSY = replace(_STEADY, upstream_ms=0, rate=0)
 _MANY = replace(_STEADY, upstream_ms=0, rate=5000)
+_WIDE = Group(
+    "1,000 classes",
+    (replace(_STEADY, proxy=SIDECAR, mirror_pct=100, shadow=FAST, rate=500, classes=MANY_CLASSES),),
+    rounds=2,
+    seconds=2.5,
+)
 _RIVALS = (DIRECT, NGINX, ENVOY, SIDECAR)
 
 #: The cells of the goals.
@@ -58,6 +70,7 @@ QUICK = (
         rounds=2,
         seconds=3.0,
     ),
+    _WIDE,
 )
 
 
@@ -82,4 +95,5 @@ FULL = (
         seconds=6.0,
         alone=True,
     ),
+    _WIDE,
 )

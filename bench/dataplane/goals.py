@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.dataplane.cells import DIRECT, ENVOY, FAST, GO, NGINX, SIDECAR, SMALL
+from bench.dataplane.cells import DIRECT, ENVOY, FAST, GO, MANY_CLASSES, NGINX, SIDECAR, SMALL
+from bench.dataplane.payload import CLASSES
 
 Row = dict[str, Any]
 
@@ -26,7 +27,7 @@ class Results:
     def find(
         self, proxy: str, mirror_pct: int = 0, shadow: str | None = FAST, upstream_ms: int = 2, rate: int = 1000
     ) -> Row | None:
-        for detail in self.details:
+        for detail in self.usual:
             cell = detail["cell"]
             wanted = (proxy, mirror_pct, shadow if mirror_pct else None, upstream_ms, SMALL, rate)
             if (
@@ -36,8 +37,13 @@ class Results:
                 return detail
         return None
 
+    @property
+    def usual(self) -> list[Row]:
+        """Those of ten classes."""
+        return [detail for detail in self.details if detail["classes"] == CLASSES]
+
     def of(self, proxies: Iterable[str]) -> list[Row]:
-        return [detail for detail in self.details if detail["cell"]["proxy"] in proxies]
+        return [detail for detail in self.usual if detail["cell"]["proxy"] in proxies]
 
 
 def _ratio(what: str, ours: float, theirs: float, limit: float, *, more: bool = False, note: str = "") -> Goal:
@@ -68,6 +74,7 @@ def judged(results: Results) -> list[Goal]:
                 goals.append(_ratio(what, *pair, limit, more=True, note=note))
     goals += _whole_throughput(results)
     goals += _added(results)
+    goals += _scoring(results)
     goals += _memory(results)
     return goals
 
@@ -84,6 +91,26 @@ def _whole_throughput(results: Results) -> list[Goal]:
             pair = (1e6 / ours["cell"]["cpu_us_per_request"], theirs["cell"]["served_rps"])
             goals.append(_ratio(what, *pair, limit, more=True, note=note))
     return goals
+
+
+def _scoring(results: Results) -> list[Goal]:
+    """The scorer's CPU, from the captured request to the ledger's acknowledgement."""
+    found = [
+        (f"{CLASSES} classes at {rate:,}/s", results.find(SIDECAR, 100, upstream_ms=delay, rate=rate), 20.0)
+        for rate, delay in ((1000, 2), (5000, 0))
+    ]
+    wide = [detail for detail in results.details if detail["classes"] == MANY_CLASSES]
+    found += [(f"{MANY_CLASSES:,} classes at {detail['cell']['rate']}/s", detail, 150.0) for detail in wide]
+    return [
+        Goal(
+            f"Scoring a pair, {what}",
+            f"≤ {limit:.0f} µs",
+            f"{took['scorer_cpu_us']:.1f}",
+            took["scorer_cpu_us"] <= limit,
+        )
+        for what, took, limit in found
+        if took
+    ]
 
 
 def _added(results: Results) -> list[Goal]:

@@ -98,7 +98,7 @@ class Bench:
         """A cell's proxy, started, with models of its own."""
         request = payload.write(self._folder, cell.body_bytes)
         delay = cell.upstream_ms * 1000
-        model = models.start(stage, self.programs, self._folder, "baseline", delay_us=delay)
+        model = models.start(stage, self.programs, self._folder, "baseline", "ok", delay, cell.classes)
         if cell.proxy == cells.DIRECT:
             return Subject(cell, model, request, None)
         mirror = None
@@ -106,11 +106,12 @@ class Bench:
             shadow = int(self._refusing.getsockname()[1])
             if cell.shadow != cells.REFUSING:
                 late = 2_000_000 if cell.shadow == cells.SLOW else delay
-                shadow = models.start(stage, self.programs, self._folder, "candidate", _MODES[cell.shadow], late)
+                mode = _MODES[cell.shadow]
+                shadow = models.start(stage, self.programs, self._folder, "candidate", mode, late, cell.classes)
             mirror = Mirror(shadow, cell.mirror_pct)
         ours = None
         if cell.proxy == cells.SIDECAR:
-            ours = sidecar.start(stage, self.ledger, model, mirror, saturated=not cell.rate)
+            ours = sidecar.start(stage, self.ledger, model, mirror, classes=cell.classes, saturated=not cell.rate)
             running = ours.running
         else:
             running = proxies.start(cell.proxy, self.programs, stage, self._folder, model, mirror)
@@ -204,6 +205,7 @@ def details(subject: Subject) -> dict[str, object]:
     """What the row has no field for: every round, and of the sidecar how many requests were scored."""
     kept: dict[str, object] = {
         "cell": row(subject),
+        "classes": subject.cell.classes,
         "growth_mb": round(subject.memory_after - subject.memory_before, 1),
         "p99_us_median": round(statistics.median(values["p99"] for values in subject.rounds), 1),
         "rounds": [{key: round(value, 2) for key, value in values.items()} for values in subject.rounds],

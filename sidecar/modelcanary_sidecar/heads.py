@@ -50,6 +50,7 @@ _SPECIAL: Final = {
 #: What a `Connection` header may not name: it would change where the request goes or how it is framed.
 _NOT_BY_CONNECTION: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection"})
 _OUR_PREFIX: Final = b"x-modelcanary-"
+_ZERO: Final = b"0"[0]
 _REMEMBERED: Final = 512  # names of headers
 _LONGEST_REMEMBERED: Final = 64
 #: What may be a Host (RFC 3986, 3.2.2 and 3.2.3); what is none must be refused (RFC 9112, 3.2).
@@ -250,6 +251,8 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
     if length is not None:
         if coding is not None or not length.isdigit():
             return BAD_REQUEST
+        if length[0] == _ZERO:
+            length = _without_zeros(length)
         pieces.append(b"\r\ncontent-length: %b\r\n\r\n" % length)
     else:
         pieces.append(b"\r\n\r\n" if coding is None else b"\r\ntransfer-encoding: chunked\r\n\r\n")
@@ -263,6 +266,11 @@ def read_request(  # noqa: PLR0915 - one pass over the headers of every request,
         client_id or ce_id,
         sensitive,
     )
+
+
+def _without_zeros(length: bytes) -> bytes:
+    """A Content-Length as it is usually written: who bounds its digits would read another than who does not."""
+    return length.lstrip(b"0") or b"0"
 
 
 def _origin_form(target: bytes, host: bytes, method: bytes) -> bytes | None:
@@ -316,6 +324,8 @@ def answer_pieces(headers: Headers, names: Names, minted: bool) -> tuple[list[by
                 length = value.strip()
                 if not length.isdigit():
                     return None
+                if length[0] == _ZERO:
+                    length = _without_zeros(length)
                 continue
             if kind == _CODING:
                 if chunked or value.lower() != b"chunked":

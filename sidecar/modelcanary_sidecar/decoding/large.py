@@ -3,6 +3,7 @@
 `rows` imports it when the first large answer comes: most models have few classes, and their sidecars do without numpy.
 """
 
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,9 +17,12 @@ def packed_logs(
     rows: Sequence[Sequence[object]], values: Values, task: Task, order: Sequence[int] | None
 ) -> bytes | None:
     """Little-endian float32 log-probabilities, row by row; None where any row cannot be used."""
+    numbers = array("d")  # which takes a list in a quarter of numpy's time
     try:
-        logs = log_probabilities(rows, values, task)  # type: ignore[arg-type]
-    except DataError:
+        for row in rows:
+            numbers += array("d", row)  # type: ignore[arg-type]  # what is no number raises TypeError
+        logs = log_probabilities(np.frombuffer(numbers).reshape(len(rows), -1), values, task)
+    except (DataError, TypeError, OverflowError):
         return None
     if order is not None:
         logs = logs[:, order]

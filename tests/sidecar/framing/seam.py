@@ -41,6 +41,9 @@ def _stage() -> Stage:
     return stage
 
 
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
 @lru_cache(maxsize=4096)
 def _read_model(sent: bytes) -> tuple[list[Asked], bool]:
     """The requests in what one connection to the model got, and whether the last is whole."""
@@ -66,7 +69,7 @@ def converse(pieces: Sequence[bytes]) -> Outcome:
     ended = bool(client.port.ended)
     if not ended:
         client.leaves()
-    return Outcome(tuple(asked), _statuses(told, asked), ended)
+    return Outcome(tuple(asked), _statuses(told, asked, b"".join(pieces)), ended)
 
 
 def _answer_all(stage: Stage, client: Client, got: dict[Model, bytes], asked: list[Asked]) -> bytes:
@@ -94,11 +97,14 @@ def _answer_all(stage: Stage, client: Client, got: dict[Model, bytes], asked: li
     return told
 
 
-def _statuses(told: bytes, asked: Sequence[Asked]) -> tuple[int, ...]:
+def _statuses(told: bytes, asked: Sequence[Asked], sent: bytes) -> tuple[int, ...]:
+    """Of the answers to what was asked, and of the refusal behind them, whose request may have been a HEAD."""
     methods = [one.method for one in asked]
     statuses: list[int] = []
-    while told:
+    while told and told != _CONTINUE:  # the client was told to go on, and left
         method = methods[len(statuses)] if len(statuses) < len(methods) else b"GET"
+        if len(statuses) >= len(methods) and b"HEAD" in sent and told.endswith(b"\r\n\r\n"):
+            method = b"HEAD"
         try:
             read = read_answer(method, told, ended=True)
         except BadAnswerError as error:

@@ -33,6 +33,18 @@ def test_a_request_and_its_answer_pass(stage, request_of, read_answers) -> None:
     assert len(stage.models) == 1
 
 
+def test_lengths_are_sent_on_without_their_zeros(stage) -> None:
+    client = stage.client()
+    client.sends(b"POST /infer HTTP/1.1\r\n" + HOST + ID + b"Content-Length: 0000000000000000000000005\r\n\r\nhello")
+    stage.open()
+    (model,) = stage.models
+    assert b"\r\ncontent-length: 5\r\n\r\nhello" in model.gets()
+    model.sends(OK.replace(b"Length: 2", b"Length: 000000000000000000000002"))
+    assert client.gets().endswith(b"\r\ncontent-length: 2\r\n\r\nok")
+    client.sends(b"POST /infer HTTP/1.1\r\n" + HOST + ID + b"Content-Length: 000\r\n\r\n")
+    assert b"\r\ncontent-length: 0\r\n\r\n" in model.gets()
+
+
 @pytest.mark.parametrize(
     "message",
     [
