@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # What is built once and kept outside of the tree: environments of model servers.
 export MODELCANARY_CACHE ?= $(HOME)/.cache/modelcanary
 
-.PHONY: help install check lint types layers crds images locks packages apiserver test cluster-test cluster-up cluster-down e2e demo demo-servers bench-dataplane bench-dataplane-paired fuzz bench-drain bench-gates bench-late bench-ledger bench-ledger-postgres bench-recompute bench-replay bench-workers soak clean
+.PHONY: help install check lint types layers crds images locks packages apiserver test cluster-test cluster-up cluster-down e2e demo demo-servers bench-dataplane bench-dataplane-paired fuzz bench-decode bench-drain bench-gates bench-late bench-ledger bench-ledger-postgres bench-recompute bench-replay bench-workers soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -109,6 +109,9 @@ bench-late: $(STAMP) ## labels of one class that come late: what the gate makes 
 bench-gates: $(STAMP) ## simulates the gate and rival rules: half an hour, writes bench/RESULTS.md
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
 	$(BIN)/python -m bench.gates
+
+bench-decode: $(STAMP) ## what it costs to read an answer, by server: half a minute
+	$(BIN)/python -m bench.decode
 
 clean: ## removes the environment; the cache outside of the tree stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,4 +1,4 @@
-"""What it costs to read a model's answer, in microseconds of one core: `python bench/decode.py`.
+"""What it costs to read a model's answer, in microseconds of one core: `make bench-decode`, which writes it down.
 
 Per response and shape: bytes to float32 log-probabilities, with everything that is checked on the way. Per
 pair: both answers of one request, from the captured bytes to the encoded batch, without the network.
@@ -7,10 +7,13 @@ pair: both answers of one request, from the captured bytes to the encoded batch,
 import array
 import gzip
 import json
+import platform
 import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
+
+from bench.sections import keep
 
 from modelcanary_gate.protocol import Instructions, ModelReading
 from modelcanary_gate.vocabulary import Outcome, Role
@@ -22,6 +25,7 @@ from modelcanary_sidecar.pairing import KeyMint, Pairing
 
 ROUNDS = 9
 SHAPES = ((1, 10), (32, 10), (1, 1000))
+PAIR = "V2 and V1, to a batch"
 
 
 def microseconds(work: Callable[[], object], calls: int) -> float:
@@ -78,56 +82,66 @@ def others(instances: int, classes: int, names: list[str]) -> dict[str, tuple[Mo
     }
 
 
+def reading_cost(name: str, reading: ModelReading, headers: bytes, body: bytes, calls: int) -> float:
+    reader = Reader(reading, Role.BASELINE, 1 << 20)
+    read = reader.read(200, headers, body)
+    if not isinstance(read, list) or not all(isinstance(row, bytes) for row in read):
+        raise SystemExit(f"{name} is not read: {read}")
+    return microseconds(lambda: reader.read(200, headers, body), calls)
+
+
+def pair_cost(instances: int, classes: int, names: list[str], calls: int) -> float:
+    left = bodies(instances, classes, names)["V2"]
+    right = bodies(instances, classes, names, seed=2)["V1"]
+    instructions = Instructions(1, "run", share=1.0, model=ModelReading(classes=names))
+    pairing = Pairing(instructions, KeyMint(), lambda role, unread: None)
+    answer = LiveAnswer(None, 200, 0.1, b"content-type: application/json\r\n", left)
+    captured = Captured("id", False, 1.7e9, "run", b"POST", b"/p", b"host: a\r\n", b"{}", answer)
+    candidate = LiveAnswer(None, 200, 0.1, b"content-type: application/json\r\n", right)
+    buffer = PairBuffer("sidecar", BufferLimits())
+
+    def pair() -> None:
+        for one in pairing.pairs(captured, "id", candidate):
+            if one.candidate.outcome is not Outcome.OK:
+                raise SystemExit(f"not read: {one}")
+            buffer.add("run", one)
+        if buffer.full_batch:
+            batch = buffer.cut()
+            if batch is not None:
+                encode_batch(batch)
+
+    return microseconds(pair, calls)
+
+
+def measured() -> dict[str, list[float]]:
+    """Microseconds by what is read, one per shape."""
+    found: dict[str, list[float]] = {}
+    for instances, classes in SHAPES:
+        names = [f"class {index}" for index in range(classes)]
+        calls = max(20, 20_000 // (instances * classes))
+        plain = {
+            name: (ModelReading(classes=names), b"", body) for name, body in bodies(instances, classes, names).items()
+        }
+        logits = {"V2, logits": (ModelReading(classes=names, values="logits"), b"", plain["V2"][2])}
+        for name, case in (plain | logits | others(instances, classes, names)).items():
+            found.setdefault(name, []).append(reading_cost(name, *case, calls))
+        found.setdefault(PAIR, []).append(pair_cost(instances, classes, names, calls))
+    return found
+
+
 def main() -> None:
-    print(f"{'answer':>10} {'bytes':>8} " + " ".join(f"{kind:>14}" for kind in ("probabilities", "logits")))
-    for instances, classes in SHAPES:
-        names = [f"class {index}" for index in range(classes)]
-        calls = max(20, 20_000 // (instances * classes))
-        for protocol, body in bodies(instances, classes, names).items():
-            costs = []
-            for values in ("probabilities", "logits"):
-                reader = Reader(ModelReading(classes=names, values=values), Role.BASELINE, 1 << 20)
-                read = reader.read(200, b"", body)
-                if not isinstance(read, list) or not all(isinstance(row, bytes) for row in read):
-                    raise SystemExit(f"{protocol} {instances}x{classes} is not read: {read}")
-                costs.append(microseconds(lambda: reader.read(200, b"", body), calls))  # noqa: B023
-            shape = f"{instances}x{classes}"
-            print(f"{protocol + ' ' + shape:>10} {len(body):8} " + " ".join(f"{cost:14.1f}" for cost in costs))
-    print()
-    for instances, classes in SHAPES:
-        names = [f"class {index}" for index in range(classes)]
-        calls = max(20, 20_000 // (instances * classes))
-        for name, (reading, headers, body) in others(instances, classes, names).items():
-            reader = Reader(reading, Role.BASELINE, 1 << 20)
-            read = reader.read(200, headers, body)
-            if not isinstance(read, list) or not all(isinstance(row, bytes) for row in read):
-                raise SystemExit(f"{name} {instances}x{classes} is not read: {read}")
-            cost = microseconds(lambda: reader.read(200, headers, body), calls)  # noqa: B023
-            print(f"{name + f' {instances}x{classes}':>16} {len(body):8} {cost:14.1f}")
-    print()
-    for instances, classes in SHAPES:
-        names = [f"class {index}" for index in range(classes)]
-        left = bodies(instances, classes, names)["V2"]
-        right = bodies(instances, classes, names, seed=2)["V1"]
-        instructions = Instructions(1, "run", share=1.0, model=ModelReading(classes=names))
-        pairing = Pairing(instructions, KeyMint(), lambda role, unread: None)
-        answer = LiveAnswer(None, 200, 0.1, b"content-type: application/json\r\n", left)
-        captured = Captured("id", False, 1.7e9, "run", b"POST", b"/p", b"host: a\r\n", b"{}", answer)
-        candidate = LiveAnswer(None, 200, 0.1, b"content-type: application/json\r\n", right)
-        buffer = PairBuffer("sidecar", BufferLimits())
+    shapes = [f"{instances}×{classes}" for instances, classes in SHAPES]
+    lines = [f"| | {' | '.join(shapes)} |", "|---|" + "---|" * len(shapes)]
+    lines += [f"| {name} | {' | '.join(f'{cost:.1f}' for cost in costs)} |" for name, costs in measured().items()]
+    text = f"""## Reading an answer
 
-        def pair() -> None:
-            for one in pairing.pairs(captured, "id", candidate):  # noqa: B023
-                if one.candidate.outcome is not Outcome.OK:
-                    raise SystemExit(f"not read: {one}")
-                buffer.add("run", one)  # noqa: B023
-            if buffer.full_batch:  # noqa: B023
-                batch = buffer.cut()  # noqa: B023
-                if batch is not None:
-                    encode_batch(batch)
+`make bench-decode`: microseconds of one core (the best of {ROUNDS} rounds, of the process's own time) from an answer's
+bytes to float32 log-probabilities with all that is checked on the way, by instances × classes; the goal is 25 for
+an answer of 1×10. The last row is a request's two answers, from their bytes to the encoded batch. {platform.machine()}.
 
-        cost = microseconds(pair, max(20, 20_000 // (instances * classes)))
-        print(f"{instances}x{classes}: {cost:.1f} per request, {cost / instances:.1f} per pair")
+"""
+    print("\n".join(lines))
+    keep("decode", text + "\n".join(lines))
 
 
 if __name__ == "__main__":

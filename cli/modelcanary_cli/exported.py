@@ -119,7 +119,7 @@ def _pairs(table: pa.Table, spec: Spec, source: Path, first: int) -> ExportedPai
     never = np.zeros(n, dtype=np.bool_)
     labels: Targets = np.full(n, MISSING, dtype=np.int64)
     if "label" in table.column_names:
-        labels = _labels(table.column("label"), spec, source, first)
+        labels = indices(table.column("label"), spec, source, first)
     at = _optional(table, "labelledAt", source, np.nan)
     coverage, weight = (_optional(table, name, source, 1.0) for name in ("coverage", "weight"))
     return ExportedPairs(
@@ -145,8 +145,11 @@ def _flags(table: pa.Table, name: str) -> NDArray[np.bool_] | None:
     return found
 
 
-def _labels(values: pa.ChunkedArray, spec: Spec, source: Path, first: int) -> Targets:
-    """Whole numbers are class indices, also where classes are called by numbers; of a language model 0."""
+def indices(values: pa.ChunkedArray, spec: Spec, source: Path, first: int = 0) -> Targets:
+    """Labels as the ledger has them: whole numbers are class indices, also where classes are called by numbers.
+
+    Of a language model they are 0.
+    """
     if values.null_count == len(values):
         return np.full(len(values), MISSING, dtype=np.int64)
     if spec.model.task is Task.MULTILABEL or not (

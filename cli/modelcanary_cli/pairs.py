@@ -1,8 +1,10 @@
 """A file of recorded pairs, run by run and in order of time: what `replay` judges.
 
 Each row is one pair: `baseline` and `candidate` as lists of numbers with `label`, or `baseline_loss` and
-`candidate_loss` in nats. `run`, `ts` and `id` are optional. Columns are read whole and cut by run, without a
-Python object per row: files hold millions.
+`candidate_loss` in nats. `run`, `ts` and `id` are optional. What `modelcanary export` wrote is known by its
+outcomes: its numbers are probabilities in the order of the baseline's classes, its labels are indices, and answers may
+be missing.
+Columns are read whole and cut by run, without a Python object per row: files hold millions.
 """
 
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from modelcanary_cli.classes import MISSING, arranged, encode, settle
 from modelcanary_cli.columns import Floats, Matrix, Numbers, matrix, refused, scalars, seconds, texts
 from modelcanary_cli.errors import InputError
+from modelcanary_cli.exported import indices
 from modelcanary_cli.predictions import kind_of
 from modelcanary_cli.tables import Rows, Wanted, read_rows
 from modelcanary_gate.errors import DataError
@@ -28,7 +31,9 @@ ANSWERS = ("baseline", "candidate")
 LOSSES = ("baseline_loss", "candidate_loss")
 
 Places = slice | NDArray[np.intp]
-_WANTED = Wanted(("id", "ts", "run", "label", *ANSWERS, *LOSSES))
+#: The column that exports alone have.
+_EXPORTED = "baselineOutcome"
+_WANTED = Wanted(("id", "ts", "run", "label", *ANSWERS, *LOSSES, _EXPORTED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +149,13 @@ def read_pairs(source: Path, spec: Spec) -> PairFile:
 
 
 def _with_answers(rows: Rows, spec: Spec, groups: list[tuple[str, Places]], times: Floats | None) -> PairFile:
-    source = rows.source
-    values = [matrix(rows.take(name, f"the {name}'s numbers, one per class"), source, name) for name in ANSWERS]
+    source, exported = rows.source, _EXPORTED in rows
+    columns = [rows.take(name, f"the {name}'s numbers, one per class") for name in ANSWERS]
+    labelled = np.ones(rows.count, dtype=np.bool_)
+    if exported:
+        spec = _as_exported(spec, source)
+        columns, labelled = _answered(columns, source)
+    values = [matrix(column, source, name) for name, column in zip(ANSWERS, columns, strict=True)]
     kinds = [kind_of(spec.model.values, part, spec) for part in values]
     label_free = spec.labels.mode is LabelMode.AGREEMENT
     column_of_labels = None if label_free else rows.take("label", "what turned out to be true")
@@ -159,13 +169,34 @@ def _with_answers(rows: Rows, spec: Spec, groups: list[tuple[str, Places]], time
     spec = replace(spec, model=replace(spec.model, classes=order.classes))
     narrow = values[0].width == 1 and spec.model.task is Task.MULTICLASS
     labels: NDArray[np.int64] | Floats | None = None
-    labelled = np.ones(rows.count, dtype=np.bool_)
     if column_of_labels is not None:
-        labels = encode(column_of_labels, order.classes, spec.model.task, source)
-        labelled = labels != MISSING if labels.ndim == 1 else ~np.isnan(labels[:, 0])
+        labels = (
+            indices(column_of_labels, spec, source)
+            if exported
+            else encode(column_of_labels, order.classes, spec.model.task, source)
+        )
+        labelled &= labels != MISSING if labels.ndim == 1 else ~np.isnan(labels[:, 0])
     answers = _Answers((values[0], values[1]), (kinds[0], kinds[1]), Task.BINARY if narrow else spec.model.task)
     notes = [order.note] if order.note else []
     return PairFile(source, spec, groups, times, answers, None, labels, labelled, notes)
+
+
+def _as_exported(spec: Spec, source: Path) -> Spec:
+    """How an export is read, whatever the models answered: the sidecar has brought it into one form."""
+    if spec.model.generates:
+        raise InputError(source, "holds a language model's pairs, scored already", "use `modelcanary recompute`")
+    return replace(spec, model=replace(spec.model, values=Values.PROBABILITIES, candidate_classes=()))
+
+
+def _answered(columns: list[pa.ChunkedArray], source: Path) -> tuple[list[pa.ChunkedArray], NDArray[np.bool_]]:
+    """Both models' answers, another pair's in place of those that could not be scored; (n,): which could be."""
+    known = columns[0].is_valid().to_numpy() & columns[1].is_valid().to_numpy()
+    if known.all():
+        return columns, known
+    if not known.any():
+        raise InputError(source, "has no pair that could be scored", "see its outcomes")
+    rows = pa.array(np.where(known, np.arange(len(known)), int(np.argmax(known))))
+    return [column.take(rows) for column in columns], known
 
 
 def _groups(rows: Rows) -> list[tuple[str, Places]]:

@@ -95,8 +95,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "secret": "labels",
             "claim": "marks",
             "look": "1m30s",
-            "volumes": [{"name": "share", "emptyDir": {}}],
-            "volumeMounts": [{"name": "share", "mountPath": "/share"}],
+            "volumes": [
+                {"name": "share", "emptyDir": {}},
+                {"name": "certificates", "secret": {"secretName": "kafka-user"}},
+            ],
+            "volumeMounts": [
+                {"name": "share", "mountPath": "/share"},
+                {"name": "certificates", "mountPath": "/etc/kafka", "readOnly": True},
+            ],
             "serviceAccountAnnotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/labels"},
             "podLabels": {"team": "platform"},
         },

@@ -86,7 +86,7 @@ def test_it_knows_where_labels_are_and_nothing_else(manifests: list[Manifest]) -
     secrets = {
         volume["name"]: volume["secret"]["secretName"] for volume in pod(manifests)["volumes"] if "secret" in volume
     }
-    assert secrets == {"secrets": "labels"}
+    assert secrets == {"secrets": "labels", "certificates": "kafka-user"}
     operator = of_kind(manifests, "Deployment")["modelcanary-operator"]["spec"]["template"]["spec"]
     assert "labels" not in [volume.get("secret", {}).get("secretName") for volume in operator["volumes"]]
 

@@ -1,7 +1,7 @@
 """A real Kafka broker of the tests' own, in KRaft mode: its jars by Maven, once, into the cache; needs a JDK and Maven.
 
-It listens in the clear, where everybody may do everything, and by SASL, where the user `reader` may do nothing but what
-a test allows.
+It listens in the clear, where everybody may do everything; by SASL, where the user `reader` may do nothing but what
+a test allows; and by TLS, where whoever has a certificate for `labels` from its authority may do everything.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import pytest
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from demo.cache import built, cache_root, key_of
+from tests.cluster.pki import Authority
 
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>io.modelcanary</groupId><artifactId>kafka-for-tests</artifactId><version>1</version><dependencies><dependency>
@@ -32,6 +33,8 @@ PASSWORD = "sesame"
 class Broker:
     address: str
     sasl: str  # address of the listener that asks who one is
+    tls: str  # address of the one that asks for a certificate, and has one
+    authority: Authority  # of both certificates
 
     def topic(self, name: str, partitions: int = 1) -> str:
         admin = AdminClient({"bootstrap.servers": self.address})
@@ -60,13 +63,25 @@ class Broker:
 @contextlib.contextmanager
 def broker(folder: Path) -> Iterator[Broker]:
     jars = _jars()
-    plain, sasl, controller = _free_ports(3)
+    plain, sasl, tls, controller = _free_ports(4)
+    authority = Authority(folder / "authority")
+    _store(folder / "broker.pem", *authority.issue("broker", "/CN=broker", "IP:127.0.0.1"))
     settings = {
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}",
-        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
+        "listeners": ",".join(
+            f"{name}://127.0.0.1:{port}"
+            for name, port in (("PLAINTEXT", plain), ("SASL_PLAINTEXT", sasl), ("SSL", tls), ("CONTROLLER", controller))
+        ),
+        "listener.security.protocol.map": (
+            "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL"
+        ),
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(folder / "broker.pem"),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(authority.certificate),
+        "ssl.client.auth": "required",
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
         "sasl.enabled.mechanisms": "PLAIN",
@@ -74,7 +89,7 @@ def broker(folder: Path) -> Iterator[Broker]:
             f'org.apache.kafka.common.security.plain.PlainLoginModule required user_reader="{PASSWORD}";'
         ),
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": "User:ANONYMOUS",
+        "super.users": "User:ANONYMOUS;User:CN=labels",
         "log.dirs": str(folder / "data"),
         "auto.create.topics.enable": "false",
         "offsets.topic.replication.factor": "1",
@@ -101,9 +116,13 @@ def broker(folder: Path) -> Iterator[Broker]:
     ):
         try:
             _await(f"127.0.0.1:{plain}", started, log)
-            yield Broker(f"127.0.0.1:{plain}", f"127.0.0.1:{sasl}")
+            yield Broker(f"127.0.0.1:{plain}", f"127.0.0.1:{sasl}", f"127.0.0.1:{tls}", authority)
         finally:
             started.kill()
+
+
+def _store(path: Path, certificate: Path, key: Path) -> None:
+    path.write_text(key.read_text() + certificate.read_text())
 
 
 def _await(address: str, started: subprocess.Popen[bytes], log: Path) -> None:

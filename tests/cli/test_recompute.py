@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from tests.cli import recorded
 from tests.cli.recorded import CLASSES, Made, N, ledger, live, resource
 
 from modelcanary_cli.exported import read_exported
+from modelcanary_cli.record import read_record
 from modelcanary_gate.parse import parse_spec
 from modelcanary_gate.protocol import Answer, Pair, PairBatch
 from modelcanary_gate.vocabulary import Outcome
@@ -177,6 +179,49 @@ def test_a_language_models_export_gives_the_same_evidence(cli, tmp_path):
     Path("labels.csv").write_text("id,label\nid-1,a text\n")
     refused = cli("recompute", "pairs.parquet", "--spec", spec, "--labels", "labels.csv")
     assert (refused.code, "leave --labels out" in refused.err) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("classes", "model"),
+    [
+        (["2", "1", "0"], {}),
+        (["20", "10", "1"], {}),
+        (CLASSES, {"values": "logits", "candidateClasses": CLASSES[::-1]}),
+    ],
+)
+def test_replay_reads_an_export_as_it_was_recorded(cli, spec, tmp_path, classes, model, monkeypatch):
+    """Labels are indices, numbers probabilities in the baseline's order, and a failed answer is no error."""
+    monkeypatch.setattr(recorded, "CLASSES", classes)
+    written = resource("0s", lenient=True)
+    written["spec"]["model"] |= {"classes": classes}
+    with live(tmp_path / "state", "0s", 1200, lenient=True) as made:
+        exported(cli, made)
+    written["spec"]["model"] |= model
+    spec.write_text(yaml.safe_dump(written))
+    known = pq.read_table("pairs.parquet").slice(0, 1200).to_pylist()
+    losses = [
+        [-np.log(row[role][row["label"]]) for role in ("baseline", "candidate")]
+        for row in known
+        if row["candidate"] is not None
+    ]
+    answer = cli("replay", "pairs.parquet", "--spec", spec, "--looks", N, "--record", "r.json")
+    assert answer.code == 0, answer.err
+    (look,) = read_record(Path("r.json")).looks
+    assert (look.pairs, look.labelled) == (N, len(losses))
+    assert look.delta == pytest.approx(np.diff(np.clip(losses, 0, 9.21034), axis=1).mean(), abs=1e-6)
+    recomputed = json.loads(cli("recompute", "pairs.parquet", "--spec", spec, "--json").out)
+    assert recomputed["delta"] == pytest.approx(look.delta, abs=1e-6)
+
+
+def test_replay_refuses_a_language_models_export(cli, spec):
+    pq.write_table(
+        pa.table({"baseline": [[0.5]], "candidate": [[0.5]], "label": [0], "baselineOutcome": ["ok"]}), "p.parquet"
+    )
+    spec.write_text(
+        yaml.safe_dump({**resource("0s"), "spec": {"model": {"protocol": "openai", "paths": ["/v1/completions"]}}})
+    )
+    answer = cli("replay", "p.parquet", "--spec", spec)
+    assert (answer.code, "use `modelcanary recompute`" in answer.err) == (3, True)
 
 
 def test_an_exports_labels_are_indices_also_where_classes_are_called_by_numbers(tmp_path):

@@ -4,7 +4,6 @@ Made by `command`. The ledger knows which sources there are, the admin's file wh
 other's. Where the ledger does not answer, what is followed goes on.
 """
 
-import hashlib
 import logging
 import threading
 from collections import Counter
@@ -20,6 +19,7 @@ from modelcanary_cli.errors import CliError, InputError
 from modelcanary_cli.feedback import Mailbox
 from modelcanary_cli.follow.delivery import Tally
 from modelcanary_cli.follow.folders import FolderFollower
+from modelcanary_cli.follow.properties import digest
 from modelcanary_cli.follow.topics import TopicFollower
 from modelcanary_cli.follow.worker import Source, Worker
 from modelcanary_cli.ledger_client import LedgerError
@@ -49,7 +49,7 @@ class _Known:
 
     followed: Followed
     place: LabelPlace
-    properties: str  # a digest of the file, which is replaced when a password is
+    properties: str  # a digest of what is replaced when a password or a certificate is
 
 
 class Follower:
@@ -136,7 +136,7 @@ class Follower:
         wrong = found.labels.problem(source)
         if wrong:
             raise InputError(str(source.kind), wrong, "see the endpoints that the admin lists")
-        return _Known(followed, found.labels, _digest(found.labels.properties_file))
+        return _Known(followed, found.labels, digest(found.labels.properties_file))
 
     def _make(self, known: _Known, tally: Tally, stop: threading.Event) -> Source:
         followed = known.followed
@@ -176,11 +176,3 @@ def sender_of(followed: Followed) -> str:
 
 def name_of(followed: Followed) -> str:
     return f"{followed.namespace}/{followed.name} {sender_of(followed)}"
-
-
-def _digest(path: Path | None) -> str:
-    """Empty where there is no such file: the source itself says that it is missing."""
-    try:
-        return "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""

@@ -1,8 +1,10 @@
 """Files of `name=value` lines that the admin mounts: how to connect to brokers, or to an object store.
 
-Called by `topics` and `folders`. Their values are secrets: no message shows one.
+Called by `topics` and `folders`, and by `following`, which starts a source anew when one of them is replaced. Their
+values are secrets: no message shows one.
 """
 
+import hashlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -29,3 +31,27 @@ def read_properties(path: Path | None, known: Collection[str] | None = None) -> 
             raise InputError(path, f"line {number}: {name!r} is not known", f"known here: {', '.join(sorted(known))}")
         found[name] = value
     return found
+
+
+def digest(path: Path | None) -> str:
+    """Of the file, and of the certificates and keys that it names: all of them are replaced when they are renewed.
+
+    What cannot be read counts as empty: the source itself says that it is missing.
+    """
+    if path is None:
+        return ""
+    found = hashlib.sha256(_content(path))
+    try:
+        named = [value for name, value in read_properties(path).items() if name.endswith(".location")]
+    except InputError:
+        named = []
+    for each in named:
+        found.update(hashlib.sha256(_content(Path(each))).digest())
+    return found.hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes() if path.is_file() else b""
+    except OSError:
+        return b""

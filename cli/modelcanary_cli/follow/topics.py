@@ -30,16 +30,22 @@ _PATIENCE = 10.0
 _PROBE = 5.0
 #: Seconds that clocks of producers may be wrong by.
 _SLACK = 3600.0
+_SSL = "check what its propertiesFile says of ssl"
 _REMEDIES = {
     KafkaError._AUTHENTICATION: "check the user and the password in its propertiesFile",
     KafkaError.SASL_AUTHENTICATION_FAILED: "check the user and the password in its propertiesFile",
-    KafkaError._SSL: "check what its propertiesFile says of ssl",
+    KafkaError._SSL: _SSL,
+    KafkaError._INVALID_ARG: "check what its propertiesFile says",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "let its user read the topic",
     KafkaError.GROUP_AUTHORIZATION_FAILED: "let its user read the consumer group {group}",
     KafkaError.UNKNOWN_TOPIC_OR_PART: "create the topic, or correct its name",
     KafkaError._UNKNOWN_TOPIC: "create the topic, or correct its name",
 }
+_AFTER = re.compile(r" \(after \d+ms in state \w+\)")
 _UNREACHED = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT})
+#: Of every client of a broker, unless the admin says otherwise. Errors come as such and are said once, not as a line of
+#: the log at each attempt; a broker that refuses a certificate lets in first, so attempts would not grow rarer.
+CALM = {"log_level": "2", "reconnect.backoff.ms": "1000"}
 
 
 class BrokerError(CliError):
@@ -55,8 +61,10 @@ class TopicFollower:
         self._tally = tally
         self._stop = stop
         self._delivery = Delivery(post, tally, self._wait, self._set_aside)
-        self._config: dict[str, str] = read_properties(place.properties_file) | {
-            "bootstrap.servers": ",".join(place.brokers)
+        self._config: dict[str, str] = {
+            **CALM,
+            **read_properties(place.properties_file),
+            "bootstrap.servers": ",".join(place.brokers),
         }
         letters = followed.source.deadLetterTopic
         self._dead_letters = DeadLetters(self._config, letters) if letters else None
@@ -213,7 +221,8 @@ class TopicFollower:
         try:
             topic = self._consumer.list_topics(self._topic, timeout=_PATIENCE).topics[self._topic]
         except KafkaException as error:
-            self._failed(error.args[0])
+            if not self._complained:  # why will be said by the connection, when it is polled
+                self._tally.fail(self._words(error.args[0]))
             return
         if topic.error is not None:
             self._tally.fail(self._words(topic.error))
@@ -241,7 +250,10 @@ class TopicFollower:
 
     def _words(self, error: KafkaError) -> str:
         remedy = _REMEDIES.get(error.code(), "check that its brokers can be reached").format(group=self._group)
-        return f"the endpoint {self._endpoint}: topic {self._topic}: {error.str()}; {remedy}"
+        if error.code() == KafkaError._TRANSPORT and "SSL" in error.str():
+            remedy = _SSL  # the broker refuses our certificate, or does not speak TLS
+        said = _AFTER.sub("", error.str())  # the same again is no news
+        return f"the endpoint {self._endpoint}: topic {self._topic}: {said}; {remedy}"
 
 
 def group_of(followed: Followed, place: LabelPlace) -> str:

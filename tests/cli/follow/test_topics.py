@@ -2,14 +2,17 @@
 
 import contextlib
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from tests.cli.broker import PASSWORD, Broker
 from tests.cli.follow.world import World, relay, topic, until
+from tests.cluster.pki import Authority
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -198,6 +201,92 @@ def test_a_ledger_that_refuses_is_waited_for(kafka: World, broker: Broker) -> No
         canary.gets({"joined": 3})
         until(canary.report, lambda report: report["problem"] == "")
     assert refused[: len(answers) + 1] == [0] * (len(answers) + 1)
+
+
+class TestTls:
+    """A listener that has a certificate and asks for one."""
+
+    @pytest.fixture
+    def file(self, kafka: World, broker: Broker) -> Path:
+        """The properties of the endpoint `main`, which the test writes."""
+        file = kafka.folder / "tls.properties"
+        kafka.endpoints["main"] = {
+            **{"type": "kafka", "brokers": [broker.tls], "propertiesFile": str(file)},
+            "deadLetterTopics": ["*-dead"],
+        }
+        return file
+
+    def settings(self, authority: Authority, certificate: Path | None = None, key: Path | None = None) -> str:
+        lines = ["security.protocol=SSL", f"ssl.ca.location={authority.certificate}"]
+        if certificate is not None:
+            lines += [f"ssl.certificate.location={certificate}", f"ssl.key.location={key}"]
+        return "\n".join(lines)
+
+    def test_labels_and_dead_letters_by_certificate(self, kafka: World, broker: Broker, file: Path) -> None:
+        file.write_text(self.settings(broker.authority, *broker.authority.issue("labels", "/CN=labels")))
+        broker.topic("tls")
+        broker.topic("tls-dead")
+        canary = kafka.canary("tls", topic("tls", deadLetterTopic="tls-dead"))
+        canary.ask("t1", "t2")
+        broker.send("tls", label("t1"), b"no label", label("t2", "owl"))
+        with kafka.follower():
+            canary.gets({"joined": 2})
+            until(lambda: committed(broker, "tls", "tls"), lambda offset: offset == 3)
+            until(canary.report, lambda report: report["poisoned"] == 1 and report["problem"] == "")
+        assert canary.labels() == {"t1": 0, "t2": 2}
+        dead = Consumer({"bootstrap.servers": broker.address, "group.id": "tls", "auto.offset.reset": "earliest"})
+        with contextlib.closing(dead):
+            dead.subscribe(["tls-dead"])
+            found = until(lambda: dead.poll(1.0))
+        assert found.value() == b"no label"
+
+    def test_a_certificate_that_is_renewed_is_taken_up(self, kafka: World, broker: Broker, file: Path) -> None:
+        """The first one is of somebody who may do nothing; its file is replaced, and the properties are not."""
+        certificate, key = (kafka.folder / name for name in ("tls.crt", "tls.key"))
+
+        def install(name: str) -> None:
+            for new, place in zip(broker.authority.issue(name, f"/CN={name}"), (certificate, key), strict=True):
+                shutil.copy(new, place)
+
+        install("nobody")
+        file.write_text(self.settings(broker.authority, certificate, key))
+        broker.topic("renewed")
+        canary = kafka.canary("renewed", topic("renewed"))
+        canary.ask("r")
+        broker.send("renewed", label("r"))
+        with kafka.follower():
+            canary.problem("let its user read")
+            install("labels")
+            canary.gets({"joined": 1})
+
+    @pytest.mark.parametrize(
+        ("wrong", "part"),
+        [
+            ("no certificate", "alert bad certificate"),
+            ("another authority", "certificate verify failed"),
+            ("no such file", "ssl.ca.location failed"),
+            ("no tls there", "connecting to a PLAINTEXT broker listener?"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, kafka: World, broker: Broker, file: Path, wrong: str, part: str) -> None:
+        if wrong == "no certificate":
+            file.write_text(self.settings(broker.authority))
+        elif wrong == "another authority":
+            other = Authority(kafka.folder / "other")
+            file.write_text(self.settings(other, *broker.authority.issue("labels", "/CN=labels")))
+        elif wrong == "no such file":
+            file.write_text("security.protocol=SSL\nssl.ca.location=/nowhere/ca.crt\n")
+        else:
+            file.write_text(self.settings(broker.authority))
+            kafka.endpoints["main"] |= {"brokers": [broker.address]}
+        name = wrong.replace(" ", "-")
+        broker.topic(name)
+        canary = kafka.canary(name, topic(name))
+        with kafka.follower() as follower:
+            problem = canary.problem(part)
+        assert problem.startswith(f"the endpoint main: topic {name}: ")
+        assert "; check what its propertiesFile says" in problem
+        assert len(follower.log.read_text().splitlines()) < 10
 
 
 class TestProblems:
