@@ -22,6 +22,8 @@ _PERMANENT = frozenset({400, 404, 405, 409, 410, 413, 415, 422})
 _TIMEOUT = httpx.Timeout(5.0, connect=2.0)
 _WHOLE = 10.0  # for an answer that comes byte by byte
 
+_READ = httpx.ByteStream(b"")
+
 _encode = msgspec.msgpack.Encoder().encode
 _from_msgpack = msgspec.msgpack.Decoder(Instructions).decode
 _from_json = msgspec.json.Decoder(Instructions).decode
@@ -92,6 +94,9 @@ class LedgerClient:
                 answer = await self._http.request(method, f"{self._base}/{what}", content=body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise LedgerUnavailable(f"the ledger does not answer: {type(error).__name__} {error}") from error
+        # An answer and its stream hold each other, and the request's body with them: the collector, which seldom looks
+        # (`collector`), would find a hundred megabytes of batches.
+        answer.stream = _READ
         if answer.status_code in _PERMANENT:
             raise LedgerRefused(f"the ledger refuses {what} with {answer.status_code}: {answer.text[:300]}")
         if not answer.is_success:

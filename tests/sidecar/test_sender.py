@@ -1,18 +1,20 @@
 """The sender against a ledger on a real socket that fails in every way."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
 from modelcanary_gate.protocol import Answer, Instructions, Pair, PairBatch
 from modelcanary_gate.vocabulary import Outcome
-from modelcanary_sidecar.ledger_client import LedgerClient
+from modelcanary_sidecar.ledger_client import LedgerClient, encode_batch
 from modelcanary_sidecar.pair_buffer import BufferLimits
 from modelcanary_sidecar.sender import Pace, Sender
 
@@ -76,6 +78,29 @@ def test_pairs_arrive_and_instructions_come_back(stub_ledger: Any) -> None:
             assert line.startswith(b"POST /v1/runs/team%20a/fraud/")
             assert headers["content-type"] == "application/vnd.msgpack"
             assert "authorization" not in headers
+
+    asyncio.run(main())
+
+
+def test_no_batch_is_left_to_the_collector(stub_ledger: Any) -> None:
+    """It looks once in many minutes, and each batch is of hundreds of kilobytes."""
+
+    async def main() -> None:
+        async with stub_ledger(IN_RUN) as ledger, LedgerClient(ledger.url, "ml", "fraud", None) as client:
+            body = encode_batch(PairBatch("b", "pod", "run-1", [pair(1)], {}))
+            await client.send_batch(body)
+            gc.collect()
+            gc.disable()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            try:
+                await client.send_batch(body)
+                gc.collect()
+                left = [each for each in gc.garbage if isinstance(each, httpx.Request | httpx.Response)]
+            finally:
+                gc.set_debug(0)
+                gc.garbage.clear()
+                gc.enable()
+            assert not left
 
     asyncio.run(main())
 
