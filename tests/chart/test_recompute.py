@@ -146,7 +146,7 @@ def test_what_they_call_does_its_work(tmp_path: Path) -> None:
     (canary / "canary.yaml").write_text(yaml.safe_dump(resource("0s", lenient=True)))
     with live(tmp_path / "state", "0s", 1200, lenient=True) as made:
         others = [{"id": f"id-{row}", "label": CLASSES[made.labels[row] - 1]} for row in range(100)]
-        httpx.post(f"{made.url}/v1/feedback?namespace=shop&name=fraud", json=others).raise_for_status()
+        httpx.post(f"{made.url}/v1/feedback?namespace=shop&name=fraud", json=others, timeout=60).raise_for_status()
     contradicting = {"id": ["id-300", "id-1400"], "label": [CLASSES[made.labels[300] - 1], CLASSES[made.labels[1400]]]}
     pq.write_table(pa.table(contradicting), data / "labels.parquet")
 

@@ -88,7 +88,7 @@ def live(folder: Path, maturity: str, labelled: int, lenient: bool = False) -> I
     """A run of N pairs that are 10 to 20 minutes old, of which the first `labelled` have their labels."""
     rng = np.random.default_rng(5)
     labels = rng.integers(0, len(CLASSES), N)
-    with ledger(folder) as url, httpx.Client(base_url=url) as client:
+    with ledger(folder) as url, httpx.Client(base_url=url, timeout=60) as client:
         put = {
             "epoch": 1,
             "instructions": {"version": 1, "run": "r1", "share": 1.0, "candidate": "http://c"},
@@ -110,7 +110,7 @@ def live(folder: Path, maturity: str, labelled: int, lenient: bool = False) -> I
 
 def wait_until_counted(client: httpx.Client, labelled: int) -> None:
     wanted = labelled - len([i for i in range(labelled) if i % 97 == 0])
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         counts = client.get("/v1/runs/shop/fraud/evidence").json()["counts"]
         if counts["pairs"] == N and counts["labelled"] == wanted:

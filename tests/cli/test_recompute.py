@@ -113,7 +113,9 @@ class TestConflicts:
         with live(tmp_path / "state", "0s", 1200, lenient=True) as made:
             others = [{"id": f"id-{i}", "label": CLASSES[made.labels[i] - 1]} for i in range(100)]
             for _ in range(2):
-                httpx.post(f"{made.url}/v1/feedback?namespace=shop&name=fraud", json=others).raise_for_status()
+                httpx.post(
+                    f"{made.url}/v1/feedback?namespace=shop&name=fraud", json=others, timeout=60
+                ).raise_for_status()
             exported(cli, made)
         evidence = json.loads(Path("live.json").read_text())
         Path("live.json").write_text(
