@@ -1,9 +1,9 @@
 """How a server is made to say how probable a given text is, and what its answer says: pure, bodies in and out.
 
 Two ways: `prompt_logprobs` (vLLM, and those that follow it) for completions and chats, and `echo` with `logprobs` (the
-older API of OpenAI, llama-cpp-python) for completions. Each asks for one token more, which is left aside: some
-servers take 0 for as many as there is room for. What a server ignores it answers without, so what came back is
-counted against the prompt's tokens.
+older API of OpenAI) for completions, which llama-cpp-python answers without the first token where that is the model's
+own, BOS. Each asks for one token more, which is left aside: some servers take 0 for as many as there is room for. What
+a server ignores it answers without, so what came back is counted against the prompt's tokens.
 """
 
 import math
@@ -26,6 +26,7 @@ _MOST_NATS = 1e38
 class Way(StrEnum):
     PROMPT_LOGPROBS = "promptLogprobs"
     ECHO = "echo"
+    ECHO_WITHOUT_BOS = "echoWithoutBos"  # asked in the same way, answered with one token less
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Tokens:
     ids: list[str]  # what a token is told apart by
     texts: list[str | None]
     logprobs: list[float | None]  # nats; None for the first, which has nothing before it
+    more: int = 0  # that were generated behind them, and are not among them
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -80,7 +82,7 @@ def read(way: Way, answer: LiveAnswer, cap: int) -> Tokens | Unread:
     sent, more = (count if type(count) is int else 0 for count in counts)
     if way is Way.PROMPT_LOGPROBS:
         return _prompt_logprobs(choices[0].get("prompt_logprobs") or value.get("prompt_logprobs"), sent)
-    return _echoed(choices[0].get("logprobs"), sent, more)
+    return _echoed(choices[0].get("logprobs"), sent - (way is Way.ECHO_WITHOUT_BOS), more)
 
 
 def _prompt_logprobs(found: object, sent: int) -> Tokens | Unread:
@@ -111,13 +113,13 @@ def _echoed(found: object, sent: int, more: int) -> Tokens | Unread:
     """Lists of tokens and of their log-probabilities, those generated behind those sent."""
     texts = found.get("tokens") if isinstance(found, dict) else None
     numbers = found.get("token_logprobs") if isinstance(found, dict) else None
-    if not isinstance(texts, list) or not isinstance(numbers, list) or not sent or len(texts) != sent + more:
+    if not isinstance(texts, list) or not isinstance(numbers, list) or sent < 1 or len(texts) != sent + more:
         return _ignored("echo", texts, sent)
     if len(numbers) != len(texts):
         return Unread(Outcome.UNDECODABLE, Cause.SHAPE, "as many token_logprobs as tokens are needed")
     if not all(isinstance(text, str) for text in texts):
         return Unread(Outcome.UNDECODABLE, Cause.SHAPE, "tokens that are no texts")
-    tokens = Tokens(texts[:sent], texts[:sent], [])
+    tokens = Tokens(texts[:sent], texts[:sent], [], more)
     for place, number in enumerate(numbers[:sent]):
         logprob = _number(number)
         if logprob is None and not (number is None and place == 0):
@@ -130,7 +132,8 @@ def start_by_text(tokens: Tokens, reference: str) -> int | None:
     """The first token of the reference, by the tokens' texts; None where those do not add up to it.
 
     They do not where a character is cut into several tokens, or a tokenizer's texts leave spaces out. A token that
-    begins before the reference and ends in it counts with the reference.
+    begins before the reference and ends in it counts with the reference. vLLM says "" of a character's first tokens and
+    the character of its last: behind a token without a text the reference may have begun before.
     """
     texts = [text for text in tokens.texts if text is not None]
     whole = "".join(texts)
@@ -140,7 +143,7 @@ def start_by_text(tokens: Tokens, reference: str) -> int | None:
     for place, text in enumerate(texts):
         at += len(text)
         if at > before:
-            return place
+            return place if place == 0 or texts[place - 1] else None
     return None
 
 

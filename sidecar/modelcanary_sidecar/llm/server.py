@@ -34,7 +34,8 @@ logger = logging.getLogger(__name__)
 
 #: A server that cannot score is asked again whether it can.
 _AGAIN = 60.0
-_QUESTION, _ANSWER = "The capital of France is", " Paris, which lies on the Seine."
+#: No model ends its text behind it: llama-cpp-python's answers show by the token more what their numbers are of.
+_QUESTION, _ANSWER = "The capital of France is", " Paris, which lies on the"
 _OUR_PROMPT = msgspec.json.encode({"prompt": _QUESTION})
 _OUR_CHAT = msgspec.json.encode({"messages": [{"role": "user", "content": _QUESTION}]})
 
@@ -158,14 +159,13 @@ class Server:
             self._models = models
         ours = replace(prompt, asked=_OUR_CHAT if prompt.chat else _OUR_PROMPT)
         refused: Unread | Shed | None = None
-        for way in (Way.PROMPT_LOGPROBS,) if prompt.chat else (Way.PROMPT_LOGPROBS, Way.ECHO):
+        for way in (Way.PROMPT_LOGPROBS,) if prompt.chat else tuple(Way):
             tokens = await self._tokens(way, ours, _ANSWER, spent)
             if isinstance(tokens, Tokens):
-                if _ends_with(tokens, _ANSWER):
+                doubt = _doubt(way, tokens)
+                if doubt is None:
                     return way
-                tokens = Unread(
-                    Outcome.NO_PROMPT_LOGPROBS, Cause.PROMPT_LOGPROBS, "what it scored does not end with the answer"
-                )
+                tokens = Unread(Outcome.NO_PROMPT_LOGPROBS, Cause.PROMPT_LOGPROBS, doubt)
             if isinstance(tokens, Unread) and _is_refusal(tokens):
                 tokens = replace(tokens, outcome=Outcome.NO_PROMPT_LOGPROBS, cause=Cause.PROMPT_LOGPROBS)
             refused = refused or tokens
@@ -193,7 +193,15 @@ def _is_refusal(unread: Unread) -> bool:
     return unread.cause is Cause.STATUS and unread.message.removeprefix("status ") in ("400", "404", "422", "501")
 
 
-def _ends_with(tokens: Tokens, text: str) -> bool:
-    """But for spaces, which some tokenizers' texts leave out."""
+def _doubt(way: Way, tokens: Tokens) -> str | None:
+    """Why numbers of our text are not taken for what they seem to be.
+
+    llama-cpp-python gives each token of a model without BOS the number of the place behind it, and as many numbers as
+    were sent: with the token more they are one too few, or end before the answer does, and without it they look right.
+    """
     whole = "".join(text or "" for text in tokens.texts)
-    return "".join(whole.split()).endswith("".join(text.split()))
+    if not "".join(whole.split()).endswith("".join(_ANSWER.split())):  # but for spaces: some tokenizers leave them out
+        return "what it scored does not end with the answer"
+    if way is Way.ECHO and not tokens.more:
+        return "it generated no token behind the answer, without which its numbers may be of the places behind"
+    return None

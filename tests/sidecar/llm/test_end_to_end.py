@@ -26,7 +26,15 @@ def until(condition: Callable[[], object]) -> None:
 
 
 class LanguageStand(Stand):
-    def begin(self, candidate: str, *, agreement: bool = False, per_byte: bool = False, tokens: float = 1e6) -> None:
+    def begin(
+        self,
+        candidate: str,
+        *,
+        agreement: bool = False,
+        per_byte: bool = False,
+        tokens: float = 1e6,
+        name: str = "tiny",
+    ) -> None:
         model: dict[str, Any] = {"protocol": "openai", "paths": PATHS, "lossPer": "byte" if per_byte else "token"}
         labels: dict[str, Any] = {"maturity": "0s"}
         if agreement:
@@ -45,7 +53,7 @@ class LanguageStand(Stand):
         with httpx.Client(base_url=self.sidecar, trust_env=False) as users:
 
             def capturing() -> bool:
-                users.post(PATHS[0], json={"model": "tiny", "prompt": ["several"]}, timeout=20)
+                users.post(PATHS[0], json={"model": name, "prompt": ["several"], "max_tokens": 1}, timeout=20)
                 return self.figure("mirror_dropped_total", "promptNotText") > 0
 
             until(capturing)
@@ -58,6 +66,11 @@ class LanguageStand(Stand):
         found: dict[str, int] = answer.json()
         return found
 
+    def ask(self, id: str, path: str = PATHS[0], **body: Any) -> httpx.Response:
+        answer = httpx.post(self.sidecar + path, json=body, headers={"X-Request-Id": id}, timeout=20, trust_env=False)
+        assert answer.status_code == 200, answer.text
+        return answer
+
     def exported(self) -> list[dict[str, Any]]:
         answer = httpx.get(f"{self.ledger}/v1/runs/default/pets/pairs", params={"format": "ndjson"}, trust_env=False)
         return [json.loads(line) for line in answer.text.splitlines()]
@@ -65,17 +78,22 @@ class LanguageStand(Stand):
 
 @contextmanager
 def stand(directory: Path, baseline: Served, candidate: Served) -> Iterator[LanguageStand]:
+    with serving(baseline), serving(candidate), stand_at(directory, baseline.url) as at:
+        yield at
+
+
+@contextmanager
+def stand_at(directory: Path, baseline: str) -> Iterator[LanguageStand]:
+    """A sidecar in front of the server at `baseline`, and a ledger."""
     live, admin, ledger = free_ports(3)
     with ExitStack() as stack:
-        for served in (baseline, candidate):
-            stack.enter_context(serving(served))
         recording = ("--listen", f"127.0.0.1:{ledger}", "--state", str(directory / "state"))
         stack.enter_context(process("modelcanary_ledger", *recording))
         until(lambda: answers(f"http://127.0.0.1:{ledger}/readyz"))
         sidecar = stack.enter_context(
             process(
                 "modelcanary_sidecar",
-                *("--listen", f"127.0.0.1:{live}", "--upstream", baseline.url, "--admin", f"127.0.0.1:{admin}"),
+                *("--listen", f"127.0.0.1:{live}", "--upstream", baseline, "--admin", f"127.0.0.1:{admin}"),
                 *("--ledger", f"http://127.0.0.1:{ledger}", "--namespace", "default", "--name", "pets"),
                 *("--drain-delay", "100ms"),
             )
@@ -84,14 +102,6 @@ def stand(directory: Path, baseline: Served, candidate: Served) -> Iterator[Lang
         yield LanguageStand(
             f"http://127.0.0.1:{live}", f"http://127.0.0.1:{admin}", f"http://127.0.0.1:{ledger}", sidecar
         )
-
-
-def ask(at: Stand, id: str, path: str = PATHS[0], **body: Any) -> httpx.Response:
-    answer = httpx.post(
-        at.sidecar + path, json={"model": "tiny", **body}, headers={"X-Request-Id": id}, timeout=20, trust_env=False
-    )
-    assert answer.status_code == 200, answer.text
-    return answer
 
 
 def loss_in(row: dict[str, Any], role: str) -> float:
@@ -111,8 +121,8 @@ def test_references_that_come_later_are_scored_under_both_models(tmp_path: Path,
     with stand(tmp_path, baseline, candidate) as at:
         at.begin(candidate.url, per_byte=per_byte)
         for id, prompt, _ in QUESTIONS:
-            ask(at, id, prompt=prompt)
-        ask(at, "q-4", PATHS[1], messages=[{"role": "user", "content": "What is the capital of Italy?"}])
+            at.ask(id, model="tiny", prompt=prompt)
+        at.ask("q-4", PATHS[1], model="tiny", messages=[{"role": "user", "content": "What is the capital of Italy?"}])
         until(lambda: at.figure("prompts") == 4)
         assert candidate.scorings() == [], "nothing is scored before there is a reference"
         counts = at.label(*({"id": id, "label": text} for id, _, text in QUESTIONS), {"id": "q-4", "label": "Rome."})
@@ -181,7 +191,7 @@ def test_a_server_that_cannot_score_is_a_typed_outcome(tmp_path: Path) -> None:
     with stand(tmp_path, baseline, candidate) as at:
         at.begin(candidate.url, agreement=True)
         for number in range(3):
-            ask(at, f"n-{number}", prompt="The capital of", max_tokens=4)
+            at.ask(f"n-{number}", model="tiny", prompt="The capital of", max_tokens=4)
         until(lambda: at.evidence()["counts"]["pairs"] == 3)
         outcomes = at.evidence()["counts"]["outcomes"]
         assert outcomes == {"baseline": {"ok": 3}, "candidate": {"noPromptLogprobs": 3}}

@@ -240,11 +240,23 @@ def test_what_is_not_there_is_not_made_up(way: Way, value: Any, outcome: str) ->
     assert unread.outcome == outcome
 
 
+def test_llama_cpp_python_leaves_the_first_token_out() -> None:
+    found = {"tokens": ["a", "b", "!"], "token_logprobs": [None, -1.0, -2.0]}
+    value = {"choices": [{"logprobs": found}], "usage": USAGE}  # 3 of the prompt, BOS among them, and 1 more
+    tokens = read(Way.ECHO_WITHOUT_BOS, said(value), CAP)
+    assert isinstance(tokens, Tokens)
+    assert (tokens.texts, tokens.logprobs, tokens.more) == (["a", "b"], [None, -1.0], 1)
+    assert isinstance(read(Way.ECHO, said(value), CAP), Unread)
+    assert isinstance(read(Way.ECHO_WITHOUT_BOS, said({"choices": [{"logprobs": found}]}), CAP), Unread)
+
+
 def test_where_the_reference_begins() -> None:
     tokens = Tokens(["1", "2", "3"], ["a b", " c", "d"], [None, -1.0, -2.0])
     assert start_by_text(tokens, "cd") == 1, "the token across the boundary counts"
     assert start_by_text(tokens, " cd") == 1
     assert start_by_text(tokens, "x") is None
+    cut = Tokens(["1", "2", "3"], ["a", "", "\N{GRINNING FACE}"], [None, -1.0, -2.0])
+    assert start_by_text(cut, "\N{GRINNING FACE}") is None, "as vLLM says it: its first bytes are the token before"
     assert start_by_prompt(tokens, Tokens(["1", "9"], ["a b", " "], [None, -1.0])) == 1
     lost = loss_from(Tokens(["1", "2"], ["a", "b"], [None, float("nan")]), 1)
     assert isinstance(lost, Unread)

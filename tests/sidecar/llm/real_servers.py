@@ -1,0 +1,174 @@
+"""Real servers of small Llamas, each behind a `Wire`: llama-cpp-python, llama.cpp's own, and vLLM as it was recorded.
+
+`test_real_servers` asks them. llama.cpp is compiled once, in about a minute, into an environment in the cache. vLLM
+is too large to be installed by tests, so what it answered once is answered again: `captures/README.md` says how that
+was recorded, and how it is again.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from demo.environments import Environment
+from demo.processes import Process
+from demo.serving import ready
+from tests.sidecar.llm.tiny_llama import TinyLlama
+from tests.sidecar.llm.wire import Wire, load, save
+
+HERE = Path(__file__).parent
+CAPTURES = HERE / "captures"
+PATIENCE = 400.0
+#: The fewest files and the least work of the compiler that make a llama.cpp which runs on any processor.
+_OFF = ("LLAVA_BUILD", *(f"GGML_{part}" for part in ("NATIVE", "OPENMP", "LLAMAFILE", "AVX", "AVX2", "FMA", "F16C")))
+_COMPILED = " ".join([*(f"-D{name}=OFF" for name in _OFF), "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -DCMAKE_C_FLAGS_RELEASE=-O1"])
+LLAMA_CPP = Environment(
+    "llama-cpp-python 0.3.6",
+    HERE / "pins" / "llama_cpp.txt",
+    (("CMAKE_ARGS", _COMPILED), ("CMAKE_BUILD_PARALLEL_LEVEL", "2")),
+)
+#: The Python of an environment with vLLM, to record anew.
+RECORDING = os.environ.get("MODELCANARY_RECORD_VLLM", "")
+
+OTHER_CORPUS = "Q: A: Paris Rome London. The capital of Spain is Madrid, naturally. "
+#: By role: other weights, another tokenizer too, and a tokenizer that puts no token (BOS) in front of a text.
+LLAMAS: dict[str, Callable[[], TinyLlama]] = {
+    "baseline": lambda: TinyLlama(1),
+    "candidate": lambda: TinyLlama(2),
+    "other": lambda: TinyLlama(3, merges=20, corpus=OTHER_CORPUS),
+    "bare": lambda: TinyLlama(4, begins=False),
+}
+Start = Callable[[TinyLlama, str, Path], tuple[Process, str]]
+
+
+@dataclass
+class Bench:
+    """The servers of one kind: started, or read from their captures, when they are asked for."""
+
+    kind: str
+    chats: bool  # whether chats are scored
+    recorded: bool
+    open: Callable[[str, TinyLlama], Wire]
+    models: dict[str, TinyLlama] = field(default_factory=dict)
+    wires: dict[str, Wire] = field(default_factory=dict)
+
+    def model(self, role: str) -> TinyLlama:
+        return self.models.setdefault(role, LLAMAS[role]())
+
+    def wire(self, role: str) -> Wire:
+        if role not in self.wires:
+            self.wires[role] = self.open(role, self.model(role))
+        return self.wires[role]
+
+
+def name_of(role: str) -> str:
+    """What its server calls a model: candidates have a name of their own."""
+    return f"tiny-{role}"
+
+
+@contextmanager
+def started(kind: str, start: Start, folder: Path, *, chats: bool) -> Iterator[Bench]:
+    with ExitStack() as stack:
+
+        def opened(role: str, model: TinyLlama) -> Wire:
+            place = folder / role
+            place.mkdir()
+            process, url = start(model, name_of(role), place)
+            stack.enter_context(process)
+            return stack.enter_context(Wire(url).serving())
+
+        yield Bench(kind, chats, False, opened)
+
+
+@contextmanager
+def recorded(kind: str) -> Iterator[Bench]:
+    with ExitStack() as stack:
+
+        def opened(role: str, _: TinyLlama) -> Wire:
+            return stack.enter_context(Wire(known=load(CAPTURES / kind / f"{role}.ndjson")[1]).serving())
+
+        yield Bench(kind, True, True, opened)
+
+
+@contextmanager
+def llama_cpp_python(folder: Path) -> Iterator[Bench]:
+    def start(model: TinyLlama, name: str, place: Path) -> tuple[Process, str]:
+        file = model.save_gguf(place / "model.gguf")
+        python = LLAMA_CPP.installed(print)
+
+        def begin(port: int) -> Process:
+            options = {
+                **{"model": file, "model_alias": name, "host": "127.0.0.1", "port": port, "n_ctx": 512},
+                **{"logits_all": "true", "type_k": 0, "type_v": 0, "n_threads": 1, "n_threads_batch": 1},
+                "interrupt_requests": "false",  # else a scoring request ends whatever stream a user is reading
+            }
+            asked = [part for option, value in options.items() for part in (f"--{option}", str(value))]
+            return Process([str(python), "-m", "llama_cpp.server", *asked], place / "server.log", cwd=place)
+
+        served = ready("llama-cpp-python", begin, "/v1/models", PATIENCE)
+        return served.process, served.url
+
+    with started("llama-cpp-python", start, folder, chats=False) as bench:
+        yield bench
+
+
+@contextmanager
+def llama_cpp(folder: Path) -> Iterator[Bench]:
+    def start(model: TinyLlama, name: str, place: Path) -> tuple[Process, str]:
+        file = model.save_gguf(place / "model.gguf")
+        python = LLAMA_CPP.installed(print)
+
+        def begin(port: int) -> Process:
+            script = [str(HERE / "llama_cpp_server.py"), str(file), name, str(port)]
+            return Process([str(python), *script], place / "server.log", cwd=place)
+
+        served = ready("llama.cpp", begin, "/health", PATIENCE)
+        return served.process, served.url
+
+    with started("llama.cpp", start, folder, chats=False) as bench:
+        yield bench
+
+
+@contextmanager
+def vllm(folder: Path) -> Iterator[Bench]:
+    """As it was recorded; where an environment with it is named, itself, and what it answers is recorded anew."""
+    if not RECORDING:
+        with recorded("vllm") as bench:
+            yield bench
+        return
+
+    def start(model: TinyLlama, name: str, place: Path) -> tuple[Process, str]:
+        model.save_hugging_face(place / "model")
+        settings = {
+            **{"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"},
+            **{"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"},
+            **{f"VLLM_{kind}_ROOT": str(place / kind.lower()) for kind in ("CONFIG", "CACHE")},
+        }
+
+        def begin(port: int) -> Process:
+            command = [
+                RECORDING,
+                "-m",
+                "vllm.entrypoints.openai.api_server",
+                "--model",
+                str(weights),
+                "--enforce-eager",
+            ]
+            options = ["--served-model-name", name, "--dtype", "float32", "--max-model-len", "512"]
+            where = ["--host", "127.0.0.1", "--port", str(port), "--max-num-seqs", "4"]
+            variables = [f"{variable}={value}" for variable, value in settings.items()]
+            return Process(["env", *variables, *command, *options, *where], place / "server.log", cwd=place)
+
+        served = ready("vLLM", begin, "/v1/models", PATIENCE)
+        return served.process, served.url
+
+    about = {
+        "what": "requests to vLLM and its answers, byte for byte",
+        "server": os.environ["MODELCANARY_RECORDED_SERVER"],
+        "date": os.environ["MODELCANARY_RECORDED_DATE"],
+    }
+    with started("vllm", start, folder, chats=True) as bench:
+        yield bench
+        for role, wire in bench.wires.items():
+            save(CAPTURES / "vllm" / f"{role}.ndjson", {**about, "model": f"LLAMAS[{role!r}]"}, wire.exchanges())
