@@ -3,8 +3,9 @@
 # is missing; elsewhere the tests that need it say so. `packages.sh node` adds what a whole Kubernetes node needs: by hand and
 # in CI only, because Debian's containerd would take the place of Docker's.
 set -euo pipefail
-# Certificates; a server for the ledger's tables and a peer for the sidecar, both of which tests start by themselves.
-packages=(openssl postgresql nginx)
+# Certificates; a server for the ledger's tables and a peer for the sidecar, both of which tests start by themselves; what
+# compiles llama.cpp.
+packages=(openssl postgresql nginx g++)
 # A container runtime and its networks; images and a base for them.
 [ "${1:-}" != node ] ||
   packages+=(containerd runc containernetworking-plugins nftables conntrack iptables iproute2 buildah debootstrap)

@@ -5,7 +5,10 @@ is too large to be installed by tests, so what it answered once is answered agai
 was recorded, and how it is again.
 """
 
+import json
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +21,7 @@ from tests.sidecar.llm.tiny_llama import TinyLlama
 from tests.sidecar.llm.wire import Wire, load, save
 
 HERE = Path(__file__).parent
-CAPTURES = HERE / "captures"
+CAPTURES = HERE / "captures" / "vllm"
 PATIENCE = 400.0
 #: The fewest files and the least work of the compiler that make a llama.cpp which runs on any processor.
 _OFF = ("LLAVA_BUILD", *(f"GGML_{part}" for part in ("NATIVE", "OPENMP", "LLAMAFILE", "AVX", "AVX2", "FMA", "F16C")))
@@ -28,8 +31,9 @@ LLAMA_CPP = Environment(
     HERE / "pins" / "llama_cpp.txt",
     (("CMAKE_ARGS", _COMPILED), ("CMAKE_BUILD_PARALLEL_LEVEL", "2")),
 )
-#: The Python of an environment with vLLM, to record anew.
+#: `role=url,...` of running servers to record anew, and what is written beside it: server and date, in JSON.
 RECORDING = os.environ.get("MODELCANARY_RECORD_VLLM", "")
+RECORDED_AS = "MODELCANARY_RECORDED_AS"
 
 OTHER_CORPUS = "Q: A: Paris Rome London. The capital of Spain is Madrid, naturally. "
 #: By role: other weights, another tokenizer too, and a tokenizer that puts no token (BOS) in front of a text.
@@ -48,7 +52,6 @@ class Bench:
 
     kind: str
     chats: bool  # whether chats are scored
-    recorded: bool
     open: Callable[[str, TinyLlama], Wire]
     models: dict[str, TinyLlama] = field(default_factory=dict)
     wires: dict[str, Wire] = field(default_factory=dict)
@@ -67,6 +70,14 @@ def name_of(role: str) -> str:
     return f"tiny-{role}"
 
 
+def llama_cpp_installed() -> Path:
+    if shutil.which("c++") is None:
+        raise RuntimeError(
+            "llama.cpp is compiled for these tests: install a C++ compiler (Debian: apt-get install g++)"
+        )
+    return LLAMA_CPP.installed(print)
+
+
 @contextmanager
 def started(kind: str, start: Start, folder: Path, *, chats: bool) -> Iterator[Bench]:
     with ExitStack() as stack:
@@ -78,24 +89,14 @@ def started(kind: str, start: Start, folder: Path, *, chats: bool) -> Iterator[B
             stack.enter_context(process)
             return stack.enter_context(Wire(url).serving())
 
-        yield Bench(kind, chats, False, opened)
-
-
-@contextmanager
-def recorded(kind: str) -> Iterator[Bench]:
-    with ExitStack() as stack:
-
-        def opened(role: str, _: TinyLlama) -> Wire:
-            return stack.enter_context(Wire(known=load(CAPTURES / kind / f"{role}.ndjson")[1]).serving())
-
-        yield Bench(kind, True, True, opened)
+        yield Bench(kind, chats, opened)
 
 
 @contextmanager
 def llama_cpp_python(folder: Path) -> Iterator[Bench]:
     def start(model: TinyLlama, name: str, place: Path) -> tuple[Process, str]:
         file = model.save_gguf(place / "model.gguf")
-        python = LLAMA_CPP.installed(print)
+        python = llama_cpp_installed()
 
         def begin(port: int) -> Process:
             options = {
@@ -117,7 +118,7 @@ def llama_cpp_python(folder: Path) -> Iterator[Bench]:
 def llama_cpp(folder: Path) -> Iterator[Bench]:
     def start(model: TinyLlama, name: str, place: Path) -> tuple[Process, str]:
         file = model.save_gguf(place / "model.gguf")
-        python = LLAMA_CPP.installed(print)
+        python = llama_cpp_installed()
 
         def begin(port: int) -> Process:
             script = [str(HERE / "llama_cpp_server.py"), str(file), name, str(port)]
@@ -131,44 +132,30 @@ def llama_cpp(folder: Path) -> Iterator[Bench]:
 
 
 @contextmanager
-def vllm(folder: Path) -> Iterator[Bench]:
-    """As it was recorded; where an environment with it is named, itself, and what it answers is recorded anew."""
-    if not RECORDING:
-        with recorded("vllm") as bench:
-            yield bench
-        return
+def vllm(_: Path) -> Iterator[Bench]:
+    """As it was recorded; or itself where servers are named, and then what they answer is recorded anew."""
+    urls = dict(pair.split("=", 1) for pair in RECORDING.split(",") if pair)
+    with ExitStack() as stack:
 
-    def start(model: TinyLlama, name: str, place: Path) -> tuple[Process, str]:
-        model.save_hugging_face(place / "model")
-        settings = {
-            **{"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"},
-            **{"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"},
-            **{f"VLLM_{kind}_ROOT": str(place / kind.lower()) for kind in ("CONFIG", "CACHE")},
-        }
+        def opened(role: str, _: TinyLlama) -> Wire:
+            wire = Wire(urls[role]) if urls else Wire(known=load(CAPTURES / f"{role}.ndjson")[1])
+            return stack.enter_context(wire.serving())
 
-        def begin(port: int) -> Process:
-            command = [
-                RECORDING,
-                "-m",
-                "vllm.entrypoints.openai.api_server",
-                "--model",
-                str(weights),
-                "--enforce-eager",
-            ]
-            options = ["--served-model-name", name, "--dtype", "float32", "--max-model-len", "512"]
-            where = ["--host", "127.0.0.1", "--port", str(port), "--max-num-seqs", "4"]
-            variables = [f"{variable}={value}" for variable, value in settings.items()]
-            return Process(["env", *variables, *command, *options, *where], place / "server.log", cwd=place)
-
-        served = ready("vLLM", begin, "/v1/models", PATIENCE)
-        return served.process, served.url
-
-    about = {
-        "what": "requests to vLLM and its answers, byte for byte",
-        "server": os.environ["MODELCANARY_RECORDED_SERVER"],
-        "date": os.environ["MODELCANARY_RECORDED_DATE"],
-    }
-    with started("vllm", start, folder, chats=True) as bench:
+        bench = Bench("vllm", True, opened)
         yield bench
-        for role, wire in bench.wires.items():
-            save(CAPTURES / "vllm" / f"{role}.ndjson", {**about, "model": f"LLAMAS[{role!r}]"}, wire.exchanges())
+        if urls:
+            about = {"what": "requests to vLLM and its answers, byte for byte", **json.loads(os.environ[RECORDED_AS])}
+            for role, wire in bench.wires.items():
+                path = CAPTURES / f"{role}.ndjson"
+                before = load(path)[1] if path.exists() else []
+                save(path, {**about, "model": f"LLAMAS[{role!r}]"}, [*before, *wire.exchanges()])
+
+
+def main() -> None:
+    """Writes the models for vLLM into the folder that is named."""
+    for role, made in LLAMAS.items():
+        made().save_hugging_face(Path(sys.argv[1]) / role)
+
+
+if __name__ == "__main__":
+    main()

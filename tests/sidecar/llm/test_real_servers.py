@@ -109,7 +109,7 @@ def test_a_chats_loss_is_that_behind_the_models_own_template(bench: Bench) -> No
         assert (outcome, "ignored" in message) == (Outcome.NO_PROMPT_LOGPROBS, True)
         return
     result = score_of(bench.wire("baseline"), prompt, "Rome.")
-    loss, tokens = bench.model("baseline").loss(in_chat("What is the capital of Italy?"), "Rome.")
+    loss, tokens = bench.model("baseline").loss(in_chat("What is the capital of Italy?"), "Rome.", chat=True)
     assert isinstance(result.said, Score)
     assert result.said.tokens == tokens
     assert abs(result.said.loss - loss) < CLOSE
@@ -178,9 +178,10 @@ def test_the_delta_of_two_models_is_what_their_weights_say(
 
     deltas = []
     for id, (prompt, reference) in texts.items():
-        nats, tokens = baseline.loss(prompt, reference)
+        in_a_chat = id == id_of("chat")
+        nats, tokens = baseline.loss(prompt, reference, chat=in_a_chat)
         divisor = len(reference.encode()) * math.log(2) if per_byte else tokens
-        expected = (nats / divisor, candidate.loss(prompt, reference)[0] / divisor)
+        expected = (nats / divisor, candidate.loss(prompt, reference, chat=in_a_chat)[0] / divisor)
         found = (loss_in(rows[id], "baseline"), loss_in(rows[id], "candidate"))
         assert found == pytest.approx(expected, abs=CLOSE)
         deltas.append(found[1] - found[0])
@@ -216,10 +217,11 @@ def test_streams_pass_byte_for_byte_and_what_they_said_is_scored(bench: Bench, t
         path, body = bodies[id]
         prompt = body["prompt"] if path == PATHS[0] else in_chat(messages[0]["content"])
         reply = said([e for e in wire.exchanges() if e.target == path and e.asked == body][-1])
-        nats, tokens = baseline.loss(prompt, reply)
+        nats, tokens = baseline.loss(prompt, reply, chat=id == "chat")
         row = rows[id_of(id)]
         assert loss_in(row, "baseline") == pytest.approx(nats / tokens, abs=CLOSE)
-        assert loss_in(row, "candidate") == pytest.approx(candidate.loss(prompt, reply)[0] / tokens, abs=CLOSE)
+        others = candidate.loss(prompt, reply, chat=id == "chat")[0]
+        assert loss_in(row, "candidate") == pytest.approx(others / tokens, abs=CLOSE)
 
 
 def test_the_budget_is_of_the_tokens_that_the_server_reads(bench: Bench, tmp_path: Path) -> None:

@@ -62,14 +62,14 @@ class TinyLlama:
         self.index = {piece: number for number, piece in enumerate(self.vocabulary)}
         self.weights = _weights(np.random.default_rng(seed), len(self.vocabulary))
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, begins: bool | None = None) -> list[int]:
         pieces: list[str] = []
         for cut in _CUT.findall(text):
             word = tuple(SHOWN[byte] for byte in cut.encode())
             for pair in self.merges:
                 word = _merged(word, pair)
             pieces += word
-        return [*([0] if self.begins else []), *(self.index[piece] for piece in pieces)]
+        return [*([0] if (self.begins if begins is None else begins) else []), *(self.index[piece] for piece in pieces)]
 
     def logprobs(self, tokens: list[int]) -> list[float | None]:
         """Of each token given those before it."""
@@ -78,9 +78,13 @@ class TinyLlama:
         normed = logits - top - np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
         return [None, *(float(normed[place, token]) for place, token in enumerate(tokens[1:]))]
 
-    def loss(self, prompt: str, reference: str) -> tuple[float, int]:
-        """Nats of the reference behind the prompt, and its tokens: from the first that the prompt alone has not."""
-        whole, alone = self.encode(prompt + reference), self.encode(prompt)
+    def loss(self, prompt: str, reference: str, *, chat: bool = False) -> tuple[float, int]:
+        """Nats of the reference behind the prompt, and its tokens: from the first that the prompt alone has not.
+
+        In front of a chat is what the template says, which is no first token here.
+        """
+        begins = False if chat else None
+        whole, alone = self.encode(prompt + reference, begins=begins), self.encode(prompt, begins=begins)
         start = next((i for i, (a, b) in enumerate(zip(whole, alone, strict=False)) if a != b), len(alone))
         return -math.fsum(x for x in self.logprobs(whole)[start:] if x is not None), len(whole) - start
 

@@ -157,9 +157,9 @@ def save(path: Path, about: dict[str, str], exchanges: list[Exchange]) -> None:
     kept = [exchange for exchange in exchanges if first[exchange.key] is exchange]
     lines = [about, *({"request": e.request.decode(), "answer": e.answer.decode()} for e in kept)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
 
 
 def load(path: Path) -> tuple[dict[str, str], list[Exchange]]:
-    about, *lines = map(json.loads, path.read_text().splitlines())
+    about, *lines = map(json.loads, path.read_text("utf-8").rstrip("\n").split("\n"))
     return about, [Exchange(line["request"].encode(), line["answer"].encode()) for line in lines]
