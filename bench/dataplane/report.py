@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from bench.dataplane.goals import Goal, Results
+from bench.dataplane.payload import CLASSES
 
 Row = dict[str, Any]
 
@@ -22,15 +23,19 @@ def goals_table(goals: Sequence[Goal]) -> str:
 
 
 def cell_tables(results: Results) -> str:
-    def setting(detail: Row) -> tuple[int, int, int]:
+    def setting(detail: Row) -> tuple[int, int, int, int]:
         cell = detail["cell"]
-        return cell["upstream_ms"], cell["body_bytes"], cell["rate"]
+        return detail["classes"], cell["upstream_ms"], cell["body_bytes"], cell["rate"]
 
     parts = []
-    for (delay, size, rate), group in groupby(sorted(results.details, key=setting), setting):
+    for (classes, delay, size, rate), group in groupby(sorted(results.details, key=setting), setting):
         load = f"{rate:,} requests/s" if rate else "a closed loop of 32 connections"
-        parts.append(f"### {load}, model of {delay} ms, bodies of {_size(size)}\n\n{_cells(list(group))}")
+        parts.append(f"### {load}, model of {delay} ms, bodies of {_size(size)}{_of(classes)}\n\n{_cells(list(group))}")
     return "\n\n".join(parts)
+
+
+def _of(classes: int) -> str:
+    return "" if classes == CLASSES else f", {classes:,} classes"
 
 
 def _size(count: int) -> str:

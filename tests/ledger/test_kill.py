@@ -187,10 +187,12 @@ def sending(senders: Sequence[Sender], seconds: float) -> Iterator[None]:
     """They send meanwhile, and a little longer; each ends within so many seconds, and has seen no wrong answer."""
     for sender in senders:
         sender.start()
-    yield
-    time.sleep(0.5)
-    for sender in senders:
-        sender.stopping.set()
+    try:
+        yield
+        time.sleep(0.5)
+    finally:
+        for sender in senders:
+            sender.stopping.set()
     for sender in senders:
         sender.join(seconds)
         assert not sender.is_alive()

@@ -16,7 +16,7 @@ from modelcanary_gate.spec import Task, Values
 def packed_logs(
     rows: Sequence[Sequence[object]], values: Values, task: Task, order: Sequence[int] | None
 ) -> bytes | None:
-    """Little-endian float32 log-probabilities, row by row; None where any row cannot be used."""
+    """Little-endian float32 log-probabilities of rows of equal lengths; None where any of them cannot be used."""
     numbers = array("d")  # which takes a list in a quarter of numpy's time
     try:
         for row in rows:

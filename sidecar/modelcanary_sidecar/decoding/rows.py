@@ -52,7 +52,10 @@ class Rows:
 
     def _read_large(self, table: Table, order: Sequence[int] | None) -> list[Row] | None:
         """All rows at once; None where any of them cannot be used, so that each is told apart."""
-        if any(len(row) not in self._widths or self._is_label(row, table.floats) for row in table.rows):
+        width = len(table.rows[0])
+        if width not in self._widths:
+            return None
+        if any(len(row) != width or self._is_label(row, table.floats) for row in table.rows):
             return None
         from modelcanary_sidecar.decoding.large import packed_logs  # noqa: PLC0415 - numpy's 15 MB only where needed
 

@@ -79,6 +79,15 @@ def _has_non_finite(row: list[float], values: Values) -> bool:
     return any(not np.isfinite(x) and x not in allowed for x in row)
 
 
+def test_a_large_answer_may_mix_both_forms_of_two_classes() -> None:
+    reader = Reader(reading_of(Values.LOGITS, Task.BINARY, 2), Role.BASELINE, 1 << 20)
+    rows = [[0.5], [0.0, 0.5]] * 300
+    read = reader.read(200, b"", json.dumps({"predictions": rows}).encode())
+    assert isinstance(read, list)
+    for row in read:
+        np.testing.assert_allclose(np.frombuffer(row, "<f4"), [-0.974077, -0.474077], rtol=1e-5)
+
+
 @settings(max_examples=200, deadline=None)
 @given(answers())
 def test_large_answers_are_read_as_small_ones(answer: tuple[Values, Task, int, list[list[float]]]) -> None:

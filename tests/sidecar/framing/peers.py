@@ -128,8 +128,11 @@ def sidecar(model: int, *more: str) -> Iterator[int]:
     command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--connections", "1"]
     command += ["--upstream", f"http://127.0.0.1:{model}", "--drain-delay", "0s", *more]
     process = Process(command)
-    yield process.port
-    assert process.stop() == 0
+    try:
+        yield process.port
+    finally:
+        ended = process.stop()
+    assert ended == 0
 
 
 @contextmanager
