@@ -75,6 +75,22 @@ def scalars(values: pa.ChunkedArray, source: Path, name: str, *, missing: bool =
     return numbers
 
 
+def flags(values: pa.ChunkedArray, source: Path, name: str) -> NDArray[np.bool_]:
+    """True or false per row, also as text, the way that CSV files hold it; a null is false."""
+    if _is_text(values.type):
+        given = pc.utf8_lower(pc.utf8_trim_whitespace(values))
+        known = pc.or_(pc.is_null(given), pc.is_in(given, pa.array(["true", "false"], given.type)))
+        if not pc.all(known).as_py():
+            row = pc.index(known, False).as_py()
+            problem = f"row {row + 1}: {name} is {_shortened(values[row].as_py())}"
+            raise InputError(source, problem, "give true or false")
+        values = pc.equal(given, "true")
+    if not (pa.types.is_boolean(values.type) or pa.types.is_null(values.type)):
+        raise InputError(source, f"column {name!r} holds {_in_words(values.type)}", "give true or false")
+    found: NDArray[np.bool_] = pc.fill_null(values.cast(pa.bool_()), False).to_numpy().astype(np.bool_)
+    return found
+
+
 def seconds(values: pa.ChunkedArray, source: Path, name: str) -> Floats:
     """Times as seconds since the epoch, from timestamps, ISO 8601 text, or numbers."""
     _refuse_null(values, source, name)

@@ -15,7 +15,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from modelcanary_cli.classes import MISSING, encode
-from modelcanary_cli.columns import Floats, matrix, scalars, seconds
+from modelcanary_cli.columns import Floats, flags, matrix, scalars, seconds
 from modelcanary_cli.errors import InputError
 from modelcanary_cli.tables import Wanted, read_rows
 from modelcanary_gate.evidence import OUTCOME_CODES, AnsweredPairs
@@ -115,7 +115,7 @@ def _pairs(table: pa.Table, spec: Spec, source: Path, first: int) -> ExportedPai
         _log_probabilities(_rows(table.column(name), scored), spec, source, name, scored + first)
         for name in ("baseline", "candidate")
     ]
-    late, contradicted, matured = (_flags(table, name) for name in ("late", "contradicted", "matured"))
+    late, contradicted, matured = (_flags(table, name, source) for name in ("late", "contradicted", "matured"))
     never = np.zeros(n, dtype=np.bool_)
     labels: Targets = np.full(n, MISSING, dtype=np.int64)
     if "label" in table.column_names:
@@ -138,11 +138,8 @@ def _pairs(table: pa.Table, spec: Spec, source: Path, first: int) -> ExportedPai
     )
 
 
-def _flags(table: pa.Table, name: str) -> NDArray[np.bool_] | None:
-    if name not in table.column_names:
-        return None
-    found: NDArray[np.bool_] = pc.fill_null(table.column(name), False).to_numpy().astype(np.bool_)
-    return found
+def _flags(table: pa.Table, name: str, source: Path) -> NDArray[np.bool_] | None:
+    return flags(table.column(name), source, name) if name in table.column_names else None
 
 
 def indices(values: pa.ChunkedArray, spec: Spec, source: Path, first: int = 0) -> Targets:

@@ -2,8 +2,8 @@
 
 Each row is one pair: `baseline` and `candidate` as lists of numbers with `label`, or `baseline_loss` and
 `candidate_loss` in nats. `run`, `ts` and `id` are optional. What `modelcanary export` wrote is known by its
-outcomes: its numbers are probabilities in the order of the baseline's classes, its labels are indices, and answers may
-be missing.
+outcomes: its numbers are probabilities in the order of the baseline's classes, its labels are indices, each counts by
+its weight unless it came late, and answers may be missing.
 Columns are read whole and cut by run, without a Python object per row: files hold millions.
 """
 
@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from modelcanary_cli.classes import MISSING, arranged, encode, settle
-from modelcanary_cli.columns import Floats, Matrix, Numbers, matrix, refused, scalars, seconds, texts
+from modelcanary_cli.columns import Floats, Matrix, Numbers, flags, matrix, refused, scalars, seconds
 from modelcanary_cli.errors import InputError
 from modelcanary_cli.exported import indices
+from modelcanary_cli.groups import COLUMNS, Places, grouped, numbers_of
 from modelcanary_cli.predictions import kind_of
 from modelcanary_cli.tables import Rows, Wanted, read_rows
 from modelcanary_gate.errors import DataError
@@ -30,10 +31,9 @@ from modelcanary_gate.spec import LabelMode, Spec, Task, Values
 ANSWERS = ("baseline", "candidate")
 LOSSES = ("baseline_loss", "candidate_loss")
 
-Places = slice | NDArray[np.intp]
 #: The column that exports alone have.
 _EXPORTED = "baselineOutcome"
-_WANTED = Wanted(("id", "ts", "run", "label", *ANSWERS, *LOSSES, _EXPORTED))
+_WANTED = Wanted((*COLUMNS, "ts", "label", "late", "weight", *ANSWERS, *LOSSES, _EXPORTED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class PairFile:
     losses: tuple[Numbers, Numbers] | None
     labels: NDArray[np.int64] | Floats | None  # None: label-free, or losses without classes
     labelled: NDArray[np.bool_]
+    weight: Floats | None  # what each pair counts with its label; None: 1
     notes: list[str]
 
     def runs(self) -> Iterator[RecordedRun]:
@@ -78,7 +79,7 @@ class PairFile:
         if (times[1:] >= times[:-1]).all():
             return rows
         order = np.argsort(times, kind="stable")
-        return _indices(rows, len(self.labelled))[order]
+        return numbers_of(rows, len(self.labelled))[order]
 
     def _score(self, rows: Places) -> LabelledPairs:
         known = self.labelled[rows]
@@ -93,17 +94,19 @@ class PairFile:
             log_probabilities(values.numbers[rows], kind, self.answers.task)
             for values, kind in zip(self.answers.values, self.answers.kinds, strict=True)
         )
+        # rows that do not count are scored too, and left out afterwards: row numbers stay the run's
         if self.labels is None:
-            return score_agreement(self.spec, baseline, candidate)
-        # rows without a label are scored too, and left out afterwards: row numbers stay the run's
-        scored = score(self.spec, baseline, candidate, _filled(self.labels[rows], known))
+            scored = score_agreement(self.spec, baseline, candidate)
+        else:
+            weight = None if self.weight is None else self.weight[rows]
+            scored = score(self.spec, baseline, candidate, _filled(self.labels[rows], known), weight)
         return scored if known.all() else scored.take(known)
 
     def _located(self, error: DataError, rows: Places) -> InputError:
         """The error with the file's row instead of the run's, and the column that is to blame."""
         if error.row is None:
             return InputError(self.source, error.problem, "correct the column")
-        row = int(_indices(rows, len(self.labelled))[error.row])
+        row = int(numbers_of(rows, len(self.labelled))[error.row])
         if self.answers is None:
             return InputError(self.source, f"row {row + 1}: {error.problem}", "give cross-entropies in nats")
         for name, values, kind in zip(ANSWERS, self.answers.values, self.answers.kinds, strict=True):
@@ -127,8 +130,7 @@ def read_pairs(source: Path, spec: Spec) -> PairFile:
     answered = any(name in rows for name in ANSWERS)
     if not answered and not any(name in rows for name in LOSSES):
         rows.take(ANSWERS[0], "the baseline's probabilities; or baseline_loss and candidate_loss")
-    groups = _groups(rows)
-    _refuse_repeated_ids(rows, groups)
+    groups = grouped(rows, instances=_EXPORTED in rows)
     times = seconds(rows.take("ts"), source, "ts") if "ts" in rows else None
     if answered:
         return _with_answers(rows, spec, groups, times)
@@ -145,7 +147,7 @@ def read_pairs(source: Path, spec: Spec) -> PairFile:
         if spec.model.classes:
             labels = encode(known, spec.model.classes, spec.model.task, source)
     losses = [scalars(part, source, name, missing=True) for part, name in zip(parts, LOSSES, strict=True)]
-    return PairFile(source, spec, groups, times, None, (losses[0], losses[1]), labels, labelled, [])
+    return PairFile(source, spec, groups, times, None, (losses[0], losses[1]), labels, labelled, None, [])
 
 
 def _with_answers(rows: Rows, spec: Spec, groups: list[tuple[str, Places]], times: Floats | None) -> PairFile:
@@ -176,9 +178,16 @@ def _with_answers(rows: Rows, spec: Spec, groups: list[tuple[str, Places]], time
             else encode(column_of_labels, order.classes, spec.model.task, source)
         )
         labelled &= labels != MISSING if labels.ndim == 1 else ~np.isnan(labels[:, 0])
+    weight = None
+    if exported and column_of_labels is not None:
+        if "late" in rows:
+            labelled &= ~flags(rows.take("late"), source, "late")
+        if "weight" in rows:
+            given = np.asarray(scalars(rows.take("weight"), source, "weight", missing=True), dtype=np.float64)
+            weight = np.where(np.isnan(given), 1.0, given)
     answers = _Answers((values[0], values[1]), (kinds[0], kinds[1]), Task.BINARY if narrow else spec.model.task)
     notes = [order.note] if order.note else []
-    return PairFile(source, spec, groups, times, answers, None, labels, labelled, notes)
+    return PairFile(source, spec, groups, times, answers, None, labels, labelled, weight, notes)
 
 
 def _as_exported(spec: Spec, source: Path) -> Spec:
@@ -197,44 +206,6 @@ def _answered(columns: list[pa.ChunkedArray], source: Path) -> tuple[list[pa.Chu
         raise InputError(source, "has no pair that could be scored", "see its outcomes")
     rows = pa.array(np.where(known, np.arange(len(known)), int(np.argmax(known))))
     return [column.take(rows) for column in columns], known
-
-
-def _groups(rows: Rows) -> list[tuple[str, Places]]:
-    """The rows of each run, in the file's order. Without the column, the file is one run."""
-    if "run" not in rows:
-        return [(rows.source.name.removesuffix(".gz").rsplit(".", 1)[0], slice(0, rows.count))]
-    encoded = texts(rows.take("run"), rows.source, "run").combine_chunks().dictionary_encode()
-    names, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
-    starts = np.flatnonzero(np.diff(codes, prepend=-1))
-    if len(starts) == len(names):
-        ends = [*starts[1:].tolist(), len(codes)]
-        return [(name, slice(start, end)) for name, start, end in zip(names, starts.tolist(), ends, strict=True)]
-    order = np.argsort(codes, kind="stable")
-    cuts = np.searchsorted(codes[order], np.arange(1, len(names)))
-    return list(zip(names, np.split(order, cuts), strict=True))
-
-
-def _refuse_repeated_ids(rows: Rows, groups: list[tuple[str, Places]]) -> None:
-    """A pair that comes twice would count twice."""
-    if "id" not in rows:
-        return
-    ids = texts(rows.take("id"), rows.source, "id").combine_chunks()
-    for run, places in groups:  # one by one: a table of all ids of a file would be larger than its answers
-        own = ids[places] if isinstance(places, slice) else ids.take(pa.array(places))
-        if pc.count_distinct(own).as_py() == len(own):
-            continue
-        codes = own.dictionary_encode().indices.to_numpy()
-        again = int(np.setdiff1d(np.arange(len(codes)), np.unique(codes, return_index=True)[1])[0])
-        row = int(_indices(places, rows.count)[again])
-        raise InputError(
-            rows.source,
-            f"row {row + 1}: the id {own[again].as_py()!r} comes twice in run {run!r}",
-            "keep one of the rows",
-        )
-
-
-def _indices(rows: Places, total: int) -> NDArray[np.intp]:
-    return np.arange(total)[rows] if isinstance(rows, slice) else rows
 
 
 def _whole(losses: Numbers, known: NDArray[np.bool_]) -> Floats:

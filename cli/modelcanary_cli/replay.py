@@ -17,9 +17,10 @@ from rich.table import Table
 from modelcanary_cli import text
 from modelcanary_cli.errors import InputError
 from modelcanary_cli.files import refuse_unwritable
+from modelcanary_cli.groups import Places
 from modelcanary_cli.judge import JudgedLook, look_by_look
 from modelcanary_cli.options import PATH, chosen_spec, classes_option, record_options, spec_option
-from modelcanary_cli.pairs import PairFile, Places, RecordedRun, read_pairs
+from modelcanary_cli.pairs import PairFile, RecordedRun, read_pairs
 from modelcanary_cli.record import write_record
 from modelcanary_cli.report import write_report
 from modelcanary_cli.specs import LoadedSpec
@@ -53,11 +54,12 @@ def replay(
 
     FILE is Parquet, CSV or NDJSON with one pair per row: baseline and candidate as lists of numbers with label,
     or baseline_loss and candidate_loss; ts, id and run are optional. Without --timed, minDuration, time-outs and
-    blocks by seconds are left out. Maturity always is: the file does not say when a label came.
+    blocks by seconds are left out. Maturity always is: each label counts with its pair. What `modelcanary export`
+    wrote is read as the ledger had it: late labels are left out, and each label counts by its weight.
     """
     refuse_unwritable(record, report)
     spec, loaded = chosen_spec(spec_path, classes)
-    # the file does not say when a label came: each counts with its pair
+    # a file need not say when a label came: each counts with its pair
     spec = replace(spec, labels=replace(spec.labels, maturity=0.0))
     pairs = read_pairs(file, spec)
     pairs = replace(pairs, groups=_chosen(pairs, only))
