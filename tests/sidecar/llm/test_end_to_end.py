@@ -45,7 +45,7 @@ class LanguageStand(Stand):
             "candidate": candidate,
             "share": 1.0,
             "model": {**model, "references": not agreement},
-            "mirror": {"maxPairsPerSecond": 100_000.0, "timeout": 20.0, "maxTokensPerSecond": tokens},
+            "mirror": {"maxPairsPerSecond": 100_000.0, "timeout": 60.0, "maxTokensPerSecond": tokens},
         }
         body = {"epoch": 1, "instructions": instructions, "spec": {"model": model, "labels": labels}}
         answer = httpx.put(f"{self.ledger}/v1/runs/default/pets/instructions", json=body, trust_env=False)

@@ -68,16 +68,15 @@ class Wire:
 
     def pass_on(self, request: bytes, out: BinaryIO) -> bool:
         """Whether the connection may be used again."""
-        answer = b"".join(self._answer(request, out))
-        with self._lock:
-            self.passed.append(Exchange(request, answer))
-        return b"connection: close" not in answer.partition(b"\r\n\r\n")[0].lower()
-
-    def _answer(self, request: bytes, out: BinaryIO) -> Iterator[bytes]:
+        pieces = [b""]
         for piece in self._from_server(request) if self.upstream else self._from_known(request):
-            out.write(piece)
-            out.flush()
-            yield piece
+            out.write(pieces[-1])
+            pieces.append(piece)
+        answer = b"".join(pieces)
+        with self._lock:  # before whoever asked has all of it, and looks here
+            self.passed.append(Exchange(request, answer))
+        out.write(pieces[-1])
+        return b"connection: close" not in answer.partition(b"\r\n\r\n")[0].lower()
 
     def _from_known(self, request: bytes) -> Iterator[bytes]:
         key = Exchange(request, b"").key
