@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelcanary_cli.exported import ExportedPairs, Targets
-from modelcanary_cli.rejoin import Joined
+from modelcanary_cli.rejoin import Joined, apart
 from modelcanary_gate.blocks_json import loss_block_to_json, traffic_block_to_json
 from modelcanary_gate.contrasts import EvidencePlan
 from modelcanary_gate.evidence import LossBlock, TrafficBlock
@@ -21,8 +21,6 @@ from modelcanary_gate.spec import LabelMode, Spec
 from modelcanary_ledger.run import Progress, Run
 
 Rows = NDArray[np.intp]
-#: Soft labels that a file has in fewer digits than the ledger are the same.
-_SAME = 1e-6
 
 
 class Rebuild:
@@ -107,8 +105,8 @@ def rebuilt(
         end = start + len(batch.times)
         labels, at, contradicted = batch.labels, batch.labelled_at, batch.contradicted
         if joined is not None:
-            labels, at, apart = _merged(batch, joined, joined.rows[start:end])
-            contradicted = contradicted | joined.contradicted[start:end] | apart
+            labels, at, other = _merged(batch, joined, joined.rows[start:end])
+            contradicted = contradicted | joined.contradicted[start:end] | other
         rebuild.conflict += int(contradicted.sum())
         in_time = rebuild.in_time(batch, at)
         rebuild.add(batch, labels, in_time & ~batch.late if as_counted else in_time, as_counted=as_counted)
@@ -120,21 +118,30 @@ def _merged(
 ) -> tuple[Targets, NDArray[np.float64], NDArray[np.bool_]]:
     """The earlier of the pair's own label and the file's, when it came, and where the two say different things.
 
-    Of two that do not say when, the pair's own.
+    Of two that do not say when, the pair's own. Where one says classes and the other shares of them, a class is all of
+    its share.
     """
     own, files = batch.labels, joined.labels
-    if own.ndim != files.values.ndim:
-        own = np.full((len(own), *files.values.shape[1:]), np.nan if files.values.ndim == 2 else -1)
+    theirs: Targets = files.values[rows]
+    if own.ndim < theirs.ndim:
+        own = _shares(own, theirs.shape[1])
+    elif theirs.ndim < own.ndim:
+        theirs = _shares(theirs, own.shape[1])
     there, found = are_there(own), rows >= 0
     earlier = ~there | (files.at[rows] < np.where(np.isnan(batch.labelled_at), -np.inf, batch.labelled_at))
     taken = found & earlier
-    theirs = files.values[rows]
-    far = np.abs(own - theirs) > _SAME
-    apart = there & found & (far if own.ndim == 1 else far.any(axis=1))
     labels = np.where(taken if own.ndim == 1 else taken[:, None], theirs, own)
     if own.ndim == 1:
         labels = labels.astype(np.int64)
-    return labels, np.where(taken, files.at[rows], batch.labelled_at), apart
+    return labels, np.where(taken, files.at[rows], batch.labelled_at), there & found & apart(own, theirs)
+
+
+def _shares(classes: Targets, width: int) -> Targets:
+    """Class indices (n,) as soft labels (n, `width`), NaN where there is none."""
+    shares = np.full((len(classes), width), np.nan)
+    there = are_there(classes)
+    shares[there] = np.eye(width)[classes[there].astype(np.intp)]
+    return shares
 
 
 def are_there(labels: Targets) -> NDArray[np.bool_]:

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from modelcanary_cli.classes import encode
 from modelcanary_cli.columns import Floats, times
 from modelcanary_cli.errors import InputError
-from modelcanary_cli.exported import Targets, ids_of, read_ids
+from modelcanary_cli.exported import BATCH, Targets, ids_of, read_ids
 from modelcanary_cli.tables import Wanted, read_rows
 from modelcanary_gate.spec import Spec
 
 _MEMORY = "800MB"
 _COLUMNS = ("id", "index", "label", "labelledAt")
+#: Soft labels that a file has in fewer digits than another file or the ledger are the same.
+_SAME = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,34 +71,35 @@ def read_labels(sources: Sequence[Path], spec: Spec) -> Labels:
     return Labels(pa.concat_tables(tables), together, np.concatenate(came))
 
 
+def apart(first: Targets, second: Targets) -> NDArray[np.bool_]:
+    """(n,): which labels say different things, of two columns of one kind."""
+    if first.ndim == 1:
+        return np.asarray(first != second)
+    return np.asarray((np.abs(first - second) > _SAME).any(axis=1))
+
+
 def join(pairs: Sequence[Path], labels: Labels) -> Joined:
     """Raises InputError where a pair comes twice."""
     ids = pa.concat_tables([read_ids(source) for source in pairs])
-    value = labels.values if labels.values.ndim == 1 else np.unique(labels.values, axis=0, return_inverse=True)[1]
     at = np.where(np.isnan(labels.at), -np.inf, labels.at)
     with duckdb.connect() as database:
         database.execute(f"SET memory_limit = '{_MEMORY}'; SET preserve_insertion_order = false")
         database.register("pair", ids.append_column("row", pa.array(np.arange(ids.num_rows))))
-        numbered = {"row": np.arange(len(at)), "came": at, "value": value.reshape(-1)}
-        posted = labels.ids
-        for name, column in numbered.items():
-            posted = posted.append_column(name, pa.array(column))
+        posted = labels.ids.append_column("row", pa.array(np.arange(len(at)))).append_column("came", pa.array(at))
         database.register("posted", posted)
         database.execute(
             """CREATE TEMP TABLE earliest AS
-            SELECT id, idx, arg_min(row, (came, row)) AS row, arg_min(value, (came, row)) AS value, count(*) AS n,
-            min(value) <> max(value) AS contradicted
-            FROM posted GROUP BY id, idx"""
+            SELECT id, idx, arg_min(row, (came, row)) AS row, count(*) AS n FROM posted GROUP BY id, idx"""
         )
         found = database.execute(
-            """SELECT pair.row AS pair, earliest.row AS label, earliest.contradicted AS contradicted
+            """SELECT pair.row AS pair, earliest.row AS label
             FROM pair JOIN earliest ON pair.id = earliest.id AND pair.idx = earliest.idx"""
         ).fetchnumpy()
-        again = _count(
-            database,
-            """SELECT count(*) FILTER (posted.value = earliest.value) - count(DISTINCT (posted.id, posted.idx))
-            FROM posted JOIN earliest ON posted.id = earliest.id AND posted.idx = earliest.idx WHERE earliest.n > 1""",
-        )
+        further = database.execute(
+            """SELECT posted.row AS row, earliest.row AS first
+            FROM posted JOIN earliest ON posted.id = earliest.id AND posted.idx = earliest.idx
+            WHERE earliest.n > 1 AND posted.row <> earliest.row"""
+        ).fetchnumpy()
         unmatched = _count(
             database,
             "SELECT count(*) FROM earliest ANTI JOIN pair ON pair.id = earliest.id AND pair.idx = earliest.idx",
@@ -104,9 +107,21 @@ def join(pairs: Sequence[Path], labels: Labels) -> Joined:
     rows = np.full(ids.num_rows, -1, dtype=np.int64)
     contradicted = np.zeros(ids.num_rows, dtype=np.bool_)
     left, right = found["pair"], found["label"]
-    rows[left], contradicted[left] = right, found["contradicted"]
+    disputed, again = _further(labels.values, further["row"], further["first"])
+    rows[left], contradicted[left] = right, disputed[right]
     _refuse_repeated(pairs[0], ids, left, right)
     return Joined(labels, rows, contradicted, again, unmatched)
+
+
+def _further(values: Targets, rows: NDArray[np.int64], first: NDArray[np.int64]) -> tuple[NDArray[np.bool_], int]:
+    """Of labels by row: which first ones another contradicts, and how many say the same again."""
+    disputed, again = np.zeros(len(values), dtype=np.bool_), 0
+    for start in range(0, len(rows), BATCH):  # some at a time: soft labels of many classes are large
+        theirs, own = rows[start : start + BATCH], first[start : start + BATCH]
+        differs = apart(values[theirs], values[own])
+        disputed[own[differs]] = True
+        again += int((~differs).sum())
+    return disputed, again
 
 
 def _count(database: duckdb.DuckDBPyConnection, query: str) -> int:
