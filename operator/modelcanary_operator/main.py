@@ -70,6 +70,13 @@ async def work(queue: WorkQueue, metrics: Metrics, reconcile: Callable[[Key], Aw
         metrics.finished()
 
 
+def heard(queue: WorkQueue, reconciler: Reconciler, key: Key, version: str) -> None:
+    """What the watch says, as `events.Enqueue` has it."""
+    # Else each status that a look writes would bring another look.
+    if not version or not reconciler.has_seen(key, version):
+        queue.add(key)
+
+
 class Operator:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -140,13 +147,8 @@ class Operator:
         )
         reconciler = Reconciler(tools)
 
-        def heard(key: Key, version: str) -> None:
-            # Else each status that a look writes would bring another look.
-            if not version or not reconciler.has_seen(key, version):
-                self._queue.add(key)
-
         def enqueue(key: Key, version: str) -> None:
-            loop.call_soon_threadsafe(heard, key, version)
+            loop.call_soon_threadsafe(heard, self._queue, reconciler, key, version)
 
         def changed(plural: str, namespace: str) -> None:
             loop.call_soon_threadsafe(recent.forget, plural, namespace)

@@ -29,24 +29,28 @@ _SECONDS = 10.0
 #: KEDA that is not installed, or may not be seen, seldom comes.
 _ABSENT_SECONDS = 60.0
 _MOST = 4096
+#: A call's time limit (10 s) and its turn in the line: who asks for others has an answer or an error by then.
+_PATIENCE = 15.0
 
 _Key = tuple[str, str, tuple[tuple[str, str], ...]]  # plural, namespace, labels
 _Answer = builtins.list[Object] | NotFound | Refused
 
 
 class Recent:
-    """Implements `api.Api`."""
+    """Implements `api.Api`. `most`: answers that are kept; `patience`: seconds of waiting for another's answer."""
 
-    def __init__(self, api: Api, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, api: Api, clock: Callable[[], float] = time.monotonic, most: int = _MOST, patience: float = _PATIENCE
+    ) -> None:
         self._api = api
         self._clock = clock
+        self._most = most
+        self._patience = patience
         self._known: dict[_Key, tuple[float, _Answer]] = {}  # until when
-        self._asked: dict[_Key, asyncio.Future[_Answer]] = {}
-        self._changes: dict[tuple[str, str], int] = {}
+        self._asked: dict[_Key, asyncio.Future[_Answer]] = {}  # the last of each; none that may be too old
 
     def forget(self, plural: str, namespace: str) -> None:
         """Something of this kind has changed; an answer that is under way may be too old."""
-        self._changes[plural, namespace] = self._changes.get((plural, namespace), 0) + 1
         for key in [key for key in self._known if key[:2] == (plural, namespace)]:
             del self._known[key]
         for key in [key for key in self._asked if key[:2] == (plural, namespace)]:
@@ -94,14 +98,14 @@ class Recent:
             self.forget(kind.plural, namespace)
 
     async def _ask(self, key: _Key, kind: Kind, namespace: str, labels: Mapping[str, str] | None) -> _Answer:
-        """Of looks that ask at the same time, one does; where it fails, each asks for itself."""
+        """Of looks that ask at the same time, one does; where it fails or takes too long, each asks for itself."""
         asked = self._asked.get(key)
         if asked is not None:
-            await asyncio.wait([asked])
-            if not asked.cancelled() and asked.exception() is None:
+            await asyncio.wait([asked], timeout=self._patience)
+            if asked.done() and not asked.cancelled():
                 return asked.result()
         asked = self._asked[key] = asyncio.get_running_loop().create_future()
-        changes, seconds = self._changes.get(key[:2], 0), _SECONDS
+        seconds = _SECONDS
         try:
             answer: _Answer = await self._api.list(kind, namespace, labels)
         except BaseException as error:
@@ -110,11 +114,19 @@ class Recent:
                 raise
             answer, seconds = error, _ABSENT_SECONDS
         finally:
-            if self._asked.get(key) is asked:
+            # Not where it was forgotten meanwhile, or somebody has asked later: then this answer is not the newest.
+            newest = self._asked.get(key) is asked
+            if newest:
                 del self._asked[key]
         asked.set_result(answer)
-        if self._changes.get(key[:2], 0) == changes:
-            if len(self._known) >= _MOST:
-                self._known.clear()
-            self._known[key] = (self._clock() + seconds, answer)
+        if newest:
+            self._keep(key, seconds, answer)
         return answer
+
+    def _keep(self, key: _Key, seconds: float, answer: _Answer) -> None:
+        now = self._clock()
+        for old in [old for old, (until, _) in self._known.items() if until <= now]:
+            del self._known[old]
+        if len(self._known) >= self._most:
+            self._known.clear()
+        self._known[key] = (now + seconds, answer)

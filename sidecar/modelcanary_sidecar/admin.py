@@ -105,7 +105,9 @@ class Exporter:
             "share", "Of the requests, mirrored now: the run's share, or less at a high rate.", figures.share
         )
         yield self._gauge(
-            "weight", "Of the users, answered by the candidate now; 0 without a canary step.", figures.weight
+            "weight",
+            "Of the users, to be answered by the candidate, as told; 0 without a canary step.",
+            figures.weight,
         )
         scorer = GaugeMetricFamily(
             "modelcanary_sidecar_scorer",

@@ -91,7 +91,7 @@ class Figures:
     collector_pause: float = 0.0  # seconds, of the longest of them
     silence: float = 0.0  # seconds since the scorer said something
     share: float = 0.0  # of the requests that is mirrored now, after the limit on the rate
-    weight: float = 0.0  # of the users that the candidate answers now
+    weight: float = 0.0  # of the users, to be answered by the candidate, as told
 
     def answered(self, added: float, duration: float) -> None:
         """A request, answered by a model."""

@@ -22,24 +22,25 @@ class Counting(FakeApi):
         super().__init__()
         self.reads: list[str] = []
         self.clock = 0.0
-        self.gate: asyncio.Event | None = None
+        self.gate: asyncio.Event | None = None  # of those who ask while it is set
         self.error: Exception | None = None
 
     async def list(self, kind: Kind, namespace: str, labels: Any = None) -> list[Object]:
         self.reads.append(kind.plural)
+        gate = self.gate
         found = await super().list(kind, namespace, labels)
-        if self.gate is not None:
-            await self.gate.wait()
+        if gate is not None:
+            await gate.wait()
         if self.error is not None:
             raise self.error
         return found
 
-    def recent(self) -> Recent:
-        return Recent(self, lambda: self.clock)
+    def recent(self, **limits: Any) -> Recent:
+        return Recent(self, lambda: self.clock, **limits)
 
 
 def play(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(story)
+    asyncio.run(asyncio.wait_for(story, 30.0))
 
 
 def names(found: list[Object]) -> list[str]:
@@ -95,6 +96,42 @@ def test_an_answer_that_was_under_way_when_it_changed_is_not_kept() -> None:
         assert [await look for look in looks] == [[], [], []], "they asked before"
         assert api.reads == ["services"], "one for all"
         assert names(await recent.list(SERVICES, "team")) == ["fraud"]
+
+    play(story())
+
+
+def test_a_look_waits_for_anothers_answer_for_so_long_and_then_asks_for_itself() -> None:
+    async def story() -> None:
+        api = Counting()
+        recent, api.gate = api.recent(patience=0.01), asyncio.Event()
+        slow = asyncio.create_task(recent.list(SERVICES, "team"))
+        while not api.reads:
+            await asyncio.sleep(0)
+        gate, api.gate = api.gate, None
+        await FakeApi.create(api, SERVICES, "team", service())
+        assert names(await recent.list(SERVICES, "team")) == ["fraud"], "the first hangs yet"
+        assert api.reads == ["services"] * 2
+        gate.set()
+        assert await slow == [], "it asked before"
+        assert names(await recent.list(SERVICES, "team")) == ["fraud"], "asked later, it is newer"
+        assert api.reads == ["services"] * 2
+
+    play(story())
+
+
+def test_what_is_old_takes_no_room() -> None:
+    async def story() -> None:
+        api = Counting()
+        recent = api.recent(most=4)
+        for number in range(3):
+            await recent.list(SERVICES, f"old-{number}")
+        api.clock += 11
+        for name in ("a", "b", "c", "d", "a", "b", "c", "d"):
+            await recent.list(SERVICES, name)
+        assert len(api.reads) == 3 + 4, "each once: the old ones were dropped, and not these for want of room"
+        await recent.list(SERVICES, "e")
+        await recent.list(SERVICES, "a")
+        assert len(api.reads) == 3 + 4 + 2, "of more than there is room for, none is kept"
 
     play(story())
 
