@@ -103,6 +103,12 @@ soak: $(STAMP) ## an hour's worth of requests in 20 minutes: memory stays, the g
 bench-drain: $(STAMP) ## 200 restarts of sidecars under 500 requests/s: no answer and no pair is lost
 	$(BIN)/python -m bench.drain
 
+fuzz: RUNS ?= 100000
+fuzz: SEED ?= 1
+fuzz: $(STAMP) ## the sidecar's parsing and decoding, RUNS=100000 inputs to each of four targets, from SEED=1
+	@for target in requests answers decoded understood; do \
+	  echo "$$target:"; $(BIN)/python -m tests.sidecar.fuzzing $$target --runs $(RUNS) --seed $(SEED) || exit 1; done
+
 bench-late: $(STAMP) ## labels of one class that come late: what the gate makes of them, 100 runs of each kind; half an hour
 	$(BIN)/python -m bench.late_labels
 
