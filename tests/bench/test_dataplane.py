@@ -141,7 +141,8 @@ def _detail(
 ) -> goals.Row:
     cell = {"proxy": proxy, "mirror_pct": percent, "shadow": cells.FAST if percent else None, "upstream_ms": delay}
     cell |= {"body_bytes": cells.SMALL, "rate": rate, "memory_mb": 60.0, "errors": 0, "served_rps": 1000.0}
-    return {"cell": cell | {"cpu_us_per_request": None, "p50_us": 2000.0, "p99_us": 2100.0} | values, **more}
+    cell |= {"cpu_us_per_request": None, "p50_us": 2000.0, "p99_us": 2100.0}
+    return {"cell": cell | values, "classes": 10, "scorer_cpu_us": 19.0, **more}
 
 
 def test_goals_are_ratios_of_cells_of_one_run() -> None:
@@ -155,6 +156,7 @@ def test_goals_are_ratios_of_cells_of_one_run() -> None:
             _detail(cells.NGINX, 100, {"served_rps": 10_000.0}, 0, 0),
             _detail(cells.SIDECAR, 100, {"served_rps": 20_000.0}, 0, 0, scored_share=0.02),
             _detail(cells.SIDECAR, 100, {"cpu_us_per_request": 100.0}, 0, 5000, scored_share=1.0),
+            _detail(cells.SIDECAR, 100, {"memory_mb": 90.0}, rate=500, classes=1000, scorer_cpu_us=151.0),
         ]
     )
     found = {goal.what.split(" (")[0]: goal for goal in goals.judged(results)}
@@ -167,10 +169,15 @@ def test_goals_are_ratios_of_cells_of_one_run() -> None:
     assert whole.found.startswith("1.00 (10,000 / 10,000")
     assert found["Added p50 at 1,000/s, to nginx"].met
     assert not found["Added p99 at 1,000/s, to nginx"].met
-    assert not found["Memory, most of all cells"].met
+    assert found["Scoring a pair, 10 classes at 1,000/s"].met
+    assert not found["Scoring a pair, 1,000 classes at 500/s"].met
+    memory = found["Memory, most of all cells"]
+    assert not memory.met
+    assert memory.found.startswith("65.0 MiB")  # of ten classes, which go without numpy
     assert not [what for what in found if "envoy" in what]  # which was not measured
-    assert report.goals_table(list(found.values())).count("**missed**") == 3
+    assert report.goals_table(list(found.values())).count("**missed**") == 4
     assert "| **sidecar** | 100% | fast |" in report.cell_tables(results)
+    assert "500 requests/s, model of 2 ms, bodies of 1 KiB, 1,000 classes" in report.cell_tables(results)
 
 
 def test_a_part_of_the_results_is_replaced_and_the_others_stay(tmp_path: Path) -> None:
