@@ -43,6 +43,7 @@ class ShadowLimits:
     connect_time: float = 1.0
     appear_time: float = 5.0  # so long its address may refuse before that is a failure of the candidate
     connecting: int = 4  # at a time
+    pause: float = 0.1  # between two attempts while nobody is there: each costs more than a request
     #: Model servers close idle connections after 2 s (gunicorn) or 5 s (uvicorn): ours must be shorter.
     idle: float = 1.5
 
@@ -72,6 +73,7 @@ class Shadow(Generic[T]):
         self._open = 0
         self._connecting = 0
         self._unreached_until = clock() + limits.appear_time
+        self._connect_from = 0.0  # the next attempt is not before this
         self._tasks: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
 
@@ -206,6 +208,8 @@ class Shadow(Generic[T]):
 
     def _connect_for_queue(self) -> None:
         limits = self._limits
+        if self._clock() < self._connect_from:
+            return
         while (
             self._tasks is not None
             and self._connecting < min(len(self._queue), limits.connecting)
@@ -221,7 +225,9 @@ class Shadow(Generic[T]):
                 _, connection = await loop.create_connection(self._made, self._host, self._port)
         except (OSError, UnicodeError):  # a TimeoutError is the former; names that are none raise the latter
             self._connecting -= 1
-            if self._clock() < self._unreached_until:
+            now = self._clock()
+            if now < self._unreached_until:
+                self._connect_from = now + self._limits.pause
                 self._shed_queue(Shed.UNREACHED)
             elif self._queue:
                 item, request, _ = self._queue.popleft()

@@ -246,6 +246,31 @@ def test_nobody_there_is_refused(play: Any) -> None:
     play(main())
 
 
+def test_while_nobody_is_there_attempts_are_few(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs more than a request, and would cost it the users of the live process."""
+
+    async def main() -> None:
+        model = Candidate(closed_port(), ShadowLimits(appear_time=60.0, pause=60.0))
+        attempts = 0
+        connect = model.shadow._connect
+
+        async def counted() -> None:
+            nonlocal attempts
+            attempts += 1
+            await connect()
+
+        monkeypatch.setattr(model.shadow, "_connect", counted)
+        running = asyncio.create_task(model.shadow.run())
+        for _ in range(50):
+            model.offer()
+            await asyncio.sleep(0.001)
+        assert 1 <= attempts <= 4
+        model.shadow.stop()
+        await running
+
+    play(main())
+
+
 def test_before_its_address_answers_it_has_not_failed(play: Any) -> None:
     """The candidate is ready, and this node's proxy does not know it yet: nobody is asked, and nothing is counted."""
 
