@@ -6,7 +6,6 @@ a test allows; and by TLS, where whoever has a certificate for `labels` from its
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import time
 import uuid
@@ -19,6 +18,7 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from demo.cache import built, cache_root, key_of
 from tests.cluster.pki import Authority
+from tests.listening import free_ports
 
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>io.modelcanary</groupId><artifactId>kafka-for-tests</artifactId><version>1</version><dependencies><dependency>
@@ -63,7 +63,7 @@ class Broker:
 @contextlib.contextmanager
 def broker(folder: Path) -> Iterator[Broker]:
     jars = _jars()
-    plain, sasl, tls, controller = _free_ports(4)
+    plain, sasl, tls, controller = free_ports(4)
     authority = Authority(folder / "authority")
     _store(folder / "broker.pem", *authority.issue("broker", "/CN=broker", "IP:127.0.0.1"))
     settings = {
@@ -151,12 +151,3 @@ def _fetch(folder: Path) -> None:
         [*command, f"-DoutputDirectory={folder}/jars"], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout[-3000:]
-
-
-def _free_ports(count: int) -> list[int]:
-    """Chosen by the kernel; a broker has to be told its own before it begins."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

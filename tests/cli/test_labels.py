@@ -5,7 +5,6 @@ import gzip
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.cli.object_store import object_store
 from tests.cli.recorded import CLASSES, Made, live
+from tests.listening import listening
 
 
 @pytest.fixture(scope="module")
@@ -234,14 +234,8 @@ def faulty(*answers: tuple[int, dict[str, str]]) -> Iterator[tuple[str, list[str
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", tokens
-        finally:
-            server.shutdown()
-            thread.join()
+    with listening(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        yield url, tokens
 
 
 class TestALedgerThatCannot:

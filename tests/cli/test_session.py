@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.listening import listening
 
 from modelcanary_cli.addresses import Address
 from modelcanary_cli.ledger_client import LedgerError
@@ -60,12 +61,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def ledger() -> Iterator[FailingLedger]:
-    with FailingLedger() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    server = FailingLedger()
+    with listening(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

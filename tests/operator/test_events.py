@@ -10,6 +10,7 @@ from typing import Any
 import kopf
 import pytest
 from kubernetes.aio.client import Configuration
+from tests.listening import listening
 from tests.operator.harness import settings
 
 from modelcanary_operator.events import Watcher
@@ -60,14 +61,8 @@ def forbidding(again: threading.Event) -> Iterator[str]:
             """Nobody reads it."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(server) as url:
+        yield url
 
 
 def test_a_watch_that_fails_is_started_again() -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import msgspec
 import numpy as np
 import yaml
 from tests.cli.recorded import CLASSES
+from tests.listening import listening
 
 from modelcanary_gate.protocol import Answer, Pair, PairBatch
 from modelcanary_gate.vocabulary import Outcome
@@ -197,9 +197,5 @@ def relay(url: str, fault: Callable[[bytes, Callable[[], int]], int | None]) -> 
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with listening(server) as own:
+        yield own

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.listening import listening
+
 CORPUS = (
     "The capital of France is Paris, and it rains there. The capital of Italy is Rome. "
     "Q: What is the capital of France? A: Paris. Q: What is the capital of Italy? A: Rome. "
@@ -239,12 +241,5 @@ class Handler(BaseHTTPRequestHandler):
 def serving(served: Served) -> Iterator[Served]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"served": served}))
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    served.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with listening(server) as served.url:
         yield served
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -43,7 +43,8 @@ LLAMAS: dict[str, Callable[[], TinyLlama]] = {
     "other": lambda: TinyLlama(3, merges=20, corpus=OTHER_CORPUS),
     "bare": lambda: TinyLlama(4, begins=False),
 }
-Start = Callable[[TinyLlama, str, Path], tuple[Process, str]]
+#: What a Python is asked to run, by the model's file, its name and a port.
+Command = Callable[[Path, str, int], list[str]]
 
 
 @dataclass
@@ -79,55 +80,47 @@ def llama_cpp_installed() -> Path:
 
 
 @contextmanager
-def started(kind: str, start: Start, folder: Path, *, chats: bool) -> Iterator[Bench]:
+def _started(kind: str, health: str, command: Command, folder: Path) -> Iterator[Bench]:
+    """Servers of llama.cpp, which scores no chats. `health`: what they answer once they are there."""
     with ExitStack() as stack:
 
         def opened(role: str, model: TinyLlama) -> Wire:
             place = folder / role
             place.mkdir()
-            process, url = start(model, name_of(role), place)
-            stack.enter_context(process)
-            return stack.enter_context(Wire(url).serving())
+            file = model.save_gguf(place / "model.gguf")
+            python = llama_cpp_installed()
 
-        yield Bench(kind, chats, opened)
+            def begin(port: int) -> Process:
+                return Process([str(python), *command(file, name_of(role), port)], place / "server.log", cwd=place)
+
+            served = ready(kind, begin, health, PATIENCE)
+            stack.enter_context(served.process)
+            return stack.enter_context(Wire(served.url).serving())
+
+        yield Bench(kind, False, opened)
 
 
 @contextmanager
 def llama_cpp_python(folder: Path) -> Iterator[Bench]:
-    def start(model: TinyLlama, name: str, place: Path) -> tuple[Process, str]:
-        file = model.save_gguf(place / "model.gguf")
-        python = llama_cpp_installed()
+    def command(file: Path, name: str, port: int) -> list[str]:
+        options = {
+            **{"model": file, "model_alias": name, "host": "127.0.0.1", "port": port, "n_ctx": 512},
+            **{"logits_all": "true", "type_k": 0, "type_v": 0, "n_threads": 1, "n_threads_batch": 1},
+            "interrupt_requests": "false",  # else a scoring request ends whatever stream a user is reading
+        }
+        asked = [part for option, value in options.items() for part in (f"--{option}", str(value))]
+        return ["-m", "llama_cpp.server", *asked]
 
-        def begin(port: int) -> Process:
-            options = {
-                **{"model": file, "model_alias": name, "host": "127.0.0.1", "port": port, "n_ctx": 512},
-                **{"logits_all": "true", "type_k": 0, "type_v": 0, "n_threads": 1, "n_threads_batch": 1},
-                "interrupt_requests": "false",  # else a scoring request ends whatever stream a user is reading
-            }
-            asked = [part for option, value in options.items() for part in (f"--{option}", str(value))]
-            return Process([str(python), "-m", "llama_cpp.server", *asked], place / "server.log", cwd=place)
-
-        served = ready("llama-cpp-python", begin, "/v1/models", PATIENCE)
-        return served.process, served.url
-
-    with started("llama-cpp-python", start, folder, chats=False) as bench:
+    with _started("llama-cpp-python", "/v1/models", command, folder) as bench:
         yield bench
 
 
 @contextmanager
 def llama_cpp(folder: Path) -> Iterator[Bench]:
-    def start(model: TinyLlama, name: str, place: Path) -> tuple[Process, str]:
-        file = model.save_gguf(place / "model.gguf")
-        python = llama_cpp_installed()
+    def command(file: Path, name: str, port: int) -> list[str]:
+        return [str(HERE / "llama_cpp_server.py"), str(file), name, str(port)]
 
-        def begin(port: int) -> Process:
-            script = [str(HERE / "llama_cpp_server.py"), str(file), name, str(port)]
-            return Process([str(python), *script], place / "server.log", cwd=place)
-
-        served = ready("llama.cpp", begin, "/health", PATIENCE)
-        return served.process, served.url
-
-    with started("llama.cpp", start, folder, chats=False) as bench:
+    with _started("llama.cpp", "/health", command, folder) as bench:
         yield bench
 
 

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from tests.listening import free_ports
 from tests.sidecar.llm.language_model import CORPUS, LanguageModel, Served, serving, template
-from tests.sidecar.test_end_to_end import Stand, answers, free_ports, process
+from tests.sidecar.test_end_to_end import Stand, answers, process
 from tests.sidecar.test_end_to_end import until as within
 
 PATHS = ["/v1/completions", "/v1/chat/completions"]

@@ -4,7 +4,6 @@ llama-cpp-python and llama.cpp's own server run here, with models made by `tiny_
 tests replays what vLLM 0.32.0 answered to the very same requests, recorded byte for byte (`captures/`).
 """
 
-import asyncio
 import http.client
 import json
 import math
@@ -16,17 +15,16 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from tests.sidecar.llm import test_server
 from tests.sidecar.llm.real_servers import Bench, llama_cpp, llama_cpp_python, name_of, vllm
 from tests.sidecar.llm.test_end_to_end import PATHS, loss_in, stand_at, until
 from tests.sidecar.llm.test_server import chat, completion
 from tests.sidecar.llm.tiny_llama import in_chat
 from tests.sidecar.llm.wire import Exchange, Wire
 
-from modelcanary_gate.vocabulary import Outcome, Role
+from modelcanary_gate.vocabulary import Outcome
 from modelcanary_sidecar.llm.prompt import Prompt
-from modelcanary_sidecar.llm.server import Asking, Result, Score, Server
-from modelcanary_sidecar.llm.session import settle
-from modelcanary_sidecar.shadow import Shadow, ShadowLimits
+from modelcanary_sidecar.llm.server import Result, Score, Server
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(900)]
 
@@ -59,18 +57,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 def asking(wire: Wire, work: Callable[[Server], Awaitable[Any]], patch: dict[str, object] | None = None) -> Any:
-    async def run() -> Any:
-        address = urlsplit(wire.url)
-        limits = ShadowLimits(timeout=60.0, connections=4, body_bytes=1 << 22)
-        pool = Shadow[Asking](address.hostname or "", address.port or 0, limits, settle, settle)
-        async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
-            tasks.create_task(pool.run())
-            try:
-                return await work(Server(Role.BASELINE, pool, b"", patch, 1 << 22))
-            finally:
-                pool.stop()
-
-    return asyncio.run(run())
+    return test_server.asking(wire.url, work, patch, patience=60.0)
 
 
 def score_of(wire: Wire, prompt: Prompt, reference: str, patch: dict[str, object] | None = None) -> Result:

@@ -38,22 +38,30 @@ def chat(text: str, **more: Any) -> Prompt:
     return prompt
 
 
-def with_server(
-    served: Served, work: Callable[[Server], Awaitable[Any]], patch: dict[str, object] | None = None
+def asking(
+    url: str, work: Callable[[Server], Awaitable[Any]], patch: dict[str, object] | None = None, patience: float = 10.0
 ) -> Any:
+    """What becomes of the work with the server there; `patience`: seconds for each answer, thrice for all."""
+
     async def run() -> Any:
-        address = urlsplit(served.url)
-        limits = ShadowLimits(timeout=10.0, connections=4, body_bytes=1 << 22)
+        address = urlsplit(url)
+        limits = ShadowLimits(timeout=patience, connections=4, body_bytes=1 << 22)
         pool = Shadow[Asking](address.hostname or "", address.port or 0, limits, settle, settle)
-        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(3 * patience), asyncio.TaskGroup() as tasks:
             tasks.create_task(pool.run())
             try:
                 return await work(Server(Role.BASELINE, pool, b"", patch, 1 << 22))
             finally:
                 pool.stop()
 
+    return asyncio.run(run())
+
+
+def with_server(
+    served: Served, work: Callable[[Server], Awaitable[Any]], patch: dict[str, object] | None = None
+) -> Any:
     with serving(served):
-        return asyncio.run(run())
+        return asking(served.url, work, patch)
 
 
 def score_of(served: Served, prompt: Prompt, reference: str, patch: dict[str, object] | None = None) -> Result:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
+from tests.listening import listening
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
@@ -98,15 +100,8 @@ class Wire:
     @contextmanager
     def serving(self) -> Iterator["Wire"]:
         server = _Server(("127.0.0.1", 0), type("Bound", (_Handler,), {"wire": self}))
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        self.url = f"http://127.0.0.1:{server.server_address[1]}"
-        try:
+        with listening(server) as self.url:
             yield self
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
 
 
 class _Server(socketserver.ThreadingTCPServer):
