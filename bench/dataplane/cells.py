@@ -13,6 +13,7 @@ FAST, SLOW, HUNG, REFUSING, RESET, GARBAGE, ENDLESS = SHADOWS = (
 )
 FAULTS = SHADOWS[1:]
 SMALL, LARGE = 1024, 100 * 1024
+MANY_CLASSES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,6 @@ class Cell:
     body_bytes: int = SMALL
     rate: int = 1000  # requests per second in an open loop; 0: a closed loop
     classes: int = CLASSES  # of the answers
-
-
-MANY_CLASSES = 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,6 @@ from modelcanary_sidecar.figures import Figures
 _YOUNG, _MIDDLE, _OLD = 50_000, 20, 100
 
 
-def settle() -> None:
-    """What is alive now stays alive: it is not looked at again."""
-    keep()
-    gc.set_threshold(_YOUNG, _MIDDLE, _OLD)
-
-
 def keep() -> None:
     """What is alive now is not looked at again, and what loading took for a while goes back to the system."""
     gc.collect()
@@ -30,8 +24,14 @@ def keep() -> None:
         trim(0)
 
 
+def settle() -> None:
+    """The same; from then on looks are rare."""
+    keep()
+    gc.set_threshold(_YOUNG, _MIDDLE, _OLD)
+
+
 def settle_watched(figures: Figures) -> None:
-    """The same; how long a look took at most is in the figures."""
+    """The same again; how long a look took at most is in the figures."""
     settle()
     began = 0.0
 
