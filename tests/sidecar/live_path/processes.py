@@ -1,7 +1,6 @@
 """Sidecars as processes, and a model of raw sockets whose every connection is a script."""
 
 import re
-import signal
 import socket
 import subprocess
 import threading
@@ -131,6 +130,7 @@ class Process:
     def __init__(self, command: list[str], *, pass_fds: tuple[int, ...] = ()) -> None:
         self.popen = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, pass_fds=pass_fds)
         self.lines: list[str] = []
+        self._told = False  # to end; a second signal could meet an interpreter that has given its handlers up
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         try:
@@ -172,9 +172,14 @@ class Process:
         with open(task) as file:
             return [int(child) for child in file.read().split()]
 
+    def terminate(self) -> None:
+        """SIGTERM, once."""
+        if not self._told:
+            self._told = True
+            self.popen.terminate()
+
     def stop(self) -> int:
-        if self.popen.poll() is None:
-            self.popen.send_signal(signal.SIGTERM)
+        self.terminate()
         code = self.popen.wait(DEADLINE)
         self._reader.join(DEADLINE)
         assert self.popen.stderr is not None

@@ -40,7 +40,7 @@ def test_a_sidecar_ends_without_failing_a_request(model: RawModel, start) -> Non
         receive_answer(idle)
         in_flight.sendall(POST.replace(b"/infer", b"/slow"))
         until(lambda: process.metric("in_flight") == 1)
-        process.popen.send_signal(signal.SIGTERM)
+        process.terminate()
         until(lambda: "503" in process.admin_says("/readyz"))
         answer = process.ask()  # new connections are served still
         assert answer.startswith(b"HTTP/1.1 200 ")
@@ -67,7 +67,7 @@ def test_a_scorer_that_ends_during_the_drain_is_no_error(model: RawModel, start)
     """A service manager signals every process of a group at once."""
     process = start("--drain-delay", "1s")
     _, scorer = process.children()
-    process.popen.send_signal(signal.SIGTERM)
+    process.terminate()
     os.kill(scorer, signal.SIGKILL)
     process.popen.wait(DEADLINE)
     process._reader.join(DEADLINE)

@@ -156,7 +156,7 @@ def test_at_the_end_the_candidate_is_waited_for(live: Live, candidate: RawModel)
     tell(process, scorer, asking(candidate, mirror=MirrorLimits(timeout=5.0, maxPairsPerSecond=1e6)))
     process.ask()
     until(asked.is_set)
-    process.popen.terminate()
+    process.terminate()
     until(lambda: is_closed(process))  # nobody is served any more
     may_answer.set()
     answered = captured_by(scorer).candidate
