@@ -34,7 +34,6 @@ pub struct Channel {
     /// When what waits is to be sent.
     pub due: Option<f64>,
     large_waiting: usize,
-    room: Vec<u8>,
 }
 
 /// What was received.
@@ -47,7 +46,7 @@ pub enum Heard {
 
 impl Channel {
     pub fn new(descriptor: i32) -> Self {
-        Self { descriptor, message: vec![CAPTURED], waiting: 0, due: None, large_waiting: 0, room: Vec::new() }
+        Self { descriptor, message: vec![CAPTURED], waiting: 0, due: None, large_waiting: 0 }
     }
 
     /// Take a captured request. How many that were taken before, or this one, found no room after all.
@@ -119,20 +118,19 @@ impl Channel {
 
     /// The next news. Call it until there is nothing.
     pub fn receive(&mut self) -> Heard {
-        const ROOM: usize = 1 << 20;
-        self.room.resize(ROOM, 0);
-        let heard = loop {
+        let mut room = vec![0_u8; 1 << 20]; // the kernel gives what of it is written to, and has it back at once
+        loop {
             // SAFETY: the buffer is as long as is said.
             let size =
-                unsafe { libc::recv(self.descriptor, self.room.as_mut_ptr().cast(), ROOM, libc::MSG_DONTWAIT) };
+                unsafe { libc::recv(self.descriptor, room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT) };
             let message = match usize::try_from(size) {
-                Ok(size) if size > 0 => &self.room[..size],
-                _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted && size < 0 => continue,
-                _ => break Heard::Nothing,
+                Ok(size) if size > 0 => &room[..size],
+                Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => continue,
+                _ => return Heard::Nothing,
             };
             match message[0] {
                 NEWS => {
-                    break match News::read(&message[1..]) {
+                    return match News::read(&message[1..]) {
                         Ok(news) => Heard::News(news),
                         Err(error) => Heard::Unreadable(format!("news cannot be read: {error}")),
                     };
@@ -142,11 +140,9 @@ impl Channel {
                     self.large_waiting = self.large_waiting.saturating_sub(taken.unwrap_or(0));
                 }
                 HELLO => self.large_waiting = 0, // what the scorer before this one had taken is gone with it
-                kind => break Heard::Unreadable(format!("unknown kind of message {kind}")),
+                kind => return Heard::Unreadable(format!("unknown kind of message {kind}")),
             }
-        };
-        self.room = Vec::new(); // a megabyte that is needed once a second
-        heard
+        }
     }
 }
 

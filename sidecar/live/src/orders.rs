@@ -119,13 +119,16 @@ impl Default for Standing {
 }
 
 impl Standing {
-    /// An answer that was overtaken by a later one is left aside: false. Versions are not compared: a ledger that
-    /// lost its state, and was told again, counts from one.
+    /// True if it differs from what held before. An answer that was overtaken by a later one is left aside. Versions are
+    /// not compared: a ledger that lost its state, and was told again, counts from one.
     pub fn hear(&mut self, instructions: Instructions, answered: f64) -> bool {
         if answered < self.heard {
             return false;
         }
         self.heard = answered;
+        if instructions == self.instructions {
+            return false;
+        }
         self.instructions = instructions;
         true
     }

@@ -29,6 +29,7 @@ pub struct Limits {
     pub upstream_idle: f64,
     pub client_idle: f64,
     pub head_time: f64,
+    pub drain_delay: f64,
     pub drain_time: f64,
 }
 
