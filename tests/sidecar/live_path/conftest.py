@@ -1,18 +1,17 @@
 """A stage on which the live path is played without sockets: what was said to whom, in order."""
 
 import itertools
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
 import httptools
 import pytest
-from tests.sidecar.live_path.processes import LIVE, Process, RawModel
+from tests.sidecar.live_path.processes import Process, RawModel, start_live, start_sidecar
 
 from modelcanary_gate.protocol import Instructions, MirrorLimits, ModelReading
 from modelcanary_sidecar.capture import Captured
-from modelcanary_sidecar.channel import News, ScorerEnd, socket_pair
+from modelcanary_sidecar.channel import News, ScorerEnd
 from modelcanary_sidecar.conversation import Conversation
 from modelcanary_sidecar.exchange import Exchange
 from modelcanary_sidecar.live_state import LiveState
@@ -240,10 +239,7 @@ def start(model: RawModel) -> Iterator[Callable[..., Process]]:
     processes: list[Process] = []
 
     def make(*options: str) -> Process:
-        command = [sys.executable, "-m", "modelcanary_sidecar.main", "--ledger", "http://127.0.0.1:9", "--name", "x"]
-        command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
-        command += ["--upstream", f"http://127.0.0.1:{model.port}", "--drain-delay", "0s", *options]
-        processes.append(Process(command))
+        processes.append(start_sidecar(model.port, *options))
         return processes[-1]
 
     yield make
@@ -256,14 +252,8 @@ def live(model: RawModel) -> Iterator[Callable[..., tuple[Process, ScorerEnd]]]:
     """A live process alone, and the scorer's end of its channel."""
     started: list[tuple[Process, ScorerEnd]] = []
 
-    def make(*options: str) -> tuple[Process, ScorerEnd]:
-        end, scorer = socket_pair()
-        command = [sys.executable, "-c", LIVE, str(end.fileno()), "--ledger", "http://x", "--name", "x"]
-        command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
-        command += ["--upstream", f"http://127.0.0.1:{model.port}", "--drain-delay", "0s", *options]
-        process = Process(command, pass_fds=(end.fileno(),))
-        end.close()
-        started.append((process, ScorerEnd(scorer)))
+    def make(*options: str, **limits: float) -> tuple[Process, ScorerEnd]:
+        started.append(start_live(model.port, *options, **limits))
         return started[-1]
 
     yield make

@@ -1,8 +1,10 @@
 """Sidecars as processes, and a model of raw sockets whose every connection is a script."""
 
+import json
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,21 +13,23 @@ from typing import TypeVar
 
 from modelcanary_gate.protocol import Instructions, MirrorLimits, ModelReading
 from modelcanary_sidecar.capture import Captured
-from modelcanary_sidecar.channel import News, ScorerEnd
+from modelcanary_sidecar.channel import News, ScorerEnd, socket_pair
 
 T = TypeVar("T")
 DEADLINE = 20.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 POST = b"POST /infer HTTP/1.1\r\nHost: a\r\nX-Request-Id: i\r\nContent-Length: 2\r\n\r\n{}"
 
-#: The live process alone: the test is its scorer.
+#: The live process alone: the test is its scorer. Limits that are no options come as JSON.
 LIVE = """
-import socket, sys
+import json, socket, sys
+from dataclasses import replace
 from modelcanary_sidecar.board import Board
 from modelcanary_sidecar.live import Sockets, run
 from modelcanary_sidecar.main import bind, bound
 from modelcanary_sidecar.settings import read_settings
-settings = read_settings(sys.argv[2:], {})
+settings = read_settings(sys.argv[3:], {})
+settings = replace(settings, limits=replace(settings.limits, **json.loads(sys.argv[2])))
 listener, admin = bind("listen", settings.listen), bind("admin", settings.admin)
 print(f"listening on {bound(listener)}, admin on {bound(admin)}", file=sys.stderr, flush=True)
 run(settings, Sockets(listener, admin, socket.socket(fileno=int(sys.argv[1]))), Board(1), 0)
@@ -185,6 +189,24 @@ class Process:
         assert self.popen.stderr is not None
         self.popen.stderr.close()
         return code
+
+
+def start_sidecar(model: int, *options: str) -> Process:
+    """The whole sidecar before the model on that port; its ledger is not there."""
+    command = [sys.executable, "-m", "modelcanary_sidecar.main", "--ledger", "http://127.0.0.1:9", "--name", "x"]
+    command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+    command += ["--upstream", f"http://127.0.0.1:{model}", "--drain-delay", "0s", *options]
+    return Process(command)
+
+
+def start_live(model: int, *options: str, **limits: float) -> tuple[Process, ScorerEnd]:
+    """A live process alone, and the scorer's end of its channel."""
+    end, scorer = socket_pair()
+    command = [sys.executable, "-c", LIVE, str(end.fileno()), json.dumps(limits), "--ledger", "http://x", "--name", "x"]
+    command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+    command += ["--upstream", f"http://127.0.0.1:{model}", "--drain-delay", "0s", *options]
+    with end:
+        return Process(command, pass_fds=(end.fileno(),)), ScorerEnd(scorer)
 
 
 def receive_all(client: socket.socket) -> bytes:
