@@ -1,0 +1,228 @@
+//! The first line of a request, however it comes. It must not know header lines, nor what is forwarded.
+
+use super::refusal::Refusal;
+use super::scan::target_end;
+
+/// Those that are registered, but CONNECT, whose tunnel leads nowhere, and PRI, which is HTTP/2's.
+const METHODS: [&[u8]; 34] = [
+    b"GET",
+    b"POST",
+    b"PUT",
+    b"HEAD",
+    b"DELETE",
+    b"OPTIONS",
+    b"PATCH",
+    b"TRACE",
+    b"QUERY",
+    b"COPY",
+    b"LOCK",
+    b"MKCOL",
+    b"MOVE",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"SEARCH",
+    b"UNLOCK",
+    b"BIND",
+    b"REBIND",
+    b"UNBIND",
+    b"ACL",
+    b"REPORT",
+    b"MKACTIVITY",
+    b"CHECKOUT",
+    b"MERGE",
+    b"M-SEARCH",
+    b"NOTIFY",
+    b"SUBSCRIBE",
+    b"UNSUBSCRIBE",
+    b"PURGE",
+    b"MKCALENDAR",
+    b"LINK",
+    b"UNLINK",
+    b"SOURCE",
+];
+const SCHEME: &[u8] = b"http://";
+const VERSION: &[u8] = b"HTTP/";
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Target {
+    /// A path, or the asterisk of OPTIONS.
+    #[default]
+    Origin,
+    /// With scheme and host.
+    Absolute,
+}
+
+#[derive(Clone, Copy, Default)]
+enum Stage {
+    /// Before the line, where empty ones may be.
+    #[default]
+    Empty,
+    Method,
+    BeforeTarget,
+    TargetBegins,
+    Target,
+    BeforeVersion,
+    Version,
+}
+
+#[derive(Default)]
+pub struct RequestLine {
+    stage: Stage,
+    at: usize,
+    pub method_start: usize,
+    pub method_end: usize,
+    pub target_start: usize,
+    pub target_end: usize,
+    pub target: Target,
+    pub http10: bool,
+}
+
+impl RequestLine {
+    pub fn begun(&self) -> bool {
+        !matches!(self.stage, Stage::Empty)
+    }
+
+    /// Where the line ends, behind its CRLF; none: there is more to come.
+    pub fn read(&mut self, input: &[u8]) -> Result<Option<usize>, Refusal> {
+        loop {
+            match self.stage {
+                Stage::Empty => {
+                    while let Some(b'\r' | b'\n') = input.get(self.at) {
+                        self.at += 1;
+                    }
+                    if self.at == input.len() {
+                        return Ok(None);
+                    }
+                    self.method_start = self.at;
+                    self.stage = Stage::Method;
+                }
+                Stage::Method => {
+                    let Some(size) = method(&input[self.at..])? else { return Ok(None) };
+                    self.method_end = self.at + size;
+                    self.at = self.method_end + 1;
+                    self.stage = Stage::BeforeTarget;
+                }
+                Stage::BeforeTarget => {
+                    if !self.pass_spaces(input) {
+                        return Ok(None);
+                    }
+                    self.target_start = self.at;
+                    self.stage = Stage::TargetBegins;
+                }
+                Stage::TargetBegins => {
+                    let rest = &input[self.at..];
+                    match rest[0] {
+                        b'/' => self.at += 1,
+                        b'*' => {
+                            if &input[self.method_start..self.method_end] != b"OPTIONS" {
+                                return Err(Refusal::BadRequest);
+                            }
+                            match rest.get(1) {
+                                None => return Ok(None),
+                                Some(b' ') => self.at += 1,
+                                Some(_) => return Err(Refusal::BadRequest),
+                            }
+                        }
+                        _ => {
+                            let common = rest.len().min(SCHEME.len());
+                            if !rest[..common].eq_ignore_ascii_case(&SCHEME[..common]) {
+                                return Err(Refusal::BadRequest);
+                            }
+                            if common < SCHEME.len() {
+                                return Ok(None);
+                            }
+                            self.at += common;
+                            self.target = Target::Absolute;
+                        }
+                    }
+                    self.stage = Stage::Target;
+                }
+                Stage::Target => {
+                    self.at = target_end(input, self.at);
+                    match input.get(self.at) {
+                        None => return Ok(None),
+                        Some(b' ') => {}
+                        Some(b'\r') => {
+                            // HTTP/0.9 has no version
+                            return match input.get(self.at + 1) {
+                                None => Ok(None),
+                                Some(b'\n') => Err(Refusal::VersionNotSupported),
+                                Some(_) => Err(Refusal::BadRequest),
+                            };
+                        }
+                        Some(_) => return Err(Refusal::BadRequest),
+                    }
+                    self.target_end = self.at;
+                    self.at += 1;
+                    self.stage = Stage::BeforeVersion;
+                }
+                Stage::BeforeVersion => {
+                    if !self.pass_spaces(input) {
+                        return Ok(None);
+                    }
+                    self.stage = Stage::Version;
+                }
+                Stage::Version => {
+                    let Some(http10) = version(&input[self.at..])? else { return Ok(None) };
+                    self.http10 = http10;
+                    self.at += VERSION.len() + 5;
+                    return Ok(Some(self.at));
+                }
+            }
+        }
+    }
+
+    /// False: more of them may come.
+    fn pass_spaces(&mut self, input: &[u8]) -> bool {
+        while input.get(self.at) == Some(&b' ') {
+            self.at += 1;
+        }
+        self.at < input.len()
+    }
+}
+
+/// How long the method is, once the space behind it is here.
+fn method(input: &[u8]) -> Result<Option<usize>, Refusal> {
+    let mut possible = false;
+    for method in METHODS {
+        if input.len() > method.len() {
+            if input[method.len()] == b' ' && input.starts_with(method) {
+                return Ok(Some(method.len()));
+            }
+        } else {
+            possible |= method.starts_with(input);
+        }
+    }
+    if possible {
+        Ok(None)
+    } else {
+        Err(Refusal::BadRequest)
+    }
+}
+
+/// Whether it is HTTP/1.0, once the line's end is here.
+fn version(input: &[u8]) -> Result<Option<bool>, Refusal> {
+    if let Some(line) = input.get(..VERSION.len() + 5) {
+        match line {
+            b"HTTP/1.1\r\n" => return Ok(Some(false)),
+            b"HTTP/1.0\r\n" => return Ok(Some(true)),
+            _ => {}
+        }
+    }
+    for (at, &byte) in input.iter().enumerate().take(VERSION.len() + 5) {
+        let sound = match at {
+            0..=4 => byte == VERSION[at],
+            5 | 7 => byte.is_ascii_digit(),
+            6 => byte == b'.',
+            8 => byte == b'\r',
+            _ => byte == b'\n',
+        };
+        if !sound {
+            return Err(Refusal::BadRequest);
+        }
+        if at == 7 && !matches!(&input[5..8], b"1.1" | b"1.0") {
+            return Err(Refusal::VersionNotSupported);
+        }
+    }
+    Ok(None)
+}
