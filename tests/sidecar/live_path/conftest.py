@@ -7,6 +7,7 @@ from functools import partial
 
 import httptools
 import pytest
+from tests.sidecar.live_path.playing import Scene
 from tests.sidecar.live_path.processes import Process, RawModel, start_live, start_sidecar
 
 from modelcanary_gate.protocol import Instructions, MirrorLimits, ModelReading
@@ -224,6 +225,34 @@ def request_of() -> Callable[..., bytes]:
         return "\r\n".join([*lines, *headers, "", ""]).encode() + (body or b"")
 
     return make
+
+
+@pytest.fixture(scope="module")
+def shared_scene() -> Iterator[Scene]:
+    scene = Scene("--upstream-idle", "60s")  # a test that is starved finds its model's connection all the same
+    yield scene
+    scene.stop()
+
+
+@pytest.fixture
+def scene(shared_scene: Scene) -> Iterator[Scene]:
+    """One live process for all tests of a module; nobody is connected to it when a test begins."""
+    yield shared_scene
+    shared_scene.clear()
+
+
+@pytest.fixture
+def make_scene() -> Iterator[Callable[..., Scene]]:
+    """A live process with limits of its own."""
+    scenes: list[Scene] = []
+
+    def make(*options: str, **limits: float) -> Scene:
+        scenes.append(Scene(*options, **limits))
+        return scenes[-1]
+
+    yield make
+    for scene in scenes:
+        scene.stop()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import re
+import select
 import socket
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def until(found: Callable[[], T]) -> T:
 
 
 class Connection:
-    """The model's end of one connection."""
+    """The test's end of one connection: a model's, or a client's."""
 
     def __init__(self, end: socket.socket) -> None:
         self.socket = end
@@ -73,6 +74,30 @@ class Connection:
         data = self.socket.recv(1 << 16)
         self.buffer += data
         return bool(data)
+
+    def take(self, count: int) -> bytes:
+        """So many bytes."""
+        while len(self.buffer) < count:
+            assert self._more(), f"it ended behind {self.buffer!r}"
+        taken, self.buffer = self.buffer[:count], self.buffer[count:]
+        return taken
+
+    def take_until(self, end: bytes) -> bytes:
+        """What comes, up to and with `end`."""
+        while end not in self.buffer:
+            assert self._more(), f"it ended behind {self.buffer!r}"
+        return self.take(self.buffer.index(end) + len(end))
+
+    def rest(self) -> bytes:
+        """What comes until the connection ends, in whatever way."""
+        with suppress(ConnectionError):
+            while self._more():
+                pass
+        return self.take(len(self.buffer))
+
+    def has_nothing(self) -> bool:
+        """Nothing has come, and the connection has not ended."""
+        return not self.buffer and not select.select([self.socket], [], [], 0)[0]
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
