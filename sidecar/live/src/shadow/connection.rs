@@ -1,0 +1,151 @@
+//! One kept-alive connection to the candidate: one request at a time. The pool opens these, hands out requests and ends
+//! what is late. Nothing here knows why a request is made.
+
+use super::answer::ShadowAnswer;
+use crate::capture::Captured;
+use crate::poll::{Poll, Token};
+use crate::resolve::Addresses;
+use crate::sock::Sock;
+use std::io::Write;
+
+/// A captured request that the candidate is to be asked.
+pub struct Request {
+    pub captured: Box<Captured>,
+    /// For the second time: the connection was closed in the face of the first.
+    pub again: bool,
+}
+
+impl Request {
+    /// Bytes, as it is sent.
+    pub fn size(&self, prefix: &[u8]) -> usize {
+        let captured = &self.captured;
+        let line = captured.method.len() + 1 + prefix.len() + captured.target.len() + VERSION.len();
+        let digits = captured.body.len().checked_ilog10().map_or(1, |log| log as usize + 1);
+        line + captured.headers.len() + LENGTH.len() + digits + BLANK.len() + captured.body.len()
+    }
+}
+
+const VERSION: &[u8] = b" HTTP/1.1\r\n";
+const LENGTH: &[u8] = b"Content-Length: ";
+const BLANK: &[u8] = b"\r\n\r\n";
+const LONGEST_FRAMING: usize = LENGTH.len() + 20 + BLANK.len();
+
+/// To be connected to: the first of the addresses that accepts.
+pub struct Attempt {
+    pub addresses: Addresses,
+    pub tried: usize,
+    /// All of them together.
+    pub until: f64,
+}
+
+impl Attempt {
+    pub fn new(addresses: Addresses, until: f64) -> Self {
+        Self { addresses, tried: 0, until }
+    }
+
+    /// Begin with the next address that can be begun with.
+    pub fn next(&mut self) -> Option<Sock> {
+        while let Some(address) = self.addresses.get(self.tried) {
+            self.tried += 1;
+            if let Ok(mut sock) = Sock::connect(address) {
+                sock.read_on(true);
+                return Some(sock);
+            }
+        }
+        None
+    }
+}
+
+pub struct ShadowConnection {
+    pub sock: Sock,
+    /// Until it is connected.
+    pub attempt: Option<Attempt>,
+    /// What is asked; none: it is idle.
+    pub request: Option<Request>,
+    /// When it was asked, or became idle.
+    pub since: f64,
+    /// It has answered a request before.
+    pub served: bool,
+    /// Not all of what was written can have arrived.
+    pub broken: bool,
+    pub answer: ShadowAnswer,
+}
+
+impl ShadowConnection {
+    pub fn new(sock: Sock, attempt: Attempt, now: f64) -> Self {
+        Self {
+            sock,
+            attempt: Some(attempt),
+            request: None,
+            since: now,
+            served: false,
+            broken: false,
+            answer: ShadowAnswer::new(),
+        }
+    }
+
+    /// Send at once what the candidate takes.
+    pub fn ask(&mut self, request: Request, prefix: &[u8], now: f64, poll: &Poll, token: Token) {
+        self.since = now;
+        let captured = &*request.captured;
+        let mut framing = [0; LONGEST_FRAMING];
+        let mut rest = &mut framing[..];
+        let written = rest
+            .write_all(LENGTH)
+            .and_then(|()| write!(rest, "{}", captured.body.len()))
+            .and_then(|()| rest.write_all(BLANK));
+        let left = rest.len();
+        let framing = &framing[..LONGEST_FRAMING - left];
+        self.broken |= written.is_err()
+            || !self.sock.write(&[
+                &captured.method,
+                b" ",
+                prefix,
+                &captured.target,
+                VERSION,
+                &captured.headers,
+                framing,
+                &captured.body,
+            ]);
+        self.sock.watch(poll, token);
+        self.request = Some(request);
+    }
+
+    /// At an event for writing. What is broken is told by reading: there may be an answer already.
+    pub fn send_on(&mut self, poll: &Poll, token: Token) {
+        self.broken |= !self.sock.flush();
+        self.sock.watch(poll, token);
+    }
+
+    /// The candidate closed the idle connection before the request reached it, as far as can be known.
+    pub fn stale(&self) -> bool {
+        self.served && !self.answer.received()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::LiveAnswer;
+
+    #[test]
+    fn the_size_is_that_of_what_is_sent() {
+        for (body, framed) in [(0, "Content-Length: 0\r\n\r\n"), (1000, "Content-Length: 1000\r\n\r\n")] {
+            let captured = Captured {
+                id: "i".into(),
+                minted: false,
+                time: 0.0,
+                run: "r".into(),
+                method: b"POST".to_vec(),
+                target: b"/x".to_vec(),
+                headers: b"Host: a\r\n".to_vec(),
+                body: vec![0; body],
+                baseline: LiveAnswer::default(),
+                candidate: None,
+            };
+            let request = Request { captured: Box::new(captured), again: false };
+            let head = format!("POST /next/x HTTP/1.1\r\nHost: a\r\n{framed}");
+            assert_eq!(request.size(b"/next"), head.len() + body);
+        }
+    }
+}
