@@ -15,18 +15,16 @@ pub struct Token {
 pub enum Kind {
     Listener = 0,
     Scorer = 1,
-    Signals = 2,
-    Resolver = 3,
-    Client = 4,
-    Model = 5,
-    Shadow = 6,
-    Splice = 7,
+    Resolver = 2,
+    Client = 3,
+    Model = 4,
+    Shadow = 5,
+    Splice = 6,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 7] = [
     Kind::Listener,
     Kind::Scorer,
-    Kind::Signals,
     Kind::Resolver,
     Kind::Client,
     Kind::Model,
@@ -58,7 +56,7 @@ impl Token {
 
     fn unpack(data: u64) -> Self {
         Self {
-            kind: KINDS[(data >> 60) as usize & 7],
+            kind: KINDS[(data >> 60) as usize % KINDS.len()],
             key: Key { index: data as u32, generation: (data >> 32) as u32 & GENERATIONS },
         }
     }
