@@ -4,11 +4,11 @@
 //! on for the pair. It must not know sockets.
 
 use crate::canary::Whole;
+use crate::capture::LiveAnswer;
 use crate::exchange::Failed;
 use crate::figures::Drop;
 use crate::live::{monotonic, Live};
 use crate::poll::Key;
-use crate::capture::LiveAnswer;
 
 impl Live {
     /// Bytes of the answer as the client is to get them: head, then body.

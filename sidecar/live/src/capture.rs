@@ -61,7 +61,11 @@ impl Captured {
     pub fn size(&self) -> usize {
         let answer = |answer: &LiveAnswer| answer.headers.len() + answer.body.len();
         let texts = self.id.len() + self.run.len() + self.method.len() + self.target.len();
-        FIXED + texts + self.headers.len() + self.body.len() + answer(&self.baseline)
+        FIXED
+            + texts
+            + self.headers.len()
+            + self.body.len()
+            + answer(&self.baseline)
             + self.candidate.as_ref().map_or(0, |candidate| ANSWER + answer(candidate))
     }
 
@@ -108,7 +112,8 @@ mod tests {
 
     #[test]
     fn lengths_come_first_and_the_bytes_behind_them() {
-        let candidate = LiveAnswer { status: 200, latency: 0.5, headers: b"a: b\r\n".to_vec(), ..LiveAnswer::default() };
+        let candidate =
+            LiveAnswer { status: 200, latency: 0.5, headers: b"a: b\r\n".to_vec(), ..LiveAnswer::default() };
         let captured = Captured {
             id: "i".into(),
             minted: true,

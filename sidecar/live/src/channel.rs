@@ -79,7 +79,11 @@ impl Channel {
         } else {
             self.message.truncate(1);
         }
-        if sent { 0 } else { waiting }
+        if sent {
+            0
+        } else {
+            waiting
+        }
     }
 
     pub fn report_dropped(&self, dropped: &Dropped) -> bool {
@@ -121,8 +125,7 @@ impl Channel {
         let mut room = vec![0_u8; 1 << 20]; // the kernel gives what of it is written to, and has it back at once
         loop {
             // SAFETY: the buffer is as long as is said.
-            let size =
-                unsafe { libc::recv(self.descriptor, room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT) };
+            let size = unsafe { libc::recv(self.descriptor, room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT) };
             let message = match usize::try_from(size) {
                 Ok(size) if size > 0 => &room[..size],
                 Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => continue,
@@ -150,7 +153,7 @@ impl Channel {
 unsafe fn send_descriptor(socket: i32, kind: u8, file: i32) -> bool {
     let mut part = libc::iovec { iov_base: (&raw const kind).cast_mut().cast(), iov_len: 1 };
     let mut control = [0_u64; 4]; // aligned as a cmsghdr has to be
-    // SAFETY: all-zero is a valid message; the header and the descriptor fit in `control`, which outlives the call.
+                                  // SAFETY: all-zero is a valid message; the header and the descriptor fit in `control`, which outlives the call.
     unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = &mut part;

@@ -68,9 +68,8 @@ impl Live {
         for _ in 0..ACCEPTED {
             let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
             // SAFETY: no pointers are passed.
-            let descriptor = unsafe {
-                libc::accept4(self.settings.listener, std::ptr::null_mut(), std::ptr::null_mut(), flags)
-            };
+            let descriptor =
+                unsafe { libc::accept4(self.settings.listener, std::ptr::null_mut(), std::ptr::null_mut(), flags) };
             if descriptor < 0 {
                 let error = std::io::Error::last_os_error().raw_os_error();
                 if matches!(error, Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) {

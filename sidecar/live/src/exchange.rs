@@ -152,7 +152,11 @@ impl Exchange {
 
     /// When the model had been asked, as far as it has been.
     pub fn asked_at(&self) -> f64 {
-        if self.asked > 0.0 { self.asked } else { self.sent }
+        if self.asked > 0.0 {
+            self.asked
+        } else {
+            self.sent
+        }
     }
 
     /// What the model said, for the pair.

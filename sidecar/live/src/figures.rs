@@ -4,8 +4,7 @@
 use crate::breaker::BreakerState;
 
 /// Upper bounds of the histogram's buckets, in seconds; what is beyond them has one of its own.
-pub const ADDED_BOUNDS: [f64; 13] =
-    [25e-6, 50e-6, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.1, 0.5, 1.0];
+pub const ADDED_BOUNDS: [f64; 13] = [25e-6, 50e-6, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.1, 0.5, 1.0];
 
 macro_rules! counted {
     ($(#[$about:meta])* $name:ident, { $($(#[$doc:meta])* $variant:ident = $text:literal,)* }) => {

@@ -246,10 +246,12 @@ impl Live {
             let lost = self.channel.flush();
             self.lost(lost);
         }
-        if self.now >= self.swept + SWEEP || self.shadow.as_ref().is_some_and(|one| self.now >= one.next_due(self.now)) {
+        if self.now >= self.swept + SWEEP {
             self.sweep();
-            self.do_soon();
+        } else if self.shadow.as_ref().is_some_and(|shadow| self.now >= shadow.next_due(self.now)) {
+            self.sweep_shadow();
         }
+        self.do_soon();
     }
 
     fn event(&mut self, token: Token, events: u32) {
@@ -388,7 +390,11 @@ impl Live {
     fn stage_of_an_orphan(&self) -> u64 {
         let since = self.orphaned.unwrap_or(self.now);
         let gone = self.closed && self.clients.is_empty() && self.splices.sides() == 0 && !self.is_busy();
-        if gone || self.now - since > self.settings.limits.drain_time { ENDED } else { FINISHING }
+        if gone || self.now - since > self.settings.limits.drain_time {
+            ENDED
+        } else {
+            FINISHING
+        }
     }
 
     pub fn listen(&mut self, on: bool) {

@@ -2,7 +2,6 @@
 //!
 //! `modelcanary_sidecar.live` starts it, with one argument of JSON and the descriptors that it names.
 
-mod answer_head;
 mod answers;
 mod board;
 mod breaker;
@@ -11,12 +10,10 @@ mod capture;
 mod channel;
 mod chunked;
 mod client;
-mod connection_header;
 mod exchange;
 mod figures;
 mod h2_frames;
 mod head;
-mod header_lines;
 mod live;
 mod log;
 mod mirroring;
@@ -25,13 +22,8 @@ mod orders;
 mod poll;
 mod pool;
 mod position;
-mod refusal;
-mod request_head;
-mod request_line;
 mod resolve;
-mod rules;
 mod sampler;
-mod scan;
 mod settings;
 mod shadow;
 mod sock;

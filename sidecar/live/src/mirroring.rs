@@ -4,16 +4,16 @@
 //! logged. It must not know how an answer is read.
 
 use crate::breaker::Breaker;
-use crate::capture::{Captured, LiveAnswer};
 use crate::canary::Canary;
+use crate::capture::{Captured, LiveAnswer};
 use crate::exchange::{Exchange, Of};
 use crate::figures::{Drop, Given};
 use crate::head::{id_text, RequestHead, Rules};
 use crate::live::{monotonic, wall_clock, Live};
 use crate::log::say;
 use crate::orders::{Dropped, News};
-use crate::pool::{Bounds, Pool};
 use crate::poll::Key;
+use crate::pool::{Bounds, Pool};
 use crate::position::position;
 use crate::sampler::Admission;
 use crate::shadow::{candidate_of, Shadow, ShadowLimits, Told};
@@ -295,15 +295,11 @@ impl Live {
 
     pub fn sweep_mirroring(&mut self) {
         let now = self.now;
-        if let Some(shadow) = &mut self.shadow {
-            shadow.sweep(&mut self.resolver, &self.poll, now, &mut self.told);
-            self.candidate_full = shadow.full(if self.candidate_full { 0.25 } else { 0.75 }, now);
-            self.figures.asking = Some(shadow.figures(now));
-            self.hear_shadow();
-        } else {
+        if self.shadow.is_none() {
             self.candidate_full = false;
             self.figures.asking = None;
         }
+        self.sweep_shadow();
         self.settle_mirroring();
         self.sampler.sweep(now);
         if self.candidate.is_some() {
@@ -311,6 +307,15 @@ impl Live {
         }
         self.figures.silence = now - self.last_news;
         self.figures.share = if self.silent { 0.0 } else { self.sampler.adapted() };
+    }
+
+    /// More often than all else, if the candidate's time is short.
+    pub fn sweep_shadow(&mut self) {
+        let Some(shadow) = &mut self.shadow else { return };
+        shadow.sweep(&mut self.resolver, &self.poll, self.now, &mut self.told);
+        self.candidate_full = shadow.full(if self.candidate_full { 0.25 } else { 0.75 }, self.now);
+        self.figures.asking = Some(shadow.figures(self.now));
+        self.hear_shadow();
     }
 
     /// To the scorer what was dropped since the last time.

@@ -139,12 +139,20 @@ impl Standing {
 
     /// Of the requests, to be mirrored; 0 without a run or a candidate.
     pub fn share(&self) -> f64 {
-        if self.mirrors() { self.instructions.share } else { 0.0 }
+        if self.mirrors() {
+            self.instructions.share
+        } else {
+            0.0
+        }
     }
 
     /// Of the users, to be answered by the candidate; 0 once the lease has run out.
     pub fn weight(&self, now: f64) -> f64 {
-        if now < self.lease_ends() && self.mirrors() { self.instructions.weight } else { 0.0 }
+        if now < self.lease_ends() && self.mirrors() {
+            self.instructions.weight
+        } else {
+            0.0
+        }
     }
 
     pub fn lease_ends(&self) -> f64 {

@@ -22,15 +22,8 @@ pub enum Kind {
     Splice = 6,
 }
 
-const KINDS: [Kind; 7] = [
-    Kind::Listener,
-    Kind::Scorer,
-    Kind::Resolver,
-    Kind::Client,
-    Kind::Model,
-    Kind::Shadow,
-    Kind::Splice,
-];
+const KINDS: [Kind; 7] =
+    [Kind::Listener, Kind::Scorer, Kind::Resolver, Kind::Client, Kind::Model, Kind::Shadow, Kind::Splice];
 
 /// A place in a slab, and how often it had been taken before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -154,8 +147,7 @@ impl Poll {
     /// Until something happens or so many milliseconds have passed (-1: for ever). How many events there are.
     pub fn wait(&mut self, milliseconds: i32) -> usize {
         // SAFETY: the buffer is as long as is said.
-        let told =
-            unsafe { libc::epoll_wait(self.descriptor, self.events.as_mut_ptr(), EVENTS as i32, milliseconds) };
+        let told = unsafe { libc::epoll_wait(self.descriptor, self.events.as_mut_ptr(), EVENTS as i32, milliseconds) };
         self.told = usize::try_from(told).unwrap_or(0); // interrupted: nothing
         self.told
     }

@@ -200,13 +200,7 @@ impl Sock {
         let mut size = info.len() as libc::socklen_t;
         // SAFETY: the buffer is as long as is said.
         let result = unsafe {
-            libc::getsockopt(
-                self.descriptor,
-                libc::IPPROTO_TCP,
-                libc::TCP_INFO,
-                info.as_mut_ptr().cast(),
-                &mut size,
-            )
+            libc::getsockopt(self.descriptor, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut size)
         };
         if result != 0 || (size as usize) < info.len() {
             return None;

@@ -1,10 +1,10 @@
 //! The head of a model's answer: read as it comes, judged, and its lines written anew. It must not know who asked.
 
 use super::connection_header::Connection;
-use super::Reading;
 use super::header_lines::{HeaderLines, Line, Scanned};
 use super::refusal::Refusal;
 use super::rules::{length, Rules, Special, MAX_HEAD};
+use super::Reading;
 
 #[derive(Debug)]
 pub struct AnswerHead {

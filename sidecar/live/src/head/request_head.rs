@@ -2,14 +2,14 @@
 //! differ behind us. It must not know connections, nor what is mirrored.
 
 use super::connection_header::{name_of, Connection};
-use super::{Framing, Reading};
 use super::header_lines::{write, HeaderLines, Line, Scanned};
 use super::refusal::Refusal;
 use super::request_line::{RequestLine, Target};
 use super::rules::{is_host, length, special, Rules, Special, MAX_HEAD};
+use super::{Framing, Reading};
 
 /// A request's head as it is sent on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestHead {
     /// Request line, header lines, the line that frames, and the empty line.
     pub bytes: Vec<u8>,
