@@ -265,7 +265,7 @@ impl Live {
                     self.hear_shadow();
                 }
             }
-            Kind::Splice => self.splices.event(token.key, events, &self.poll, self.now, &mut self.room),
+            Kind::Splice => self.splices.event(token.key, events, &self.poll, &mut self.room),
             Kind::Listener => self.accept(),
             Kind::Scorer => self.hear_scorer(),
             Kind::Resolver => self.hear_resolver(),
@@ -303,7 +303,7 @@ impl Live {
                 BASELINE_TAG => self.resolved(Of::Baseline, &addresses),
                 CANDIDATE_TAG => self.resolved(Of::Candidate, &addresses),
                 _ => {
-                    self.splices.resolved(tag, &addresses, &self.poll, self.now);
+                    self.splices.resolved(tag, &addresses, &self.poll);
                     if let Some(shadow) = &mut self.shadow {
                         shadow.resolved(tag, &addresses, &mut self.resolver, &self.poll, self.now, &mut self.told);
                     }
@@ -324,7 +324,7 @@ impl Live {
         self.sweep_mirroring();
         self.sweep_pool(Of::Baseline);
         self.sweep_clients();
-        self.splices.sweep(now, &self.poll);
+        self.splices.sweep(now);
         self.sweeps += 1;
         if self.sweeps % REPORT == 0 {
             self.report();
