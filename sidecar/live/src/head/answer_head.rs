@@ -8,7 +8,7 @@ use super::Reading;
 
 #[derive(Debug)]
 pub struct AnswerHead {
-    /// Below 200: another one follows.
+    /// Below 200: another one follows at once, whatever this one says of a body.
     pub status: u16,
     /// End-to-end header lines, without framing.
     pub lines: Vec<u8>,
@@ -71,7 +71,7 @@ impl AnswerReader {
         let read = &mut self.read;
         match lines.scan(input, |line| read.line(&line, rules, minted)) {
             Scanned::More => Ok(None),
-            Scanned::End(used) => Ok(Some((self.finish(first)?, used))),
+            Scanned::End(used) => Ok(Some((self.finish(first), used))),
             Scanned::Wrong | Scanned::TooMany | Scanned::Told(Malformed) => Err(Malformed),
         }
     }
@@ -112,25 +112,20 @@ impl AnswerReader {
         .map(|read| read.map(|_| first))
     }
 
-    fn finish(&mut self, first: First) -> Result<AnswerHead, Malformed> {
+    fn finish(&mut self, first: First) -> AnswerHead {
         let read = &mut self.read;
         let mut lines = std::mem::take(&mut read.out);
         if read.connection.names_any() {
             let all = std::mem::take(&mut lines);
             read.connection.without_named(&all, &mut lines);
         }
-        // No interim answer has a body; to 100 some say a length all the same.
-        let framed = read.chunked || read.length.is_some_and(|length| length > 0);
-        if first.status < 200 && first.status != 100 && framed {
-            return Err(Malformed);
-        }
-        Ok(AnswerHead {
+        AnswerHead {
             status: first.status,
             lines,
             length: read.length,
             chunked: read.chunked,
             keep: read.connection.stays(first.http10),
-        })
+        }
     }
 }
 
@@ -164,8 +159,9 @@ fn status(input: &[u8]) -> Result<Option<First>, Malformed> {
     for (at, &byte) in input.iter().enumerate().take(STATUS + 1) {
         let sound = match at {
             0..=4 => byte == b"HTTP/"[at],
-            5 | 7 => byte.is_ascii_digit(),
+            5 => matches!(byte, b'0' | b'1'),
             6 => byte == b'.',
+            7 => matches!(&input[5..8], b"1.1" | b"1.0" | b"0.9"),
             8 => byte == b' ',
             9 => matches!(byte, b'1'..=b'9'),
             10 | 11 => byte.is_ascii_digit(),
@@ -178,14 +174,156 @@ fn status(input: &[u8]) -> Result<Option<First>, Malformed> {
     if input.len() <= STATUS {
         return Ok(None);
     }
-    let http10 = match &input[5..8] {
-        b"1.1" => false,
-        b"1.0" | b"0.9" => true,
-        _ => return Err(Malformed),
-    };
     let status = input[9..12].iter().fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
     if status == 101 {
         return Err(Malformed); // we never ask for another protocol
     }
-    Ok(Some(First { status, http10 }))
+    Ok(Some(First { status, http10: &input[5..8] != b"1.1" }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same whole, in two pieces however cut, and byte by byte.
+    fn read(input: &str, minted: bool) -> Option<AnswerHead> {
+        let rules = Rules::new("X-Request-Id", "a");
+        let feed = |ends: &[usize]| {
+            let mut reader = AnswerReader::new();
+            for &end in ends {
+                match reader.read(&input.as_bytes()[..end], &rules, minted) {
+                    Reading::More => {}
+                    Reading::Whole(head, used) => {
+                        assert_eq!(used, input.len());
+                        return Some(head);
+                    }
+                    Reading::Refused(refusal) => {
+                        assert_eq!(refusal, Refusal::BadGateway);
+                        return None;
+                    }
+                }
+            }
+            panic!("more is needed of {input:?}")
+        };
+        let whole = feed(&[input.len()]);
+        if input.len() < 2000 {
+            let told = format!("{whole:?}");
+            assert_eq!(format!("{:?}", feed(&(1..=input.len()).collect::<Vec<_>>())), told);
+            for cut in 1..input.len() {
+                assert_eq!(format!("{:?}", feed(&[cut, input.len()])), told, "cut at {cut}");
+            }
+        }
+        whole
+    }
+
+    fn head(status: &str, lines: &str) -> AnswerHead {
+        read(&format!("{status}\r\n{lines}\r\n"), false).unwrap_or_else(|| panic!("{status:?} {lines:?}"))
+    }
+
+    fn refused(input: &str) {
+        assert!(read(input, false).is_none(), "{input:?}");
+    }
+
+    #[test]
+    fn its_lines_are_end_to_end_and_its_framing_is_told() {
+        let told = head(
+            "HTTP/1.1 200 OK",
+            "X-A:1\r\nContent-Length: 07 \r\nKeep-Alive: 5\r\nUpgrade: h2c\r\nConnection: x-b\r\nX-B: 2\r\nX-ModelCanary-A: 3\r\n",
+        );
+        assert_eq!((told.status, told.length, told.chunked, told.keep), (200, Some(7), false, true));
+        assert_eq!(told.lines, b"X-A: 1\r\nX-ModelCanary-A: 3\r\n");
+        assert!(head("HTTP/1.1 200 OK", "Transfer-Encoding: Chunked\r\n").chunked);
+        assert_eq!(head("HTTP/1.1 200 OK", "").length, None);
+    }
+
+    #[test]
+    fn the_models_own_id_is_left_out_where_ours_is_given() {
+        let input = "HTTP/1.1 200 OK\r\nX-Request-ID: theirs\r\nCe-Id: c\r\n\r\n";
+        assert_eq!(read(input, true).map(|head| head.lines), Some(b"Ce-Id: c\r\n".to_vec()));
+        assert_eq!(read(input, false).map(|head| head.lines), Some(b"X-Request-ID: theirs\r\nCe-Id: c\r\n".to_vec()));
+    }
+
+    #[test]
+    fn a_connection_stays_by_version_and_what_is_said() {
+        assert!(!head("HTTP/1.1 200 OK", "Connection: close\r\n").keep);
+        assert!(!head("HTTP/1.0 200 OK", "").keep);
+        assert!(!head("HTTP/0.9 200 OK", "").keep);
+        assert!(head("HTTP/1.0 200 OK", "Connection: Keep-Alive\r\n").keep);
+    }
+
+    #[test]
+    fn a_reason_may_be_anything_of_one_line() {
+        for status in ["HTTP/1.1 200", "HTTP/1.1 200 ", "HTTP/1.1 200 O\u{0}K é", "\r\n\nHTTP/1.1 200 OK"] {
+            assert_eq!(head(status, "").status, 200);
+        }
+        refused("HTTP/1.1 200 OK\rx");
+        refused("HTTP/1.1 200 OK\n");
+        refused("HTTP/1.1 200\n");
+    }
+
+    #[test]
+    fn what_begins_as_no_answer_does_is_refused_at_once() {
+        for begin in [
+            "GET",
+            "HTTP/2",
+            "HTTP/1.2",
+            "http",
+            "ICY",
+            "RTSP/1.0",
+            " HTTP",
+            "HTTP/1.1\t",
+            "HTTP/1.1  ",
+            "HTTP/1.1 2x",
+            "HTTP/1.1 20 ",
+            "HTTP/1.1 2000",
+            "HTTP/1.1 099",
+            "HTTP/1.1 -",
+            "HTTP/1.1 200\t",
+            "\u{0}",
+        ] {
+            refused(begin);
+        }
+    }
+
+    #[test]
+    fn an_interim_answer_is_told_but_no_switch_of_protocols() {
+        assert_eq!(head("HTTP/1.1 100 Continue", "Content-Length: 2\r\n").status, 100);
+        assert_eq!(head("HTTP/1.1 103 Early Hints", "Link: </a>\r\n").status, 103);
+        refused("HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: gzip\r\n");
+        refused("HTTP/1.1 101 Switching Protocols\r\n");
+    }
+
+    #[test]
+    fn framing_that_can_be_read_in_two_ways_is_refused() {
+        let (length, coding) = ("Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n");
+        for lines in [[length, length], [length, coding], [coding, length], [coding, coding]] {
+            refused(&format!("HTTP/1.1 200 OK\r\n{}", lines.concat()));
+        }
+        for line in [
+            "Content-Length:",
+            "Content-Length: +2",
+            "Content-Length: 2, 2",
+            "Transfer-Encoding: gzip, chunked",
+            "Transfer-Encoding:",
+        ] {
+            refused(&format!("HTTP/1.1 200 OK\r\n{line}\r\n"));
+        }
+    }
+
+    #[test]
+    fn a_head_is_bounded_in_lines_and_bytes() {
+        assert_eq!(head("HTTP/1.1 200 OK", &"X-A: 1\r\n".repeat(256)).lines.len(), 256 * 8);
+        refused(&format!("HTTP/1.1 200 OK\r\n{}", "X-A: 1\r\n".repeat(257)));
+        let input = |size: usize| format!("HTTP/1.1 200 OK\r\nX-A: {}\r\n\r\n", "a".repeat(size - 26));
+        assert!(read(&input(MAX_HEAD), false).is_some());
+        refused(&input(MAX_HEAD + 1));
+        refused(&format!("HTTP/1.1 200 {}", "a".repeat(MAX_HEAD)));
+    }
+
+    #[test]
+    fn folded_lines_and_bare_line_feeds_are_refused() {
+        for lines in [" X-A: 1", "X-A: 1\r\n 2", "X-A: 1\n", "X-A : 1", "garbage\r", "\n"] {
+            refused(&format!("HTTP/1.1 200 OK\r\n{lines}"));
+        }
+    }
 }

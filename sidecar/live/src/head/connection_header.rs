@@ -69,3 +69,49 @@ impl Connection {
 pub fn name_of(line: &[u8]) -> &[u8] {
     memchr::memchr(b':', line).map_or(line, |colon| &line[..colon])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(values: &[&str]) -> Connection {
+        let mut connection = Connection::default();
+        for value in values {
+            let line = Line { whole: b"", name: b"Connection", value: value.as_bytes(), value_at: 0 };
+            connection.read(&line, true);
+        }
+        connection
+    }
+
+    #[test]
+    fn who_says_nothing_stays_but_with_http_1_0() {
+        assert!(said(&[]).stays(false));
+        assert!(!said(&[]).stays(true));
+        assert!(said(&["Keep-Alive"]).stays(true));
+        assert!(!said(&["Close"]).stays(false));
+    }
+
+    #[test]
+    fn a_word_counts_wherever_it_is_in_the_list_and_only_as_a_whole() {
+        assert!(!said(&["x", "keep-alive ,\tCLOSE "]).stays(false));
+        assert!(said(&["xclose, close x"]).stays(false));
+        assert!(said(&["a, upgrade"]).upgrade);
+    }
+
+    #[test]
+    fn it_names_lines_of_this_connection_but_never_where_a_request_goes_or_how_it_is_framed() {
+        let connection = said(&["X-A , x-b", "host,content-length,transfer-encoding,connection"]);
+        let mut left = Vec::new();
+        let lines = b"x-a: 1\r\nX-B: 2\r\nX-C: x-a\r\nHost: a\r\nContent-Length: 1\r\n";
+        connection.without_named(lines, &mut left);
+        assert_eq!(left, b"X-C: x-a\r\nHost: a\r\nContent-Length: 1\r\n");
+        assert!(!connection.names(b"transfer-encoding") && !connection.names(b"connection"));
+    }
+
+    #[test]
+    fn nothing_is_named_by_close_keep_alive_and_a_proxys_connection() {
+        let mut connection = said(&["close", "keep-alive"]);
+        connection.read(&Line { whole: b"", name: b"Proxy-Connection", value: b"x-a", value_at: 0 }, false);
+        assert!(!connection.names_any());
+    }
+}

@@ -226,3 +226,108 @@ fn version(input: &[u8]) -> Result<Option<bool>, Refusal> {
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same however it is cut: byte by byte, and whole.
+    fn read(input: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>, bool)>, u16> {
+        let mut whole = RequestLine::default();
+        let outcome = whole.read(input);
+        let mut cut = RequestLine::default();
+        for end in 1..=input.len() {
+            match cut.read(&input[..end]) {
+                Ok(None) => {}
+                other => {
+                    assert_eq!(other, outcome);
+                    break;
+                }
+            }
+        }
+        let end = outcome.map_err(Refusal::status)?;
+        let part = |start: usize, end: usize| input[start..end].to_vec();
+        Ok(end.map(|_| {
+            (part(whole.method_start, whole.method_end), part(whole.target_start, whole.target_end), whole.http10)
+        }))
+    }
+
+    fn sound(input: &str, method: &str, target: &str) {
+        assert_eq!(
+            read(input.as_bytes()),
+            Ok(Some((method.into(), target.into(), input.contains("1.0")))),
+            "{input:?}"
+        );
+    }
+
+    fn refused(input: &str, status: u16) {
+        assert_eq!(read(input.as_bytes()), Err(status), "{input:?}");
+    }
+
+    #[test]
+    fn method_target_and_version_with_one_space_or_more_between() {
+        sound("GET /x?a=b HTTP/1.1\r\n", "GET", "/x?a=b");
+        sound("GET   /x   HTTP/1.0\r\n", "GET", "/x");
+    }
+
+    #[test]
+    fn empty_lines_before_it_are_nothing() {
+        sound("\r\n\n\r\rGET / HTTP/1.1\r\n", "GET", "/");
+        let mut line = RequestLine::default();
+        assert_eq!(line.read(b"\r\n"), Ok(None));
+        assert!(!line.begun());
+        assert_eq!(line.read(b"\r\nG"), Ok(None));
+        assert!(line.begun());
+    }
+
+    #[test]
+    fn methods_are_those_that_are_registered() {
+        for method in METHODS {
+            let method = String::from_utf8_lossy(method);
+            sound(&format!("{method} / HTTP/1.1\r\n"), &method, "/");
+        }
+        for other in ["get", "FOO", "GE ", "POSTX", "CONNECT", "PRI", "G/T", "GET\t", " GET", "\u{0}", "HTTP/1.1 200"] {
+            refused(&format!("{other} / HTTP/1.1\r\n"), 400);
+        }
+    }
+
+    #[test]
+    fn it_is_refused_at_the_first_byte_that_no_method_has_there() {
+        assert_eq!(RequestLine::default().read(b"SS"), Err(Refusal::BadRequest));
+        assert_eq!(RequestLine::default().read(b"SE"), Ok(None));
+    }
+
+    #[test]
+    fn a_target_is_a_path_the_asterisk_of_options_or_absolute() {
+        sound("OPTIONS * HTTP/1.1\r\n", "OPTIONS", "*");
+        sound("GET hTTp://a/x HTTP/1.1\r\n", "GET", "hTTp://a/x");
+        for target in
+            ["*", "x", "?x", "https://a/x", "http:/a", "http:", "/x#y", "/x\ty", "/x\u{0}y", "/é", "/x\u{7f}y"]
+        {
+            refused(&format!("GET {target} HTTP/1.1\r\n"), 400);
+        }
+        refused("OPTIONS */x HTTP/1.1\r\n", 400);
+    }
+
+    #[test]
+    fn versions_are_1_0_and_1_1() {
+        for version in ["HTTP/2.0", "HTTP/1.2", "HTTP/0.9", "HTTP/3.1"] {
+            refused(&format!("GET / {version}\r\n"), 505);
+        }
+        for version in ["http/1.1", "HTTP/1", "HTTP/11", "HTTP/1.10", "RTSP/1.0", "HTTP/1.1 ", "HTTP/1.1x", "HTTP /1.1"]
+        {
+            refused(&format!("GET / {version}\r\n"), 400);
+        }
+        refused("GET /x\r\n", 505);
+        refused("GET /x \r\n", 400);
+    }
+
+    #[test]
+    fn a_line_ends_with_crlf_and_nothing_less() {
+        for end in ["\n", "\r\r\n", "\rG"] {
+            refused(&format!("GET / HTTP/1.1{end}"), 400);
+        }
+        refused("GET /\n", 400);
+        refused("GET /\rx", 400);
+    }
+}

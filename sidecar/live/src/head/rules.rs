@@ -135,3 +135,109 @@ pub fn id_text(value: &[u8]) -> Option<String> {
         Err(_) => value.iter().map(|&byte| char::from(byte)).collect(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_known_in_any_case_and_by_all_of_their_letters() {
+        let rules = Rules::new("X-Request-Id", "a");
+        for (name, special) in [
+            (&b"TE"[..], Special::Dropped),
+            (b"Host", Special::Host),
+            (b"ce-ID", Special::CeId),
+            (b"Cookie", Special::Credential),
+            (b"EXPECT", Special::Expect),
+            (b"Upgrade", Special::Upgrade),
+            (b"Trailer", Special::Dropped),
+            (b"Connection", Special::Connection),
+            (b"Keep-Alive", Special::Dropped),
+            (b"Authorization", Special::Credential),
+            (b"Content-Length", Special::Length),
+            (b"HTTP2-Settings", Special::Dropped),
+            (b"Accept-Encoding", Special::AcceptEncoding),
+            (b"Proxy-Connection", Special::ProxyConnection),
+            (b"Transfer-Encoding", Special::Coding),
+            (b"Proxy-Authenticate", Special::Dropped),
+            (b"Proxy-Authorization", Special::Dropped),
+            (b"X-ModelCanary-", Special::Ours),
+            (b"x-modelcanary-anything", Special::Ours),
+            (b"x-request-id", Special::Id),
+            (b"X-ModelCanary", Special::Plain),
+            (b"Content_Length", Special::Plain),
+            (b"Hos", Special::Plain),
+        ] {
+            assert_eq!(rules.special(name), special, "{}", String::from_utf8_lossy(name));
+        }
+    }
+
+    #[test]
+    fn a_header_with_a_meaning_of_its_own_carries_no_ids_but_ce_id_may() {
+        assert_eq!(Rules::new("Host", "a").special(b"Host"), Special::Host);
+        assert_eq!(Rules::new("Cookie", "a").special(b"cookie"), Special::Credential);
+        assert_eq!(Rules::new("Ce-Id", "a").special(b"ce-id"), Special::Id);
+        assert_eq!(Rules::new("X-ModelCanary-Id", "a").special(b"x-modelcanary-id"), Special::Id);
+    }
+
+    #[test]
+    fn how_a_line_with_an_id_begins_is_as_it_was_configured() {
+        let rules = Rules::new("X-Trace-Id", "a");
+        assert_eq!(rules.id_line, b"X-Trace-Id: ");
+        assert_eq!(rules.id_header(), b"X-Trace-Id");
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for host in [&b"a"[..], b"a:80", b"a:", b"A_b.c~!$&'()*+,;=%-", b"[::1]:80", b"[::1]", b"1.2.3.4"] {
+            assert!(is_host(host), "{}", String::from_utf8_lossy(host));
+        }
+        for other in [
+            &b""[..],
+            b":80",
+            b"a b",
+            b"u@a",
+            b"a/b",
+            b"a?b",
+            b"a#b",
+            b"a\\b",
+            b"http://a",
+            b"\xe9",
+            b"a:b",
+            b"a:1:2",
+            b"[a",
+            b"[]",
+            b"[::1]x",
+            b"[:g/]",
+            b"a]",
+            b"a\"b",
+            b"a<b",
+            b"a ",
+            b"a\x00",
+        ] {
+            assert!(!is_host(other), "{}", String::from_utf8_lossy(other));
+        }
+    }
+
+    #[test]
+    fn a_length_is_digits_below_two_to_the_64() {
+        assert_eq!(length(b"0005"), Some(5));
+        assert_eq!(length(b"18446744073709551615"), Some(u64::MAX));
+        for other in
+            [&b""[..], b"18446744073709551616", b"99999999999999999999", b"+5", b"-0", b"5 6", b"5,5", b"0x5", b"5\x0c"]
+        {
+            assert_eq!(length(other), None, "{}", String::from_utf8_lossy(other));
+        }
+    }
+
+    #[test]
+    fn an_id_is_text_without_blanks_around_it_of_256_bytes_at_most() {
+        assert_eq!(id_text(b"a b").as_deref(), Some("a b"));
+        assert_eq!(id_text("é".as_bytes()).as_deref(), Some("é"));
+        assert_eq!(id_text(b"\xe9").as_deref(), Some("é"));
+        assert!(id_text(&[b'a'; 256]).is_some());
+        for other in [&b""[..], b" a", b"a ", b"a\tb", b"a\x7f", &[b'a'; 257]] {
+            assert_eq!(id_text(other), None, "{}", String::from_utf8_lossy(other));
+        }
+    }
+}

@@ -73,3 +73,43 @@ pub fn past_blank(input: &[u8], at: usize) -> usize {
     let rest = &input[at..];
     at + rest.iter().position(|byte| !matches!(byte, b' ' | b'\t')).unwrap_or(rest.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_that_a_value_cannot_have_ends_it_wherever_it_is() {
+        for byte in 0..=255_u8 {
+            for before in 0..20 {
+                for fill in [b'a', 0xff, b'\t', 0x80] {
+                    let mut input = vec![fill; 20];
+                    input[before] = byte;
+                    let ends = (byte < 0x20 && byte != b'\t') || byte == 0x7f;
+                    assert_eq!(value_end(&input, 0), if ends { before } else { 20 }, "{byte} at {before}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_is_of_token_characters() {
+        let token: Vec<u8> = (0..=255).filter(|&byte| is_token(byte)).collect();
+        assert_eq!(token, b"!#$%&'*+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~");
+        assert_eq!(token_end(b"X-A: 1", 0), 3);
+        assert_eq!(token_end(b"X-A", 1), 3);
+    }
+
+    #[test]
+    fn a_target_is_of_visible_ascii_without_a_fragment() {
+        for byte in 0..=255_u8 {
+            let sound = matches!(byte, 0x21..=0x7e) && byte != b'#';
+            assert_eq!(target_end(&[b'/', byte], 0), if sound { 2 } else { 1 }, "{byte}");
+        }
+    }
+
+    #[test]
+    fn blanks_are_spaces_and_tabs() {
+        assert_eq!(past_blank(b"  \t\x0b", 1), 3);
+    }
+}
