@@ -175,15 +175,6 @@ impl Sock {
         unsafe { libc::shutdown(self.descriptor, libc::SHUT_WR) };
     }
 
-    /// Have the kernel forget what it would still send, and say so to the peer: the drop that follows resets.
-    pub fn reset(&self) {
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-        let size = size_of::<libc::linger>() as libc::socklen_t;
-        // SAFETY: the value outlives the call.
-        unsafe {
-            libc::setsockopt(self.descriptor, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), size)
-        };
-    }
 
     /// Whether there is something that was not read.
     pub fn unread(&self) -> bool {
