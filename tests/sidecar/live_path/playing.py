@@ -3,12 +3,15 @@
 What has come is waited for; that nothing has is looked at behind `settle`: what was sent before has been acted on then.
 """
 
+import os
 import queue
 import re
+import signal
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.sidecar.framing.peers import Kernel
 from tests.sidecar.live_path.processes import (
@@ -18,6 +21,7 @@ from tests.sidecar.live_path.processes import (
     answer_all,
     start_live,
     tell,
+    until,
 )
 
 from modelcanary_gate.protocol import Instructions
@@ -84,6 +88,17 @@ def take_chunks(connection: Connection) -> bytes:
     return body
 
 
+@contextmanager
+def stopped(process: int) -> Iterator[None]:
+    """It stands still, and has begun to when this goes on."""
+    os.kill(process, signal.SIGSTOP)
+    try:
+        until(lambda: Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] == "T")
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
 class PlayedModel(RawModel):
     """Its connections are handed to the test, in the order in which they came."""
 
@@ -144,6 +159,19 @@ class Scene:
             client.sends(b"?\r\n\r\n")
             assert client.rest().startswith(b"HTTP/1.1 400 ")
             client.close()
+
+    def count(self, name: str, outcome: str = "") -> float:
+        """As of now: what the live process counts, it shows with its sweeps."""
+        for _ in range(2):  # the first may have been under way
+            before = self.process.metric("scorer_silence_seconds")
+            until(lambda before=before: self.process.metric("scorer_silence_seconds") != before)  # type: ignore[misc]
+        return self.process.metric(name, outcome)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """The live process stands still: what happens meanwhile meets it together, in its order."""
+        with stopped((self.process.children() or [self.process.popen.pid])[0]):
+            yield
 
     def mirror(self, instructions: Instructions) -> None:
         """Have the live process follow them."""

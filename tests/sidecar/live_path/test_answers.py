@@ -9,7 +9,7 @@ import struct
 
 import pytest
 from tests.sidecar.live_path.playing import Client, Scene
-from tests.sidecar.live_path.processes import Connection, until
+from tests.sidecar.live_path.processes import Connection
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 PASSED_OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -195,7 +195,7 @@ def test_an_answer_without_length_that_was_reset_is_not_whole(asked) -> None:
 @pytest.mark.parametrize("how", ["closed", "reset"])
 def test_an_answer_that_breaks_off_breaks_the_clients_off(scene: Scene, asked, how: str) -> None:
     client, model = asked
-    before = scene.process.metric("broken_off_total")
+    before = scene.count("broken_off_total")
     model.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok")
     assert client.take_until(b"\r\n\r\nok")
     if how == "closed":
@@ -203,7 +203,7 @@ def test_an_answer_that_breaks_off_breaks_the_clients_off(scene: Scene, asked, h
     else:
         reset(model)
     assert client.is_closed()
-    until(lambda: scene.process.metric("broken_off_total") == before + 1)
+    assert scene.count("broken_off_total") == before + 1
 
 
 def test_a_chunked_answer_that_breaks_off_breaks_the_clients_off(scene: Scene, asked) -> None:
