@@ -175,7 +175,6 @@ impl Sock {
         unsafe { libc::shutdown(self.descriptor, libc::SHUT_WR) };
     }
 
-
     /// Whether there is something that was not read.
     pub fn unread(&self) -> bool {
         let mut size: libc::c_int = 0;
