@@ -17,6 +17,7 @@ from tests.sidecar.framing.peers import Kernel
 from tests.sidecar.live_path.processes import (
     DEADLINE,
     Connection,
+    Process,
     RawModel,
     answer_all,
     start_live,
@@ -86,6 +87,15 @@ def take_chunks(connection: Connection) -> bytes:
         assert connection.take(2) == b"\r\n"
     assert connection.take(2) == b"\r\n"
     return body
+
+
+def small_window(process: Process) -> socket.socket:
+    """A client that has hardly any room for what it has not read."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.settimeout(DEADLINE)
+    client.connect(("127.0.0.1", process.port))
+    return client
 
 
 @contextmanager

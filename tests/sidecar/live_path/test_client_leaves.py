@@ -67,7 +67,7 @@ def test_an_answer_that_is_under_way_is_not_awaited(scene: Scene, request_of, ho
 
 @pytest.mark.parametrize("how", ["closes", "resets"])
 def test_what_it_has_sent_behind_ends_with_it(scene: Scene, request_of, how: str) -> None:
-    """It need not be read from while its next request is known: that it left is noticed with the answers, at the latest."""
+    """It need not be read while its next request is known: that it left is noticed with the answers at the latest."""
     client = scene.client()
     client.sends(request_of("/0") + request_of("/1") + request_of("/2"))
     model = scene.model.accepts()
