@@ -1,12 +1,13 @@
 """The admin port: /healthz, /readyz, /metrics, and a drain on a path of its own. For probes, scrapers and hooks.
 
-`live` starts it in the first live process. A request at a time per connection, each closed behind its answer.
-It must not know how the live path does what it counts.
+`supervisor` starts it. A request at a time per connection, each closed behind its answer; so many connections at a time
+that whoever calls cannot make it large. It must not know how the live path does what it counts.
 """
 
 import asyncio
 import hmac
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -17,6 +18,8 @@ from modelcanary_sidecar.figures import Figures, Histogram
 
 _log = logging.getLogger(__name__)
 _TIME_LIMIT = 5.0
+_AT_A_TIME = 64  # connections; who comes when they are taken is cut off
+_LONGEST_HEAD = 8 << 10
 _REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 
@@ -70,14 +73,14 @@ class Exporter:
             "refused",
             "Requests answered by the sidecar itself, by status.",
             "status",
-            {str(status): count for status, count in figures.refused.items()},
+            figures.refused,
         )
         yield self._counter("captured", "Requests captured for the scorer.", "", {"": figures.captured})
         yield self._counter(
             "dropped",
             "Requests that were to be mirrored and were not, by reason.",
             "reason",
-            {str(reason): count for reason, count in figures.dropped.items()},
+            figures.dropped,
         )
         yield self._counter(
             "canary", "Requests with a canary weight, by whose answer was given.", "outcome", figures.canary
@@ -92,12 +95,6 @@ class Exporter:
         yield self._gauge("in_flight", "Requests at the model.", figures.in_flight)
         yield self._gauge("waiting", "Requests waiting for a connection to the model.", figures.waiting)
         yield self._gauge("loop_lag_seconds", "How late the event loop last was.", figures.loop_lag)
-        yield self._counter("collections", "Looks of the garbage collector.", "", {"": figures.collections})
-        yield self._gauge(
-            "collector_pause_seconds",
-            "The longest that the garbage collector has held the event loop.",
-            figures.collector_pause,
-        )
         yield self._gauge(
             "scorer_silence_seconds", "Since the scorer's last word; above 5 nothing is mirrored.", figures.silence
         )
@@ -138,26 +135,39 @@ class Admin:
         self._ready = ready  # None, or why not
         self._drain_path = drain_path.encode("latin-1")
         self._drain = drain  # ends when the clients have left, or their time is up; says which
+        self._answering = 0
 
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, listener: socket.socket) -> asyncio.Server:
+        return await asyncio.start_server(self._meet, sock=listener, limit=_LONGEST_HEAD)
+
+    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._answering >= _AT_A_TIME:
+            writer.transport.abort()
+            return
+        self._answering += 1
         try:
-            async with asyncio.timeout(_TIME_LIMIT):
-                head = await reader.readuntil(b"\r\n\r\n")
-            method, _, rest = head.partition(b" ")
-            path = rest.partition(b" ")[0].partition(b"?")[0]
-            status, body = await self._route(method.decode("latin-1"), path)
-            async with asyncio.timeout(_TIME_LIMIT):
-                kind = "text/plain; version=0.0.4; charset=utf-8"
-                writer.write(
-                    f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: {kind}\r\n"
-                    f"content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode()
-                )
-                writer.write(b"" if method == b"HEAD" else body)
-                await writer.drain()
+            await self._answer(reader, writer)
+            writer.close()
+            async with asyncio.timeout(_TIME_LIMIT):  # who does not read what is left has had it
+                await writer.wait_closed()
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             _log.debug("admin: no request, or nobody to answer: %r", error)
         finally:
-            writer.close()
+            self._answering -= 1
+            writer.transport.abort()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(_TIME_LIMIT):
+            head = await reader.readuntil(b"\r\n\r\n")
+        method, _, rest = head.partition(b" ")
+        path = rest.partition(b" ")[0].partition(b"?")[0]
+        status, body = await self._route(method.decode("latin-1"), path)
+        kind = "text/plain; version=0.0.4; charset=utf-8"
+        writer.write(
+            f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: {kind}\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode()
+        )
+        writer.write(b"" if method == b"HEAD" else body)
 
     async def _route(self, method: str, path: bytes) -> tuple[int, bytes]:
         if self._drain_path and hmac.compare_digest(path, self._drain_path):

@@ -1,85 +1,79 @@
-"""What live processes of one sidecar share: each one's figures, whether they are to leave, and which of them have.
+"""The memory that the processes of one sidecar share: how far it is to leave, and what each of them counts.
 
-Made by `main` before it starts them: with several, the one that answers on the admin port exports the sum, and
-passes a drain on. Memory that they have in common, without locks: each writes only its own place.
+`main` makes it before it starts them. Without locks: each writes only its own place, and every cell whole, in 8 bytes.
+`main` writes the stage, each live process its cells (`figures.CELLS`), the scorer what it counts by name. The other
+side of the live processes' is `sidecar/live/src/board.rs`. It must not know what is done with the numbers.
 """
 
 import mmap
+import os
 import struct
+from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
-from modelcanary_sidecar.figures import Figures
+from modelcanary_sidecar.drain import Phase
+from modelcanary_sidecar.figures import CELLS, Cells, Figures, figures
 
-#: Figures of one process, twice: one copy is read while the other is written.
-_COPY = 8 << 10
+_CELL: Final = 8
+#: Behind the stage; a live process's place is a page, and begins where no other's cells are in the processor's cache.
+_FIRST: Final = 64
+_PLACE: Final = 4096
+#: What the scorer counts, twice, behind the number of the copy that holds: one is read while the other is written.
+_COPY: Final = 32 << 10
 _LENGTH = struct.Struct("<I")
-#: Drains are numbered, so that who has left in an earlier one is not taken for gone in this.
-_NUMBER = struct.Struct("<I")
+
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Figures).decode
+_decode = msgspec.msgpack.Decoder(dict[str, float]).decode
 
 
 class Board:
+    """`file` is what a live process maps; a scorer that is forked has the board itself."""
+
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self._figures = _NUMBER.size * (1 + workers)
-        self._memory = mmap.mmap(-1, self._figures + workers * (1 + 2 * _COPY))
-
-    # -- leaving; odd numbers are drains, even ones the time between them
-
-    def leave(self) -> None:
-        """By the process that answers on the admin port, and by no other."""
-        if not self.leaving:
-            self._write_number(0, self._number(0) + 1)
-
-    def stay(self) -> None:
-        """By the same."""
-        if self.leaving:
-            self._write_number(0, self._number(0) + 1)
+        self._scorer = _FIRST + workers * _PLACE
+        size = self._scorer + _CELL + 2 * _COPY
+        self.file = os.memfd_create("board", os.MFD_CLOEXEC)
+        os.ftruncate(self.file, size)
+        self._memory = mmap.mmap(self.file, size)
+        view = memoryview(self._memory)
+        self._stage = view[:_CELL].cast("Q")
+        self._holds = view[self._scorer : self._scorer + _CELL].cast("Q")
+        places = range(_FIRST, self._scorer, _PLACE)
+        self._places = [view[place : place + _CELL * len(CELLS)].cast("d") for place in places]
 
     @property
-    def leaving(self) -> bool:
-        return bool(self._number(0) % 2)
+    def stage(self) -> Phase:
+        """Of the drain, as the live processes are to act on it."""
+        return Phase(self._stage[0])
 
-    def tell_gone(self, worker: int, gone: bool) -> None:
-        """By each: nobody is connected to it any more."""
-        self._write_number(1 + worker, self._number(0) if gone else 0)
+    @stage.setter
+    def stage(self, stage: Phase) -> None:
+        self._stage[0] = stage
 
-    @property
-    def all_gone(self) -> bool:
-        number = self._number(0)
-        return bool(number % 2) and all(self._number(1 + worker) == number for worker in range(self.workers))
+    def cells(self, worker: int) -> Cells:
+        """A live process's; all 0 before it has written any."""
+        return Cells(self._places[worker].tolist())
 
-    def _number(self, place: int) -> int:
-        (number,) = _NUMBER.unpack_from(self._memory, place * _NUMBER.size)
-        return int(number)
+    def figures(self) -> Figures:
+        """Of all live processes together."""
+        return figures(self.cells(worker) for worker in range(self.workers))
 
-    def _write_number(self, place: int, number: int) -> None:
-        _NUMBER.pack_into(self._memory, place * _NUMBER.size, number)
-
-    # -- figures
-
-    def write(self, worker: int, figures: Figures) -> None:
-        start = self._figures + worker * (1 + 2 * _COPY)
-        data = _encode(figures)[: _COPY - _LENGTH.size]
-        fresh = 1 - self._memory[start]
-        at = start + 1 + fresh * _COPY
+    def report(self, counted: Mapping[str, float]) -> None:
+        """By the scorer, and by no other. A name may carry a label's value behind a colon: `pairs:timeout`."""
+        data = _encode(counted)
+        if len(data) > _COPY - _LENGTH.size:
+            raise ValueError(f"{len(counted)} figures of the scorer are {len(data)} bytes, more than the board holds")
+        fresh = 1 - self._holds[0]
+        at = self._scorer + _CELL + fresh * _COPY
         self._memory[at : at + _LENGTH.size + len(data)] = _LENGTH.pack(len(data)) + data
-        self._memory[start] = fresh
+        self._holds[0] = fresh
 
-    def read(self, worker: int) -> Figures:
-        start = self._figures + worker * (1 + 2 * _COPY)
-        at = start + 1 + self._memory[start] * _COPY
+    def scorer_figures(self) -> dict[str, float]:
+        """As of the scorer's last report; empty before the first."""
+        at = self._scorer + _CELL + self._holds[0] * _COPY
         (length,) = _LENGTH.unpack_from(self._memory, at)
-        if not length:
-            return Figures()
         at += _LENGTH.size
-        return _decode(self._memory[at : at + length])
-
-    def total(self) -> Figures:
-        """The sum over all processes."""
-        total = self.read(0)
-        for worker in range(1, self.workers):
-            total.add(self.read(worker))
-        return total
+        return _decode(self._memory[at : at + length]) if length else {}

@@ -1,8 +1,8 @@
 """One captured request with its answer, and how it is laid out between the live process and the scorer.
 
-The live process packs, the scorer unpacks. A fixed header and the bytes behind it, because packing happens
-next to the live path: no encoder looks at the bodies. This module must not know sockets (`channel` does),
-nor what the bodies mean (the scorer's decoders do).
+The live process packs (`sidecar/live/src/capture.rs`), the scorer unpacks. A fixed header and the bytes behind it,
+because packing happens next to the live path: no encoder looks at the bodies. This module must not know sockets
+(`channel` does), nor what the bodies mean (the scorer's decoders do).
 """
 
 import struct
@@ -20,7 +20,6 @@ _ANSWER = struct.Struct("<HBdII")
 
 #: The ways in which there is no answer, in the order of their codes; 0 is an answer, whatever its status.
 _FAILURES: Final = (None, Outcome.TIMEOUT, Outcome.REFUSED, Outcome.TOO_LARGE, Outcome.UNDECODABLE)
-_FAILURE_CODES: Final = {failure: code for code, failure in enumerate(_FAILURES)}
 
 
 def header(headers: bytes, name: bytes) -> bytes | None:
@@ -32,7 +31,7 @@ def header(headers: bytes, name: bytes) -> bytes | None:
     return None
 
 
-@dataclass(slots=True)  # not frozen: made next to the live path, where a frozen one costs three times as much
+@dataclass(slots=True)  # not frozen: made for each pair, and a frozen one costs three times as much
 class LiveAnswer:
     """What one model said on the live path."""
 
@@ -73,44 +72,6 @@ def request_bytes(captured: Captured, prefix: bytes, headers: bytes, body: bytes
         len(body),
         body,
     )
-
-
-def pack(captured: Captured) -> tuple[list[bytes], int]:
-    """Pieces, and how many bytes: joined, they are what `unpack` reads, behind others or alone."""
-    identifier = captured.id.encode()
-    run = captured.run.encode()
-    method, target, headers, body = captured.method, captured.target, captured.headers, captured.body
-    baseline, candidate = captured.baseline, captured.candidate
-    answer_headers, answer_body = baseline.headers, baseline.body
-    identifier_length, run_length, method_length, target_length = len(identifier), len(run), len(method), len(target)
-    headers_length, body_length = len(headers), len(body)
-    answer_headers_length, answer_body_length = len(answer_headers), len(answer_body)
-    fixed = _REQUEST.pack(
-        captured.minted,
-        candidate is not None,
-        identifier_length,
-        run_length,
-        method_length,
-        target_length,
-        headers_length,
-        body_length,
-        captured.time,
-        baseline.status,
-        _FAILURE_CODES[baseline.failure],
-        baseline.latency,
-        answer_headers_length,
-        answer_body_length,
-    )
-    parts = [fixed, identifier, run, method, target, headers, body, answer_headers, answer_body]
-    size = _REQUEST.size + identifier_length + run_length + method_length + target_length + headers_length
-    size += body_length + answer_headers_length + answer_body_length
-    if candidate is not None:
-        headers, body = candidate.headers, candidate.body
-        failure = _FAILURE_CODES[candidate.failure]
-        parts.append(_ANSWER.pack(candidate.status, failure, candidate.latency, len(headers), len(body)))
-        parts += (headers, body)
-        size += _ANSWER.size + len(headers) + len(body)
-    return parts, size
 
 
 def unpack(message: bytes) -> list[Captured]:

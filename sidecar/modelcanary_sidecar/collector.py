@@ -1,14 +1,11 @@
-"""The garbage collector: kept away from what lives long, and in a live process watched, since it stops the event loop.
+"""The garbage collector: kept away from what lives long.
 
-Each process calls it once, when all that it needs is there: `main` before it makes the others, which share what is
-there by then. It must not know what the process does.
+Each process of ours calls it once, when all that it needs is there: `supervisor` before it makes the scorer, which
+shares what is there by then. It must not know what the process does.
 """
 
 import ctypes
 import gc
-import time
-
-from modelcanary_sidecar.figures import Figures
 
 #: Objects that were made and not freed between two looks: what a request or a pair leaves behind is freed without the
 #: collector, so that looks are rare. The oldest are looked at in every two thousandth.
@@ -28,19 +25,3 @@ def settle() -> None:
     """The same; from then on looks are rare."""
     keep()
     gc.set_threshold(_YOUNG, _MIDDLE, _OLD)
-
-
-def settle_watched(figures: Figures) -> None:
-    """The same again; how long a look took at most is in the figures."""
-    settle()
-    began = 0.0
-
-    def watch(phase: str, _: dict[str, int]) -> None:
-        nonlocal began
-        if phase == "start":
-            began = time.perf_counter()
-        else:
-            figures.collections += 1
-            figures.collector_pause = max(figures.collector_pause, time.perf_counter() - began)
-
-    gc.callbacks.append(watch)

@@ -1,4 +1,4 @@
-"""How a live process leaves without failing a request, and how it comes back. Pure: it is told what happens, and when.
+"""How a sidecar leaves without failing a request, and how it comes back. Pure: it is told what happens, and when.
 
 Two things begin it. A hook (`leave`) runs before somebody is ended: first readiness fails and answers say
 `Connection: close`, while new connections are still served, since those who send them have not heard yet; after
@@ -6,22 +6,25 @@ the delay what is idle is closed, and new connections are served all the same. S
 nothing new is accepted, what is in flight may finish, and the process ends.
 
 A hook that no SIGTERM follows was the model's alone: its own probe failed, and it is started again. Then the sidecar
-is told by the model (`model_is`), and serves on. `live` asks `step` at each sweep and does what the phase says.
+is told by the model (`model_is`), and serves on. `draining` asks `step` ten times a second and tells the live processes
+the phase.
 """
 
-from enum import StrEnum
+from enum import IntEnum
 
 _QUIET = 1.0
 #: A hook comes before the end of a pod, which comes before this: whoever is still there then was not meant.
 _ENDED_BY = 40.0
 
 
-class Phase(StrEnum):
-    SERVING = "serving"
-    LEAVING = "leaving"  # not ready any more, still accepting
-    EMPTYING = "emptying"  # and closing what is idle, for the hook
-    FINISHING = "finishing"  # not accepting any more
-    ENDED = "ended"
+class Phase(IntEnum):
+    """The numbers are what the live processes are told."""
+
+    SERVING = 0
+    LEAVING = 1  # not ready any more, answers close their connections, still accepting
+    EMPTYING = 2  # and closing what is idle, for the hook
+    FINISHING = 3  # not accepting any more
+    ENDED = 4
 
 
 class Drain:

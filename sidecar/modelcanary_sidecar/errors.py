@@ -1,4 +1,4 @@
-"""What the sidecar raises. On the live path nothing is raised: a failure there is an answer or a count."""
+"""What the sidecar raises. The live path is another program: a failure there is an answer or a count."""
 
 
 class SidecarError(Exception):
@@ -7,6 +7,10 @@ class SidecarError(Exception):
 
 class SettingsError(SidecarError):
     """A setting cannot be used; the message names it and the remedy. Exit code 3."""
+
+
+class MissingProgram(SidecarError):
+    """The live processes' program is not where the package's build puts it. Exit code 3."""
 
 
 class FrameError(SidecarError):

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from modelcanary_gate.protocol import Instructions
 from modelcanary_sidecar.asking import Asking, Item
@@ -42,12 +42,20 @@ class Mirror:
     """One for all live processes of a sidecar. `run` ends after `stop`, when what was captured is answered."""
 
     def __init__(
-        self, sender: Sender, ends: Sequence[ScorerEnd], standing: Standing, tally: Tally, baseline: Address
+        self,
+        sender: Sender,
+        ends: Sequence[ScorerEnd],
+        standing: Standing,
+        tally: Tally,
+        baseline: Address,
+        report: Callable[[Mapping[str, float]], None],
     ) -> None:
+        """`report` is told each second what is counted, by name."""
         self._sender = sender
         self._ends = ends
         self._standing = standing
         self._tally = tally
+        self._report = report
         self._keys = KeyMint()
         self._pairing: Pairing | None = None
         self._asking = Asking(baseline, self._answered, self._compare, self._lost, _copy)
@@ -212,8 +220,8 @@ class Mirror:
             "batch_retries_total": float(sender.retries),
             "heartbeats_total": float(sender.heartbeats),
         }
-        figures = self._tally.figures(gauges)
-        news = News(self._standing.instructions, self._standing.heard, self._shedding, figures)
+        self._report(self._tally.figures(gauges))
+        news = News(self._standing.instructions, self._standing.heard, self._shedding)
         told = [end.tell(news) for end in self._ends]
         if not all(told) and self._heard:
             logger.error("a live process cannot be told the instructions, and may mirror nothing: no room for them")

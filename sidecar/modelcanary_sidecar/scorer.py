@@ -1,6 +1,6 @@
 """The scorer process: asks the candidate, decodes both answers, and sends pairs to the ledger.
 
-`main` starts it with one end of a socket per live process, and restarts it when it dies. It runs at the lowest
+`supervisor` starts it with one end of a socket per live process, and restarts it when it dies. It runs at the lowest
 priority, because it shares its machine with the model that answers users. What it does is in `mirror`.
 """
 
@@ -16,6 +16,7 @@ import uvloop
 
 from modelcanary_gate.protocol import Instructions
 from modelcanary_sidecar import collector
+from modelcanary_sidecar.board import Board
 from modelcanary_sidecar.channel import ScorerEnd
 from modelcanary_sidecar.instructions import Standing
 from modelcanary_sidecar.ledger_client import LedgerClient
@@ -27,7 +28,7 @@ from modelcanary_sidecar.tally import Tally
 logger = logging.getLogger(__name__)
 
 
-def run_scorer(settings: Settings, ends: Sequence[socket.socket]) -> int:
+def run_scorer(settings: Settings, ends: Sequence[socket.socket], board: Board) -> int:
     """The process: serves until SIGTERM, then sends what is left. Returns its exit code.
 
     SIGINT is left aside: a terminal sends it to every process of the group, and the live path's last requests
@@ -36,11 +37,11 @@ def run_scorer(settings: Settings, ends: Sequence[socket.socket]) -> int:
     _step_back()
     logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line per heartbeat
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, [ScorerEnd(end) for end in ends]))
+        runner.run(_serve(settings, [ScorerEnd(end) for end in ends], board))
     return 0
 
 
-async def _serve(settings: Settings, ends: Sequence[ScorerEnd]) -> None:
+async def _serve(settings: Settings, ends: Sequence[ScorerEnd], board: Board) -> None:
     identity = f"{settings.identity}-{secrets.token_hex(4)}"
     standing, tally = Standing(), Tally()
     async with LedgerClient(
@@ -51,7 +52,7 @@ async def _serve(settings: Settings, ends: Sequence[ScorerEnd]) -> None:
         def hear(instructions: Instructions, asked: float) -> None:
             mirror.hear(instructions, asked)
 
-        mirror = Mirror(Sender(client, identity, hear), ends, standing, tally, settings.upstream)
+        mirror = Mirror(Sender(client, identity, hear), ends, standing, tally, settings.upstream, board.report)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, mirror.stop)
         loop.add_signal_handler(signal.SIGINT, lambda: None)

@@ -1,6 +1,6 @@
-"""What the scorer counts, and the figures it reports to the live process, which exports them.
+"""What the scorer counts, and the figures it reports to the process that exports them.
 
-The scorer writes here; `channel.News` carries `figures()` each second. A name may carry a label's value behind
+The scorer writes here; `figures()` goes to the board each second. A name may carry a label's value behind
 a colon; names that end in `_total` only grow.
 """
 

@@ -1,9 +1,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.sidecar.live_end import pack
 
 from modelcanary_gate.vocabulary import Outcome
-from modelcanary_sidecar.capture import Captured, LiveAnswer, header, pack, unpack
+from modelcanary_sidecar.capture import Captured, LiveAnswer, header, unpack
 from modelcanary_sidecar.errors import FrameError
 
 FAILURES = [None, Outcome.TIMEOUT, Outcome.REFUSED, Outcome.TOO_LARGE, Outcome.UNDECODABLE]
@@ -33,23 +34,17 @@ captures = st.builds(
 
 @given(captures)
 def test_what_is_packed_is_what_is_unpacked(captured: Captured) -> None:
-    assert unpack(b"".join(pack(captured)[0])) == [captured]
-
-
-@given(captures)
-def test_its_size_is_said(captured: Captured) -> None:
-    parts, size = pack(captured)
-    assert sum(map(len, parts)) == size
+    assert unpack(pack(captured)) == [captured]
 
 
 @given(st.lists(captures, min_size=1, max_size=4))
 def test_several_are_read_one_behind_the_other(several: list[Captured]) -> None:
-    assert unpack(b"".join(part for captured in several for part in pack(captured)[0])) == several
+    assert unpack(b"".join(map(pack, several))) == several
 
 
 @given(captures, st.data())
 def test_a_message_cut_anywhere_is_refused(captured: Captured, data: st.DataObject) -> None:
-    message = b"".join(pack(captured)[0])
+    message = pack(captured)
     cut = data.draw(st.integers(0, len(message) - 1))
     with pytest.raises(FrameError):
         unpack(message[:cut])
@@ -57,7 +52,7 @@ def test_a_message_cut_anywhere_is_refused(captured: Captured, data: st.DataObje
 
 def test_bytes_behind_a_message_are_refused() -> None:
     answer = LiveAnswer(None, 200, 0.01, b"", b"{}")
-    message = b"".join(pack(Captured("a", False, 1.0, "r", b"POST", b"/", b"", b"{}", answer))[0])
+    message = pack(Captured("a", False, 1.0, "r", b"POST", b"/", b"", b"{}", answer))
     with pytest.raises(FrameError, match="cannot be read"):
         unpack(message + b"xyz")
 

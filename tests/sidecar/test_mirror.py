@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from tests.sidecar.live_end import LiveEnd
 
 from modelcanary_gate.protocol import Instructions, MirrorLimits, ModelReading
 from modelcanary_gate.sampling import position
 from modelcanary_gate.vocabulary import Outcome
 from modelcanary_sidecar.capture import Captured, LiveAnswer
-from modelcanary_sidecar.channel import LiveEnd, News, ScorerEnd, socket_pair
+from modelcanary_sidecar.channel import News, ScorerEnd, socket_pair
 from modelcanary_sidecar.instructions import Standing
 from modelcanary_sidecar.ledger_client import LedgerClient
 from modelcanary_sidecar.mirror import Mirror
@@ -71,6 +72,7 @@ class Running:
     model: Model
     ledger: Any
     tally: Tally
+    figures: dict[str, float]  # as of the last report
     news: list[News] = field(default_factory=list)
 
     def hear(self) -> News | None:
@@ -81,6 +83,10 @@ class Running:
     async def until_told(self, condition: Callable[[News], bool]) -> News:
         await until(lambda: (found := self.hear()) is not None and condition(found))
         return self.news[-1]
+
+    async def until_counted(self, name: str, count: float) -> dict[str, float]:
+        await until(lambda: self.figures.get(name) == count)
+        return self.figures
 
     def offer(self, request: Captured) -> None:
         assert self.live.offer(request)
@@ -113,8 +119,9 @@ async def mirror(
             running.mirror.hear(instructions, asked)
 
         sender = Sender(client, "pod-1", hear, pace=Pace(0.02, 0.05))
-        mirror = Mirror(sender, [ScorerEnd(scorer)], standing, tally, Address("127.0.0.1", baseline.port))
-        running = Running(mirror, LiveEnd(live), model, ledger, tally)
+        address, figures = Address("127.0.0.1", baseline.port), dict[str, float]()
+        mirror = Mirror(sender, [ScorerEnd(scorer)], standing, tally, address, figures.update)
+        running = Running(mirror, LiveEnd(live), model, ledger, tally, figures)
         task = asyncio.create_task(running.mirror.run())
         try:
             await running.until_told(lambda news: news.instructions.version == instructions.version)
@@ -209,8 +216,8 @@ def test_what_makes_no_pair_is_counted_by_reason(stub_ledger: Any) -> None:
             at.live.report_dropped("run-1", {"rate": 5})
             expected = {"runEnded": 1, "noCandidate": 2, "bodyId": 1, "rate": 5}
             await until(lambda: at.ledger.dropped == expected, 2.0)
-            news = await at.until_told(lambda news: news.figures.get("mirror_dropped_total:noCandidate") == 2.0)
-            assert news.figures["mirror_dropped_total:bodyId"] == 1.0
+            figures = await at.until_counted("mirror_dropped_total:noCandidate", 2.0)
+            assert figures["mirror_dropped_total:bodyId"] == 1.0
 
     ids = [f"req-{number}" for number in range(100)]
     inside = next(id for id in ids if position(id) < 0.5)
@@ -276,13 +283,13 @@ def test_news_renew_the_lease_and_say_what_goes_on(stub_ledger: Any) -> None:
         async with mirror(stub_ledger, IN_RUN) as at:
             first = at.news[-1].heard
             at.offer(captured())
-            news = await at.until_told(lambda news: news.figures.get("candidate_pairs_total:ok") == 1.0)
+            figures = await at.until_counted("candidate_pairs_total:ok", 1.0)
             later = await at.until_told(lambda news: news.heard > first + 0.5)
             assert later.heard <= time.monotonic()
-            assert news.figures["baseline_pairs_total:ok"] == 1.0
-            assert news.figures["breaker:closed"] == 1.0
-            assert news.figures["breaker:open"] == 0.0
-            assert news.figures["connections"] == 1.0
+            assert figures["baseline_pairs_total:ok"] == 1.0
+            assert figures["breaker:closed"] == 1.0
+            assert figures["breaker:open"] == 0.0
+            assert figures["connections"] == 1.0
 
     asyncio.run(main())
 
@@ -305,8 +312,8 @@ def test_complaints_are_logged_seldom_and_counted_all(stub_ledger: Any, caplog: 
         async with mirror(stub_ledger, IN_RUN, Model(answer=b"<html>secret</html>")) as at:
             for number in range(5):
                 at.offer(captured(f"req-{number}"))
-            news = await at.until_told(lambda news: news.figures.get("candidate_unread_total:html") == 5.0)
-            assert news.figures["candidate_pairs_total:undecodable"] == 5.0
+            figures = await at.until_counted("candidate_unread_total:html", 5.0)
+            assert figures["candidate_pairs_total:undecodable"] == 5.0
             complaints = [record.getMessage() for record in caplog.records if "HTML" in record.getMessage()]
             assert len(complaints) == 1
             assert complaints[0].startswith("the candidate's answer")
@@ -331,7 +338,8 @@ def test_at_the_end_what_lies_in_the_socket_is_read(stub_ledger: Any) -> None:
         live, scorer = socket_pair()
         async with stub_ledger(IN_RUN) as ledger, LedgerClient(ledger.url, "n", "m", None) as client:
             sender = Sender(client, "pod-1", lambda instructions, asked: None)
-            ending = Mirror(sender, [ScorerEnd(scorer)], Standing(), Tally(), Address("127.0.0.1", 9))
+            ends, baseline = [ScorerEnd(scorer)], Address("127.0.0.1", 9)
+            ending = Mirror(sender, ends, Standing(), Tally(), baseline, lambda figures: None)
             ending.hear(replace(IN_RUN, candidate=None), time.monotonic())
             for number in range(200):
                 request = captured(f"req-{number}", candidate=LiveAnswer(None, 200, 0.1, b"", GOOD))

@@ -11,18 +11,21 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.sidecar.live_end import LiveEnd
+
 from modelcanary_gate.protocol import Instructions, ModelReading
 from modelcanary_gate.vocabulary import Outcome
 from modelcanary_sidecar.capture import Captured, LiveAnswer
-from modelcanary_sidecar.channel import LiveEnd, News, socket_pair
+from modelcanary_sidecar.channel import News, socket_pair
 
 PROGRAM = """
 import socket, sys
+from modelcanary_sidecar.board import Board
 from modelcanary_sidecar.scorer import run_scorer
 from modelcanary_sidecar.settings import read_settings
 
 options = ["--upstream", "http://127.0.0.1:1", "--name", "m", "--identity", "pod-1", "--ledger", sys.argv[1]]
-sys.exit(run_scorer(read_settings(options, {}), [socket.socket(fileno=int(sys.argv[2]))]))
+sys.exit(run_scorer(read_settings(options, {}), [socket.socket(fileno=int(sys.argv[2]))], Board(1)))
 """
 #: Answered on the live path, so that no candidate is needed.
 ANSWER = LiveAnswer(None, 200, 0.01, b"", b'{"predictions":[[0.75,0.25]]}')
