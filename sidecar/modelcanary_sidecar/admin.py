@@ -24,11 +24,11 @@ _REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Servic
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    total = 0
+    total = 0.0
     buckets: list[tuple[str, float]] = []
     for bound, count in zip((*map(str, histogram.bounds), "+Inf"), histogram.counts, strict=True):
         total += count
-        buckets.append((bound, float(total)))
+        buckets.append((bound, total))
     return buckets
 
 

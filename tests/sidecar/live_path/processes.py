@@ -21,19 +21,20 @@ DEADLINE = 20.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 POST = b"POST /infer HTTP/1.1\r\nHost: a\r\nX-Request-Id: i\r\nContent-Length: 2\r\n\r\n{}"
 
-#: The live process alone: the test is its scorer. Limits that are no options come as JSON.
+#: A sidecar whose scorer is the test: its end of the channel is there, and its process only waits for its own end.
+#: Limits that are no options come as JSON.
 LIVE = """
-import json, socket, sys
+import json, logging, signal, socket, sys
 from dataclasses import replace
-from modelcanary_sidecar.board import Board
-from modelcanary_sidecar.live import Sockets, run
-from modelcanary_sidecar.main import bind, bound
 from modelcanary_sidecar.settings import read_settings
+from modelcanary_sidecar.supervisor import Supervisor
 settings = read_settings(sys.argv[3:], {})
 settings = replace(settings, limits=replace(settings.limits, **json.loads(sys.argv[2])))
-listener, admin = bind("listen", settings.listen), bind("admin", settings.admin)
-print(f"listening on {bound(listener)}, admin on {bound(admin)}", file=sys.stderr, flush=True)
-run(settings, Sockets(listener, admin, socket.socket(fileno=int(sys.argv[1]))), Board(1), 0)
+logging.basicConfig(level=logging.INFO)
+supervisor = Supervisor(settings, lambda *given: signal.pause())
+live_end = socket.socket(fileno=int(sys.argv[1]))
+supervisor._channels = [(live_end, live_end)]
+sys.exit(supervisor.run())
 """
 
 
@@ -225,7 +226,7 @@ def start_sidecar(model: int, *options: str) -> Process:
 
 
 def start_live(model: int, *options: str, **limits: float) -> tuple[Process, ScorerEnd]:
-    """A live process alone, and the scorer's end of its channel."""
+    """A sidecar of one live process, whose scorer is the test: the scorer's end of its channel."""
     end, scorer = socket_pair()
     command = [sys.executable, "-c", LIVE, str(end.fileno()), json.dumps(limits), "--ledger", "http://x", "--name", "x"]
     command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]

@@ -49,7 +49,7 @@ def test_a_scorer_that_does_not_read_delays_nobody(live) -> None:
         for _ in range(400):  # 16 MB, much more than the channel holds
             client.sendall(head + bytes(40_000))
             assert receive_answer(client).startswith(b"HTTP/1.1 200 ")
-    assert 'reason="queue"' in process.admin_says("/metrics")
+    until(lambda: 'reason="queue"' in process.admin_says("/metrics"))
     assert process.metric("captured_total") > 10
 
 
@@ -188,7 +188,7 @@ def test_http2_passes_through_both_ways_and_ends_both_ways(model: RawModel, star
         sender.start()
         assert receive_all(client) == preface + payload + b"bye"
         sender.join()
-    assert process.metric("passed_through_total") == 1
+    until(lambda: process.metric("passed_through_total") == 1)
 
 
 def test_several_processes_serve_on_one_port_and_export_one_sum(start) -> None:
