@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml
 $(LIVE): $(STAMP) hatch_build.py $(CRATE)/Cargo.toml $(CRATE)/Cargo.lock $(shell find $(CRATE)/src -name '*.rs')
 	@$(BIN)/python hatch_build.py
 
-check: lint types layers ## ruff, mypy strict, and the layers point one way
+check: lint types layers ## ruff, mypy strict, rustfmt, clippy, and the layers point one way
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

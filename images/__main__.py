@@ -1,4 +1,4 @@
-"""The command line of the images: `python -m images build [IMAGE ...]`, `python -m images context FOLDER`."""
+"""The images' command line: `python -m images build [IMAGE ...]`, `python -m images context FOLDER [WHEEL ...]`."""
 
 import argparse
 import sys
@@ -14,10 +14,10 @@ def main() -> int:
     arguments = _parser().parse_args()
     places = Places.of_environment()
     try:
-        recipes = parts(places)
         if arguments.what == "context":
-            recipes[0].write(arguments.folder)
+            parts(places, arguments.wheels)[0].write(arguments.folder)
             return 0
+        recipes = parts(places)
         wanted = arguments.images or PARTS
         found = build(places, [recipe for recipe in recipes if recipe.target in wanted])
     except ImageError as error:
@@ -45,6 +45,13 @@ def _parser() -> argparse.ArgumentParser:
     built.add_argument("images", nargs="*", choices=[[], *PARTS], metavar="IMAGE", help="left out: all of them")
     context = commands.add_parser("context", help="write the folder that the Containerfile is built in")
     context.add_argument("folder", type=Path)
+    context.add_argument(
+        "wheels",
+        type=Path,
+        nargs="*",
+        metavar="WHEEL",
+        help="of the project, one for each processor; left out: built here",
+    )
     return parser
 
 

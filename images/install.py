@@ -15,6 +15,9 @@ from pathlib import Path
 _BUILD = Path("/build")
 _CERTIFICATES = Path("/run/secrets/certificates")
 _PROJECT = Path("/opt/project")
+#: What the sidecar's image alone has of the project: its live process, and the list of the crates in it.
+_LIVE = Path("/opt/live")
+_LIVE_FOLDERS = ("modelcanary_sidecar/bin", "modelcanary-*.dist-info/sboms")
 #: Of packages: what only their developers and compilers read.
 _UNUSED_FOLDERS = ("tests", "include", "__pycache__")
 _UNUSED_FILES = (".a", ".c", ".cpp", ".h", ".hpp", ".pxd", ".pyi", ".pyx")
@@ -30,9 +33,10 @@ def main() -> None:
         _without_installers(Path(sys.prefix))
         packages = Path(sysconfig.get_path("purelib"))
     else:
-        (wheel,) = _BUILD.glob("*.whl")
-        _pip("--prefix", str(_PROJECT), str(wheel))
-        packages = Path(sysconfig.get_path("purelib", vars={"base": str(_PROJECT)}))
+        # There may be one for each processor: pip knows which runs here.
+        _pip("--prefix", str(_PROJECT), "--no-index", "--find-links", str(_BUILD), "modelcanary")
+        packages = Path(sysconfig.get_path("platlib", vars={"platbase": str(_PROJECT)}))
+        _apart(packages)
     _slim(packages)
     # By content: the build sets every file's time anew, and nobody in the image could write them again.
     unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
@@ -45,6 +49,17 @@ def _pip(*arguments: str) -> None:
     always = ("--no-deps", "--no-compile", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--root-user-action=ignore", *always, *trusted]
     subprocess.run([*command, *arguments], check=True, env={**os.environ, "PIP_NO_INPUT": "1"})
+
+
+def _apart(packages: Path) -> None:
+    for pattern in _LIVE_FOLDERS:
+        found = list(packages.glob(pattern))
+        if not found:
+            sys.exit(f"the project's wheel has no {pattern}: it must be built on Linux, with Rust")
+        for folder in found:
+            target = _LIVE / folder.relative_to(_PROJECT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(folder, target)
 
 
 def _without_installers(environment: Path) -> None:

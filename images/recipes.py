@@ -57,15 +57,18 @@ class Recipe:
             target.chmod(0o755 if source.stat().st_mode & 0o111 else 0o644)
 
 
-def parts(places: Places) -> list[Recipe]:
-    """The project's own three. Raises ImageError where a lock lacks what the project asks for."""
+def parts(places: Places, wheels: Sequence[Path] = ()) -> list[Recipe]:
+    """The project's own three, of wheels for several processors or of one built here.
+
+    Raises ImageError where a lock lacks what the project asks for.
+    """
     for part in PARTS:
         missing = unlocked(part)
         if missing:
             raise ImageError(f"images/locks/{part}.txt has no {', '.join(sorted(missing))}; run: make locks")
-    built = wheel(places)
     files = {name: _FOLDER / name for name in ("Containerfile", "install.py", *(f"locks/{part}.txt" for part in PARTS))}
-    return [Recipe(f"modelcanary-{part}", {**files, built.name: built}, target=part) for part in PARTS]
+    files |= {path.name: path for path in wheels or (wheel(places),)}
+    return [Recipe(f"modelcanary-{part}", files, target=part) for part in PARTS]
 
 
 def unlocked(part: str) -> set[str]:

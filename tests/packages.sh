@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What tests need of the system, besides Python, make, gcc, Go and a JDK with Maven. As root on Debian it is installed where it
+# What tests need of the system, besides Python, make, gcc, Rust, Go and a JDK with Maven. As root on Debian it is installed where it
 # is missing; elsewhere the tests that need it say so. `packages.sh node` adds what a whole Kubernetes node needs: by hand and
 # in CI only, because Debian's containerd would take the place of Docker's.
 set -euo pipefail

@@ -24,12 +24,15 @@ def test_project_and_chart_have_one_version() -> None:
 
 def test_it_begins_with_a_tag_and_tests_come_first() -> None:
     assert WORKFLOW[True] == {"push": {"tags": ["v*"]}}  # YAML 1.1 reads `on` so
-    assert WORKFLOW["jobs"]["publish"]["needs"] == "test"
+    needs = {name: job.get("needs") for name, job in WORKFLOW["jobs"].items()}
+    assert needs == {"test": None, "wheels": "test", "publish": ["test", "wheels"], "files": ["wheels", "publish"]}
 
 
 def test_rights_are_given_to_the_jobs_that_need_them() -> None:
     assert WORKFLOW["permissions"] == {}
-    assert WORKFLOW["jobs"]["test"]["permissions"] == {"contents": "read"}
+    for name in ("test", "wheels"):
+        assert WORKFLOW["jobs"][name]["permissions"] == {"contents": "read"}
+    assert WORKFLOW["jobs"]["files"]["permissions"] == {"contents": "write", "id-token": "write"}
     publish = WORKFLOW["jobs"]["publish"]["permissions"]
     assert publish == {"contents": "read", "packages": "write", "id-token": "write"}
 
@@ -47,6 +50,14 @@ def test_what_others_wrote_is_pinned() -> None:
 def test_every_image_is_published() -> None:
     (step,) = [step["run"] for _, step in STEPS if step.get("name", "").startswith("Build, push")]
     assert f"for part in {' '.join(PARTS)}; do" in step
+
+
+def test_wheels_are_made_for_the_processors_that_images_are_made_for() -> None:
+    assert WORKFLOW["jobs"]["wheels"]["strategy"]["matrix"]["runner"] == ["ubuntu-24.04", "ubuntu-24.04-arm"]
+    (step,) = [step["run"] for _, step in STEPS if step.get("name", "").startswith("The folder that images")]
+    assert "dist/*_x86_64.whl dist/*_aarch64.whl" in step
+    (step,) = [step["run"] for _, step in STEPS if step.get("name", "").startswith("Build, push")]
+    assert "--platform linux/amd64,linux/arm64" in step
 
 
 @pytest.mark.parametrize("script", [step["run"] for _, step in STEPS if "run" in step])

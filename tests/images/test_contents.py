@@ -65,5 +65,13 @@ def test_it_has_the_part_compiled_and_nothing_to_install_with(images: dict[str, 
     assert not [path for path in files(images[part]) if path.is_relative_to("/build")]
 
 
+def test_the_sidecar_alone_has_the_live_process_and_the_list_of_its_crates(images: dict[str, Built]) -> None:
+    for part in PARTS:
+        names = {path.name for path in files(images[part])}
+        assert {"modelcanary-live", "modelcanary-live.cdx.json"} & names == (
+            {"modelcanary-live", "modelcanary-live.cdx.json"} if part == "sidecar" else set()
+        ), part
+
+
 def test_the_sidecar_is_small(images: dict[str, Built]) -> None:
     assert compressed(images["sidecar"].archive) <= 120_000_000

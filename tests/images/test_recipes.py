@@ -84,6 +84,16 @@ def test_the_wheel_is_the_same_twice_and_has_every_part(places: Places) -> None:
         assert any(name.startswith(f"modelcanary_{part}/") for name in names), part
 
 
+def test_wheels_for_several_processors_may_be_given(places: Places, tmp_path: Path) -> None:
+    given = [tmp_path / f"modelcanary-1-py3-none-manylinux_2_34_{machine}.whl" for machine in ("x86_64", "aarch64")]
+    for path in given:
+        path.write_text("")
+    for recipe in parts(places, given):
+        assert {place: path for place, path in recipe.files.items() if place.endswith(".whl")} == {
+            path.name: path for path in given
+        }
+
+
 def test_the_three_parts_differ_in_their_target_only(places: Places) -> None:
     made = parts(places)
     assert [(recipe.name, recipe.target) for recipe in made] == [(f"modelcanary-{part}", part) for part in PARTS]
