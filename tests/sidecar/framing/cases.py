@@ -31,7 +31,7 @@ class Why(StrEnum):
     REASON = "refuse odd bytes in a reason, or a line before the first: the one is replaced, the other passed over"
     STATUS_LINE = "pass on what is no answer's head, or a switch of protocols: 502"
     UPGRADE = "stop at an upgrade, or take one with HTTP/1.0: it is answered in plain HTTP/1.1; not in HTTP/1.0"
-    VERSION = "answer other versions: 1.0 and 1.1 are, and RTSP's and ICE's 1.0, which our parser takes for HTTP's"
+    VERSION = "answer other versions: 1.0 and 1.1 are"
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,7 +248,9 @@ chunks("one", b"5\r\nhello\r\n0\r\nX-T: 1\r\n\r\n", OK, group)
 chunks("length", b"5\r\nhello\r\n0\r\nContent-Length: 99\r\n\r\n", "400", group)
 chunks("coding", b"5\r\nhello\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n", "400", group)
 chunks("Host", b"5\r\nhello\r\n0\r\nHost: b\r\n\r\n", OK, group)
-chunks("Connection: close", b"5\r\nhello\r\n0\r\nConnection: close\r\n\r\n" + EVIL, "POST /x hello; 400", group)
+chunks(
+    "Connection: close", b"5\r\nhello\r\n0\r\nConnection: close\r\n\r\n" + EVIL, "POST /x hello; GET /evil; kept", group
+)
 chunks(
     "Upgrade",
     b"5\r\nhello\r\n0\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n" + EVIL,
@@ -520,11 +522,11 @@ for v in [
     "\x00HTTP/1.1",
 ]:
     version(v.encode("unicode_escape").decode(), v, "refused")
-version("GET in RTSP/1.0", "RTSP/1.0", "GET /x hello; closed", method="GET")
-version("SOURCE in ICE/1.0", "ICE/1.0", "SOURCE /x hello; closed", method="SOURCE")
-version("POST in RTSP/1.0", "RTSP/1.0", "POST /x hello; closed")
+version("GET in RTSP/1.0", "RTSP/1.0", "400", method="GET")
+version("SOURCE in ICE/1.0", "ICE/1.0", "400", method="SOURCE")
+version("POST in RTSP/1.0", "RTSP/1.0", "400")
 version("none", "", "refused")
-add(group, "0.9", b"GET /x\r\n", "waits")
+add(group, "0.9", b"GET /x\r\n", "505")
 add(group, "0.9 with headers", b"GET /x\r\nHost: a\r\n\r\n", "505")
 version("space behind", "HTTP/1.1 ", "refused")
 version("tab behind", "HTTP/1.1\t", "refused")

@@ -7,27 +7,29 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tests.sidecar.fuzzing.__main__ import CORPUS, NATIVE, replay
 from tests.sidecar.fuzzing.targets import TARGETS
 
-CORPUS = Path(__file__).parents[1] / "corpus"
-FOUND = sorted(CORPUS.glob("*/*"))
-RUNS = {"requests": 20_000, "answers": 20_000, "decoded": 80_000, "understood": 80_000}
-
-
-@pytest.mark.parametrize("found", FOUND, ids=[f"{path.parent.name}-{path.name}" for path in FOUND])
-def test_what_was_once_found_stays_mended(found: Path) -> None:
-    TARGETS[found.parent.name](found.read_bytes())
-
-
-def test_two_hundred_thousand_inputs_are_tried() -> None:
-    assert sum(RUNS.values()) >= 200_000
-    assert RUNS.keys() == TARGETS.keys()
+FOUND = {folder.name: sorted(folder.iterdir()) for folder in sorted(CORPUS.iterdir())}
+RUNS = {"requests": 200_000, "answers": 200_000, "decoded": 80_000, "understood": 80_000}
+_ATHERIS = pytest.mark.skipif(find_spec("atheris") is None, reason="atheris has wheels for Linux on x86-64 only")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(find_spec("atheris") is None, reason="atheris has wheels for Linux on x86-64 only")
-@pytest.mark.parametrize("target", RUNS)
+@pytest.mark.parametrize("target", FOUND)
+def test_what_was_once_found_stays_mended(target: str) -> None:
+    replay(target, FOUND[target])
+
+
+def test_two_hundred_thousand_inputs_are_tried() -> None:
+    assert sum(RUNS.values()) >= 200_000
+    assert RUNS.keys() == TARGETS.keys() | set(NATIVE)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("target", [*NATIVE, *(pytest.param(target, marks=_ATHERIS) for target in TARGETS)])
 def test_nothing_breaks_it(target: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.sidecar.fuzzing", target, "--runs", str(RUNS[target])]
     ended = subprocess.run([*command, "--findings", str(tmp_path)], capture_output=True, text=True, check=False)

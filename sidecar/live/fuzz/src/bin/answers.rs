@@ -1,0 +1,4 @@
+//! `answers`, driven by libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| modelcanary_live_fuzz::answers::target(data));
