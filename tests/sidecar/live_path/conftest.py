@@ -7,6 +7,8 @@ from functools import partial
 
 import httptools
 import pytest
+from tests.sidecar.live_path.played import Stage as PlayedStage
+from tests.sidecar.live_path.played import playing
 from tests.sidecar.live_path.playing import Scene
 from tests.sidecar.live_path.processes import Process, RawModel, start_live, start_sidecar
 
@@ -289,3 +291,17 @@ def live(model: RawModel) -> Iterator[Callable[..., tuple[Process, ScorerEnd]]]:
     for process, scorer in started:
         process.stop()
         scorer.close()
+
+
+@pytest.fixture(scope="module")
+def played_process() -> Iterator[PlayedStage]:
+    """One for all tests of a file."""
+    with playing() as stage:
+        yield stage
+
+
+@pytest.fixture
+def played(played_process: PlayedStage) -> Iterator[PlayedStage]:
+    played_process.begin()
+    yield played_process
+    played_process.end()
