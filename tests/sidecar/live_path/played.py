@@ -173,7 +173,6 @@ class Stage:
     # -- the beginning and the end of a test
 
     def begin(self) -> None:
-        self.tell(Instructions(0))
         self.baseline.always = None
         self.candidate = PlayedModel()
         self._runs += 1

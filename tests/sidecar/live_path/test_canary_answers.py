@@ -129,9 +129,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("baseline_first", [True, False])
 @pytest.mark.parametrize("case", FAULTS)
-def test_a_candidate_that_answers_wrongly_is_the_baselines_case(
-    played: Stage, case: str, baseline_first: bool
-) -> None:
+def test_a_candidate_that_answers_wrongly_is_the_baselines_case(played: Stage, case: str, baseline_first: bool) -> None:
     answer, given, failure = FAULTS[case]
     offered = offer(played, maxBodyBytes=5000)
     for model, data in [(offered.baseline, BASELINE), (offered.candidate, answer)][:: 1 if baseline_first else -1]:

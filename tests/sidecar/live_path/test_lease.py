@@ -4,38 +4,89 @@ order, and now and then not at all; when each was heard is told with it."""
 import time
 from dataclasses import replace
 
-from tests.sidecar.live_path.played import BASELINE, CANDIDATE, Stage, post
+import pytest
+from tests.sidecar.live_path.played import BASELINE, CANDIDATE, Stage, playing, post
 from tests.sidecar.live_path.processes import until
 
 from modelcanary_gate.protocol import Instructions
 
-WEIGHT = 0.75
-#: Of which the user is one, in every run: `follow` looks for an id whose position says so.
 CAND, BASE = b'{"from":"cand"}', b'{"from":"base"}'
 
 
-def begin(stage: Stage, **changes: object) -> Instructions:
-    """Instructions that are not told yet."""
+@pytest.fixture
+def run(played: Stage) -> Instructions:
+    return instructions(played)
+
+
+def instructions(stage: Stage) -> Instructions:
+    """Not told yet: all users, for 15 s."""
     stage.baseline.always, stage.candidate.always = BASELINE, CANDIDATE
-    return stage.instructions(**{"weight": 1.0, "lease": 15.0, "grace": 60.0, "version": 3, **changes})
+    return stage.instructions(version=3, weight=1.0, lease=15.0, grace=60.0)
 
 
 def answer(stage: Stage) -> bytes:
     return stage.asks(post()).gets().rpartition(b"\r\n\r\n")[2]
 
 
-def test_a_weight_holds_for_its_lease_and_a_share_is_no_risk_to_users(played: Stage) -> None:
-    run = begin(played)
-    now = time.monotonic()
-    played.tell(run, heard=now - 7.0)
+def test_a_weight_holds_for_its_lease_from_when_the_ledger_said_so() -> None:
+    with playing() as stage:
+        stage.begin()
+        run = instructions(stage)
+        stage.tell(run, heard=time.monotonic() - 15.0)
+        assert answer(stage) == BASE
+        assert stage.captured().candidate is None  # a share is no risk to users
+        assert stage.candidate.connections == 0
+        stage.swept()
+        assert stage.process.metric("weight") == 0.0
+        assert stage.process.metric("share") == 1.0
+        stage.counts("canary", {})
+        stage.tell(run, heard=time.monotonic() - 8.0)
+        assert answer(stage) == CAND
+        until(lambda: stage.process.metric("weight") == 1.0)
+        stage.end()
+
+
+def test_a_weight_ends_by_itself_and_the_same_instructions_renew_it(played: Stage, run: Instructions) -> None:
+    run = replace(run, lease=2.0)
+    played.tell(run)
+    until(lambda: played.process.metric("weight") == 0.0)
+    assert answer(played) == BASE
+    played.tell(run)
     assert answer(played) == CAND
-    until(lambda: played.process.metric("weight") == 1.0)
-    played.begin()
-    run = begin(played)
-    played.tell(run, heard=time.monotonic() - 15.0)
+
+
+def test_instructions_that_are_heard_again_are_no_change(played: Stage, run: Instructions) -> None:
+    for _ in range(3):
+        played.tell(run)
+        assert answer(played) == CAND
+    assert played.candidate.connections == 1  # which a change would have closed
+
+
+def test_an_answer_that_was_overtaken_changes_nothing(played: Stage, run: Instructions) -> None:
+    now = time.monotonic()
+    played.tell(replace(run, version=4, weight=0.0), heard=now)
+    played.tell(run, heard=now - 1.0)
     assert answer(played) == BASE
     assert played.captured().candidate is None
     assert played.candidate.connections == 0
-    until(lambda: played.process.metric("weight") == 0.0)
-    assert played.process.metric("share") == 1.0
+
+
+def test_a_ledger_that_counts_anew_is_followed(played: Stage, run: Instructions) -> None:
+    played.tell(run)
+    played.tell(replace(run, version=1, weight=0.0, share=0.5))
+    assert answer(played) == BASE
+    until(lambda: played.process.metric("share") == 0.5)
+
+
+@pytest.mark.parametrize("lacks", [{"run": ""}, {"candidate": None}, {"share": 0.0}])
+def test_without_a_run_a_candidate_or_a_share_nothing_is_mirrored_and_nobody_moved(
+    played: Stage, run: Instructions, lacks: dict[str, object]
+) -> None:
+    played.tell(run)
+    played.tell(replace(run, **lacks))  # type: ignore[arg-type]
+    assert answer(played) == BASE
+    assert played.all_captured() == []
+    assert played.candidate.connections == 0
+    played.counts("dropped", {})
     played.counts("canary", {})
+    assert played.process.metric("share") == 0.0
