@@ -7,10 +7,10 @@ from functools import partial
 
 import httptools
 import pytest
-from tests.sidecar.live_path.played import Stage as PlayedStage
-from tests.sidecar.live_path.played import playing
 from tests.sidecar.live_path.playing import Scene
 from tests.sidecar.live_path.processes import Process, RawModel, start_live, start_sidecar
+from tests.sidecar.live_path.two_models import Stage as PlayedStage
+from tests.sidecar.live_path.two_models import playing
 
 from modelcanary_gate.protocol import Instructions, MirrorLimits, ModelReading
 from modelcanary_sidecar.capture import Captured

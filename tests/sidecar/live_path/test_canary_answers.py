@@ -4,8 +4,8 @@ import socket
 import time
 
 import pytest
-from tests.sidecar.live_path.played import BASELINE, CANDIDATE, Asked, Stage, User, post, reply
 from tests.sidecar.live_path.processes import Connection, until
+from tests.sidecar.live_path.two_models import BASELINE, CANDIDATE, Asked, Stage, User, post, reply
 
 from modelcanary_gate.sampling import position
 from modelcanary_gate.vocabulary import Outcome

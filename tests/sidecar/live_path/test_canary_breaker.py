@@ -4,8 +4,8 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from tests.sidecar.live_path.played import BASELINE, CANDIDATE, PlayedModel, Stage, User, post, reply
 from tests.sidecar.live_path.processes import until
+from tests.sidecar.live_path.two_models import BASELINE, CANDIDATE, PlayedModel, Stage, User, post, reply
 
 #: Of the first pause; the next one is twice as long.
 PAUSE = 1.0

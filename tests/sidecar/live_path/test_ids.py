@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from tests.sidecar.live_path.played import BASELINE, Stage, post, reply
+from tests.sidecar.live_path.two_models import BASELINE, Stage, post, reply
 
 from modelcanary_gate.sampling import position
 
@@ -113,7 +113,7 @@ def test_the_share_is_chosen_by_the_hash_of_the_id(played: Stage, share: float) 
     played.baseline.always = BASELINE
     played.mirror(share=share)
     user = played.user()
-    ids = [f"id-{n}" for n in range(300)] + ["\u00e9-%d" % n for n in range(20)]
+    ids = [f"id-{n}" for n in range(300)] + [f"\u00e9-{n}" for n in range(20)]
     for id in ids:
         user.sends(post("/x", b"", f"X-Request-Id: {id}", id=None))
         user.gets()

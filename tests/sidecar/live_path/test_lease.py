@@ -5,8 +5,8 @@ import time
 from dataclasses import replace
 
 import pytest
-from tests.sidecar.live_path.played import BASELINE, CANDIDATE, Stage, playing, post
 from tests.sidecar.live_path.processes import until
+from tests.sidecar.live_path.two_models import BASELINE, CANDIDATE, Stage, playing, post
 
 from modelcanary_gate.protocol import Instructions
 

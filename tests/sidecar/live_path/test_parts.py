@@ -1,64 +1,19 @@
-"""The small pure parts of the live path: sampler, drain, board, admin, metrics."""
+"""The small pure parts of the live path: drain, board, admin, metrics."""
 
 import asyncio
 import gc
-import random
 import subprocess
 import sys
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from modelcanary_gate.sampling import position
 from modelcanary_sidecar import collector
 from modelcanary_sidecar.admin import Admin, Exporter
 from modelcanary_sidecar.board import Board
 from modelcanary_sidecar.drain import Drain, Phase
 from modelcanary_sidecar.figures import Drop, Figures
-from modelcanary_sidecar.heads import Names
 from modelcanary_sidecar.main import Backoff
-from modelcanary_sidecar.sampler import Sampler
-
-
-def test_the_share_adapts_so_that_the_rate_holds_and_the_choice_follows_the_ids() -> None:
-    sampler = Sampler()
-    sampler.set(0.5, 20.0, 0.0)
-    ids = random.Random(1)
-    admitted: list[str] = []
-    refused = 0
-    per_second = [0] * 60
-    for tick in range(600):  # 60 s at 400 requests/s, 200/s of them in the share
-        now = tick / 10.0
-        sampler.sweep(now)
-        for _ in range(40):
-            id = f"{ids.random()}"
-            verdict = sampler.admit(id)
-            assert (verdict is None) == (position(id) >= 0.5)
-            refused += verdict is False
-            if verdict:
-                per_second[int(now)] += 1
-                if now > 20:
-                    admitted.append(id)
-    assert max(per_second) <= 45  # two seconds' worth at the most, at the start
-    assert 15 < sum(per_second[20:]) / 40 <= 20.5
-    assert refused > 8000
-    # adapted, it is the lowest positions that are taken, not those that came first in each second
-    assert sum(position(id) < 0.1 for id in admitted) > 0.95 * len(admitted)
-
-
-def test_below_the_rate_everything_in_the_share_is_taken() -> None:
-    sampler = Sampler()
-    sampler.set(1.0, 100.0, 0.0)
-    for tick in range(100):
-        sampler.sweep(tick / 10.0)
-        assert all(sampler.admit(f"{tick}-{n}") for n in range(5))
-
-
-def test_a_rate_of_nothing_takes_nothing() -> None:
-    sampler = Sampler()
-    sampler.set(1.0, 0.0, 0.0)
-    sampler.sweep(1.0)
-    assert sampler.admit("a") is False
 
 
 def test_a_process_ends_after_the_delay_when_nobody_is_connected() -> None:
@@ -280,25 +235,3 @@ def test_a_scorer_is_started_again_ever_more_slowly_until_it_is_steady() -> None
     backoff = Backoff()
     assert [backoff.after(1.0) for _ in range(8)] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     assert backoff.after(61.0) == 0.5
-
-
-@pytest.mark.parametrize("rate", [0.2, 0.5, 1.0])
-def test_a_rate_below_one_a_second_takes_one_now_and_then(rate: float) -> None:
-    sampler = Sampler()
-    sampler.set(1.0, rate, 0.0)
-    taken = 0
-    for tick in range(1000):
-        sampler.sweep(tick / 10.0)
-        taken += sampler.admit(f"{tick}") is True
-    assert 0.5 * rate * 100 <= taken <= rate * 100 + 2
-
-
-def test_names_that_are_sent_once_do_not_keep_out_those_that_are_sent_always() -> None:
-    names = Names("X-Request-Id")
-    for number in range(600):
-        names.learn(b"X-%d" % number)
-    names.learn(b"Content-Type")
-    assert b"Content-Type" in names.known
-    names.learn(b"X" * 1000)
-    assert b"X" * 1000 not in names.known
-    assert len(names.known) <= 512

@@ -1,4 +1,4 @@
-"""A live process whose scorer and whose models the test plays: it says who answers what, and in what order.
+"""A live process between users and two models, and its scorer: the test plays them all, and says who answers what when.
 
 What happened is proved by what arrived (at the models, at the user, at the scorer) and by what was counted. There is
 no waiting for time to pass: `settle` says when the process has seen everything that was sent to it.
@@ -145,6 +145,12 @@ class User:
         """So many, or as many as there are."""
         data = b""
         while len(data) < count and (piece := self.socket.recv(count - len(data))):
+            data += piece
+        return data
+
+    def gets_until(self, end: bytes) -> bytes:
+        data = b""
+        while not data.endswith(end) and (piece := self.socket.recv(1 << 16)):
             data += piece
         return data
 

@@ -1,0 +1,103 @@
+"""Beyond maxPairsPerSecond the share is lowered until the rate holds: it is the ids that decide, not who came first."""
+
+import time
+
+import pytest
+from tests.sidecar.live_path.processes import until
+from tests.sidecar.live_path.two_models import BASELINE, Stage, playing, post
+
+from modelcanary_gate.sampling import position
+
+
+@pytest.fixture
+def busy(played: Stage) -> Stage:
+    played.baseline.always = BASELINE
+    return played
+
+
+def ask(stage: Stage, ids: list[str]) -> None:
+    user = stage.user()
+    for id in ids:
+        user.sends(post("/x", b"", id=id))
+        assert user.gets().startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_share_adapts_so_that_the_rate_holds_and_the_choice_follows_the_ids(busy: Stage) -> None:
+    rate, share, seconds = 10.0, 0.5, 5.0
+    began = time.monotonic()
+    busy.mirror(share=share, maxPairsPerSecond=rate)
+    user = busy.user()
+    asked = late = 0  # ids from `late` on came when the share had adapted
+    while (elapsed := time.monotonic() - began) < seconds:
+        user.sends(post("/x", b"", id=f"id-{asked}"))
+        assert user.gets()
+        asked += 1
+        late = late or (asked if elapsed > 0.6 * seconds else 0)
+    captured = [each.id for each in busy.all_captured()]
+    ended = time.monotonic()
+    assert all(position(id) < share for id in captured)
+    assert len(captured) <= rate + rate * (ended - began) + 1.0  # a second's worth at the most, at the start
+    in_share = sum(position(f"id-{n}") < share for n in range(asked))
+    busy.counts("dropped", {"rate": in_share - len(captured)})
+    assert in_share > 6 * len(captured)  # else this is no test of anything
+    assert busy.process.metric("share") < share / 2
+    # Adapted, it is the lowest positions that are taken, not those that came first in each second.
+    afterwards = [position(id) for id in captured if int(id[3:]) >= late]
+    assert len(afterwards) >= 0.2 * rate * 0.4 * seconds
+    assert sum(where < share / 3 for where in afterwards) > 0.9 * len(afterwards)
+
+
+def test_below_the_rate_everything_in_the_share_is_taken(busy: Stage) -> None:
+    busy.mirror(maxPairsPerSecond=1e5)
+    ids = [f"id-{n}" for n in range(200)]
+    ask(busy, ids)
+    assert [busy.captured().id for _ in ids] == ids
+    busy.counts("dropped", {})
+    assert busy.process.metric("share") == 1.0
+
+
+def test_a_rate_of_nothing_takes_nothing(busy: Stage) -> None:
+    busy.mirror(maxPairsPerSecond=0.0)
+    ask(busy, ["a", "b", "c"])
+    assert busy.all_captured() == []
+    busy.counts("dropped", {"rate": 3})
+
+
+def test_a_rate_below_one_a_second_takes_one_now_and_then(busy: Stage) -> None:
+    began = time.monotonic()
+    busy.mirror(maxPairsPerSecond=0.5)
+    ids = [f"id-{n}" for n in range(50)]
+    ask(busy, ids)
+    first = [each.id for each in busy.all_captured()]
+    assert first[:1] == ["id-0"]
+    assert len(first) <= 1 + 0.5 * (time.monotonic() - began)
+
+    def another() -> bool:
+        ask(busy, [min(ids, key=position)])
+        return bool(busy.all_captured())
+
+    until(another)
+
+
+def test_the_rate_is_of_all_live_processes_together() -> None:
+    with playing("--workers", "4") as stage:
+        stage.begin()
+        stage.baseline.always = BASELINE
+        began = time.monotonic()
+        stage.mirror(maxPairsPerSecond=20.0)
+        ask(stage, [f"id-{n}" for n in range(40)])
+        captured = len(stage.all_captured())
+        assert 5 <= captured <= 5 + 5 * (time.monotonic() - began)
+        stage.counts("dropped", {"rate": 40 - captured})
+        stage.end()
+
+
+def test_other_limits_hold_from_when_they_are_told(busy: Stage) -> None:
+    busy.mirror(maxPairsPerSecond=0.0)
+    ask(busy, ["a"])
+    busy.mirror(maxPairsPerSecond=1e5)
+    ask(busy, ["b"])
+    assert busy.captured().id == "b"
+    busy.mirror(share=0.0, maxPairsPerSecond=1e5)
+    ask(busy, ["c"])
+    assert busy.all_captured() == []
