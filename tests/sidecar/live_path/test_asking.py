@@ -447,21 +447,23 @@ def test_idle_connections_are_closed_before_the_candidate_does(asking: Asking) -
 
 
 def test_unsolicited_bytes_close_the_connection(asking: Asking) -> None:
-    poisoned, closed = threading.Event(), threading.Event()
+    answered, poisoned = threading.Event(), threading.Event()
 
     def script(connection: Connection) -> None:
         connection.request()
         connection.send(OK)
-        if poisoned.wait(20.0) and not closed.is_set():
+        if not poisoned.is_set():
+            answered.wait(20.0)
             connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
-            connection.rest()
-            closed.set()
+            poisoned.set()
+        answering(OK)(connection)
 
     asking.follow(script)
     asking.ask()
-    poisoned.set()
-    assert closed.wait(20.0)
+    answered.set()
+    assert poisoned.wait(20.0)
     assert asking.ask().body == b"ok"
+    assert len(asking.candidate.connections) == 2
 
 
 def test_many_at_once_are_all_answered(asking: Asking) -> None:

@@ -8,6 +8,8 @@ mod candidate;
 mod connecting;
 mod connection;
 mod requests;
+#[cfg(test)]
+mod tests;
 
 pub use candidate::{candidate_of, Candidate};
 
