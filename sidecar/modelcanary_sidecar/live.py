@@ -6,7 +6,6 @@ the board and in the scorer's channel. It must not know when a process is starte
 
 import json
 import os
-import resource
 import signal
 import socket
 from dataclasses import asdict, dataclass
@@ -44,8 +43,6 @@ def become(settings: Settings, sockets: Sockets, board: Board, worker: int) -> N
     """This process is a live process from here on."""
     for number in _IGNORED:
         signal.signal(number, signal.SIG_DFL)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # as many connections as the system lets us have
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     files = {"listener": sockets.listener.fileno(), "scorer": sockets.scorer.fileno(), "board": board.file}
     for file in files.values():
         os.set_inheritable(file, True)

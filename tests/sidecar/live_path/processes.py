@@ -180,6 +180,9 @@ class Process:
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), DEADLINE)
 
+    def connect_admin(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.admin), DEADLINE)
+
     def ask(self, message: bytes = POST) -> bytes:
         """On a connection of its own, up to its end or to the end of the answer."""
         with self.connect() as client:
@@ -187,7 +190,7 @@ class Process:
             return receive_answer(client)
 
     def admin_says(self, path: str, method: str = "GET") -> str:
-        with socket.create_connection(("127.0.0.1", self.admin), DEADLINE) as client:
+        with self.connect_admin() as client:
             client.sendall(f"{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
             return receive_all(client).decode()
 
