@@ -33,8 +33,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	@cargo fmt --version >/dev/null && cargo clippy --version >/dev/null || \
 	  { echo "the crate is linted with rustfmt and clippy; install them: rustup component add rustfmt clippy" >&2; exit 1; }
-	cd $(CRATE) && cargo fmt --check
+	cd $(CRATE) && cargo fmt --check && cd fuzz && cargo fmt --check
 	cd $(CRATE) && CARGO_TARGET_DIR=$(MODELCANARY_CACHE)/live/target cargo clippy --quiet --locked --all-targets -- -D warnings
+	cd $(CRATE)/fuzz && CARGO_TARGET_DIR=$(MODELCANARY_CACHE)/live/fuzz cargo clippy --quiet --locked -- -D warnings
 
 types: $(STAMP)
 	$(BIN)/mypy hatch_build.py gate sidecar ledger operator cli demo tests/crds tests/cluster tests/e2e images tests/images tests/chart
@@ -119,7 +120,7 @@ bench-drain: $(READY) ## 200 restarts of sidecars under 500 requests/s: no answe
 
 fuzz: RUNS ?= 100000
 fuzz: SEED ?= 1
-fuzz: $(READY) ## the sidecar's parsing and decoding, RUNS=100000 inputs to each of four targets, from SEED=1
+fuzz: $(READY) ## the sidecar's parsing (libFuzzer, needs g++) and decoding, RUNS=100000 inputs to each of four targets, from SEED=1
 	@for target in requests answers decoded understood; do \
 	  echo "$$target:"; $(BIN)/python -m tests.sidecar.fuzzing $$target --runs $(RUNS) --seed $(SEED) || exit 1; done
 

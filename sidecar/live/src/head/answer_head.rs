@@ -321,6 +321,20 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_that_was_read_is_not_read_again() {
+        let rules = Rules::new("X-Request-Id", "a");
+        let long = "a".repeat(500);
+        let mut bytes = format!("\r\nHTTP/1.1 200 {long}\r\nX-{long}: \t {long}\r\nX-A: {long}\r\n\r\n").into_bytes();
+        let mut reader = AnswerReader::new();
+        for end in 1..bytes.len() {
+            let read = end.saturating_sub(16); // a status and a line's end may wait for what is behind them
+            bytes[..read].fill(b'\n');
+            assert!(matches!(reader.read(&bytes[..end], &rules, false), Reading::More), "at {end}");
+        }
+        assert!(matches!(reader.read(&bytes, &rules, false), Reading::Whole(..)));
+    }
+
+    #[test]
     fn folded_lines_and_bare_line_feeds_are_refused() {
         for lines in [" X-A: 1", "X-A: 1\r\n 2", "X-A: 1\n", "X-A : 1", "garbage\r", "\n"] {
             refused(&format!("HTTP/1.1 200 OK\r\n{lines}"));

@@ -223,9 +223,18 @@ mod tests {
     fn a_length_is_digits_below_two_to_the_64() {
         assert_eq!(length(b"0005"), Some(5));
         assert_eq!(length(b"18446744073709551615"), Some(u64::MAX));
-        for other in
-            [&b""[..], b"18446744073709551616", b"99999999999999999999", b"+5", b"-0", b"5 6", b"5,5", b"0x5", b"5\x0c"]
-        {
+        for other in [
+            &b""[..],
+            b"18446744073709551616",
+            b"99999999999999999999",
+            b"+5",
+            b"-0",
+            b"5 6",
+            b"5,5",
+            b"0x5",
+            b"5:",
+            b"5\x0c",
+        ] {
             assert_eq!(length(other), None, "{}", String::from_utf8_lossy(other));
         }
     }
