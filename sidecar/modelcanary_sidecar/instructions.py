@@ -1,8 +1,8 @@
 """The instructions that hold now: what to mirror, and which users the candidate answers.
 
-The scorer hears them from the ledger and hands them on to the live process; both keep a `Standing`. Pure: it
-is told what was heard and when, and takes `now` (`time.monotonic()`, one clock for all processes of a
-machine). It must not know where instructions come from, nor who asks.
+The scorer hears them from the ledger and hands them on to the live processes, with the time at which they were heard
+(`time.monotonic()`, one clock for all processes of a machine). Pure. It must not know where instructions come from, nor
+who asks.
 """
 
 from modelcanary_gate.protocol import Instructions
@@ -12,10 +12,10 @@ NOTHING_HEARD = Instructions(version=0)
 
 
 class Standing:
-    """The last instructions heard, and for how long what they grant holds.
+    """The last instructions heard, and when.
 
-    A share is no risk to users and holds until it is changed. A weight puts the candidate's answers before
-    users: it is a lease, and without news it ends by itself, wherever the sidecar was cut off.
+    A share is no risk to users and holds until it is changed. A weight puts the candidate's answers before users: it
+    is a lease from the time at which it was heard, and without news the live processes end it by themselves.
     """
 
     __slots__ = ("heard", "instructions")
@@ -41,19 +41,3 @@ class Standing:
     @property
     def run(self) -> str:
         return self.instructions.run
-
-    def share(self) -> float:
-        """Of the requests, to be mirrored; 0 without a run or a candidate."""
-        instructions = self.instructions
-        return instructions.share if instructions.run and instructions.candidate else 0.0
-
-    def weight(self, now: float) -> float:
-        """Of the users, to be answered by the candidate; 0 once the lease has run out."""
-        instructions = self.instructions
-        if not instructions.weight or now >= self.heard + instructions.lease:
-            return 0.0
-        return instructions.weight if instructions.run and instructions.candidate else 0.0
-
-    def lease_ends(self) -> float:
-        """The time at which a weight ends without news."""
-        return self.heard + self.instructions.lease

@@ -100,3 +100,12 @@ def test_a_weight_runs_out_when_nobody_renews_it(live: Live, model: RawModel, ca
     assert answer() == b'"candidate"'
     until(lambda: answer() == b'"base"')  # neither scorer nor ledger has said anything since
     assert all(answer() == b'"base"' for _ in range(20))
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".test"])
+def test_a_name_that_is_none_is_a_candidate_that_does_not_answer(live: Live, host: str) -> None:
+    """It is in instructions: the error must not end the process that serves users."""
+    process, scorer = live()
+    tell(process, scorer, replace(EVERYTHING, candidate=f"http://{host}", weight=1.0, lease=60.0))
+    assert process.ask().endswith(b"ok")
+    until(lambda: process.metric("canary_total", "refused") > 0)
