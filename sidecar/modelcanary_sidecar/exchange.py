@@ -9,6 +9,7 @@ transcript. It must not know an event loop, a socket or a clock other than the o
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelcanary_gate.vocabulary import Outcome
@@ -32,6 +33,7 @@ class Port(Protocol):
     """What may be done to a connection. An asyncio transport is one."""
 
     def write(self, data: bytes) -> None: ...
+    def writelines(self, list_of_data: Iterable[bytes]) -> None: ...
     def write_eof(self) -> None: ...
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
@@ -92,28 +94,19 @@ class Exchange:
         self.connection: ModelConnection | None = None
         self.queued = False
         self.pool: Pool | None = None  # in which it waits, or has waited
-        self.kept: bytes | None = b""  # what was sent, for one more try
+        self.kept: list[bytes] | None = []  # what was sent, for one more try
         self.begun = False  # the answer has begun to arrive
         self.status = 0
         self.answer_headers = b""
         self.answer_body: list[bytes] | None = None  # collected for the pair; None: it is not wanted
         self.room = 0  # bytes that may still be collected
 
-    def take(self) -> bytes:
-        """What more is to be sent, after the connection's `start`."""
-        data = b"".join(self.unsent)
-        self.unsent = []
-        kept = self.kept
-        if kept is not None:
-            self.kept = kept + data if len(kept) + len(data) <= REPLAY_BYTES else None
-        return data
-
     def rewind(self) -> bool:
         """Make everything unsent again; False when it is not all there any more."""
         kept = self.kept
         if kept is None or self.begun:
             return False
-        self.unsent = [kept, *self.unsent]
+        self.unsent = [*kept, *self.unsent]
         self.kept = None  # one more try, not two
         self.asked = 0.0
         self.connection = None
@@ -184,7 +177,8 @@ class UserExchange(Exchange):
         self.unsent = []
         self.sent = self.asked = 0.0
         self.keep_alive = True
-        self.added_head = self.answer_headers = self.kept = b""
+        self.added_head = self.answer_headers = b""
+        self.kept = []
         self.complete = self.queued = self.begun = False
         self.connection = self.pool = self.answer_body = None
         self.status = self.room = 0

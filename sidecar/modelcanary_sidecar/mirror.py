@@ -34,7 +34,7 @@ _AT_A_TIME = 128
 _FLUSH_TIME = 5.0
 
 
-def _copy(captured: Captured, prefix: bytes, instructions: Instructions) -> bytes:
+def _copy(captured: Captured, prefix: bytes, instructions: Instructions) -> tuple[bytes, bytes]:
     return copy_of(captured, prefix, instructions.model.requestPatch, instructions.mirror.maxBodyBytes)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import httptools
 
+from modelcanary_sidecar.capture import COPIED
 from modelcanary_sidecar.exchange import BROKE_OFF, IDEMPOTENT, MALFORMED, REPLAY_BYTES, Exchange, Failure, Port
 from modelcanary_sidecar.heads import MAX_HEAD, MAX_HEADERS, answer_pieces
 
@@ -78,20 +79,33 @@ class ModelConnection:
         exchange.sent = now
         self._finished = self._in_body = self._until_close = False
         self.before = self.written
-        data = b"".join(exchange.unsent)
-        exchange.unsent = []
-        if exchange.kept is not None:
-            exchange.kept = data if len(data) <= REPLAY_BYTES else None
-        self.written += len(data)
-        self.port.write(data)
+        self._send(exchange)
 
     def forward(self) -> None:
         """Send what the exchange has for the model."""
         exchange = self.exchange
         if exchange is not None and exchange.unsent:
-            data = exchange.take()
-            self.written += len(data)
-            self.port.write(data)
+            self._send(exchange)
+
+    def _send(self, exchange: Exchange) -> None:
+        pieces = exchange.unsent
+        exchange.unsent = []
+        if len(pieces[-1]) < COPIED:
+            pieces = [b"".join(pieces)]
+        elif len(pieces) > 1:  # a body behind its head
+            pieces = [b"".join(pieces[:-1]), pieces[-1]]
+            self.written += len(pieces[1])
+        self.written += len(pieces[0])
+        kept = exchange.kept
+        if kept is not None:
+            if self.written - self.before > REPLAY_BYTES:
+                exchange.kept = None
+            else:
+                kept += pieces
+        if len(pieces) == 1:
+            self.port.write(pieces[0])
+        else:
+            self.port.writelines(pieces)
 
     def abort(self) -> None:
         """Leave the exchange, and the connection with it: an answer that is under way cannot be skipped."""

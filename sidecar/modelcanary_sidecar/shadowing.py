@@ -10,7 +10,7 @@ import asyncio
 
 from modelcanary_gate.protocol import Instructions
 from modelcanary_sidecar.asking import Asking, Item
-from modelcanary_sidecar.capture import Captured, LiveAnswer, request_bytes
+from modelcanary_sidecar.capture import Captured, LiveAnswer, copied
 from modelcanary_sidecar.channel import LiveEnd
 from modelcanary_sidecar.figures import Drop
 from modelcanary_sidecar.live_state import LiveState
@@ -21,8 +21,8 @@ _POLL = 0.025
 FINISH: float = 5.0
 
 
-def as_it_came(captured: Captured, prefix: bytes, _: Instructions) -> bytes:
-    return request_bytes(captured, prefix, captured.headers, captured.body)
+def as_it_came(captured: Captured, prefix: bytes, _: Instructions) -> tuple[bytes, bytes]:
+    return copied(captured, prefix, captured.headers, captured.body)
 
 
 class Shadowing:

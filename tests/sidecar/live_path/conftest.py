@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -34,6 +34,9 @@ class Port:
     def write(self, data: bytes) -> None:
         assert not self.ended, f"written after {self.ended}: {data!r}"
         self.written += data
+
+    def writelines(self, list_of_data: Iterable[bytes]) -> None:
+        self.write(b"".join(list_of_data))
 
     def take(self) -> bytes:
         taken, self.written = self.written, b""

@@ -20,7 +20,7 @@ class _Asked:
         self.head = head
         self.complete = True
         self.unsent = self.head.pieces
-        self.kept = b""
+        self.kept: list[bytes] = []
 
 
 async def _unread(model_reads: bool, served_before: int) -> bool:
