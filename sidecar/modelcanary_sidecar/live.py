@@ -17,7 +17,7 @@ from typing import cast
 import uvloop
 
 from modelcanary_sidecar import collector
-from modelcanary_sidecar.admin import Admin, Exporter
+from modelcanary_sidecar.admin import Admin
 from modelcanary_sidecar.board import Board
 from modelcanary_sidecar.channel import LiveEnd
 from modelcanary_sidecar.client import Client
@@ -26,6 +26,7 @@ from modelcanary_sidecar.errors import FrameError
 from modelcanary_sidecar.exchange import Port
 from modelcanary_sidecar.figures import Figures
 from modelcanary_sidecar.live_state import LiveState
+from modelcanary_sidecar.metrics import Exporter
 from modelcanary_sidecar.settings import Settings
 from modelcanary_sidecar.shadowing import Shadowing
 from modelcanary_sidecar.splice import Splices

@@ -233,7 +233,6 @@ def _end_processes(processes: set[int], grace: float) -> int:
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s modelcanary-sidecar: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line for each heartbeat
     try:
         supervisor = Supervisor(read_settings(sys.argv[1:], os.environ))
     except SettingsError as error:

@@ -11,12 +11,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from modelcanary_gate.sampling import position
 from modelcanary_sidecar import collector
-from modelcanary_sidecar.admin import Admin, Exporter
+from modelcanary_sidecar.admin import Admin
 from modelcanary_sidecar.board import Board
 from modelcanary_sidecar.drain import Drain, Phase
 from modelcanary_sidecar.figures import Drop, Figures
 from modelcanary_sidecar.heads import Names
 from modelcanary_sidecar.main import Backoff
+from modelcanary_sidecar.metrics import Exporter
 from modelcanary_sidecar.sampler import Sampler
 
 
