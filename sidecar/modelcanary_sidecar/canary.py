@@ -181,6 +181,7 @@ class Canary:
             self._breaker.undecided()
         if self._ask is not None:
             self._ask.abandon()
+        self._end()
 
     # -- what the candidate's connection tells
 
@@ -230,3 +231,10 @@ class Canary:
         if self._record and candidate is not None:
             self._record = False
             self.state.offer(self._exchange, baseline, candidate)
+        if candidate is not None or self._ask is None:
+            self._end()
+
+    def _end(self) -> None:
+        """Neither model will say more: the exchange, its bodies with it, is not left to the garbage collector."""
+        self._exchange.canary = None
+        self._exchange.let_go()

@@ -127,6 +127,7 @@ class Exchange:
             self.outgrown()
         elif self.answer_body is not None:
             self.answer_body.append(piece)
+            self.hold(len(piece))
 
     def answer(self, latency: float, failure: Outcome | None = None) -> LiveAnswer:
         """What the model said, for the pair."""
@@ -154,6 +155,9 @@ class Exchange:
         """There will be no answer, or no more of it."""
         raise NotImplementedError
 
+    def hold(self, size: int) -> None:
+        """So many bytes more are kept for the pair."""
+
     def outgrown(self) -> None:
         """The answer's body is larger than what a pair may hold."""
         raise NotImplementedError
@@ -168,7 +172,7 @@ class Exchange:
 class UserExchange(Exchange):
     """A user's request, answered by the baseline; under a canary weight, perhaps by the candidate."""
 
-    __slots__ = ("body", "body_size", "canary", "conversation", "delivered", "id", "minted", "state", "time")
+    __slots__ = ("body", "body_size", "canary", "conversation", "delivered", "held", "id", "minted", "state", "time")
 
     def __init__(self, state: LiveState, conversation: Conversation, head: RequestHead, now: float) -> None:
         # What Exchange.__init__ sets, without a call: one of these is made for each request.
@@ -186,6 +190,7 @@ class UserExchange(Exchange):
         self.conversation: Conversation | None = conversation
         self.body: list[bytes] | None = None  # collected for the mirrored copy; None: it is not mirrored
         self.body_size = 0
+        self.held = 0  # bytes of both bodies that count for `state.held`, until they are handed on or let go
         self.canary: Canary | None = None
         self.delivered = False  # the client has got some of the answer
         self.id = ""
@@ -203,11 +208,25 @@ class UserExchange(Exchange):
             self.outgrown()
         else:
             body.append(piece)
+            self.hold(len(piece))
+
+    def hold(self, size: int) -> None:
+        state = self.state
+        self.held += size
+        state.held += size
+        if state.held > state.most_held and state.held > self.held:  # one alone has its own bound
+            self.outgrown(Drop.HELD)
+
+    def let_go(self) -> None:
+        """Its bodies are another's, or nobody's."""
+        self.state.held -= self.held
+        self.held = 0
 
     def forget(self, reason: Drop) -> None:
         """It is not mirrored after all."""
         if self.body is not None:
             self.body = self.answer_body = None
+            self.let_go()
             self.state.figures.drop(reason)
 
     def abandon(self) -> None:
@@ -261,8 +280,8 @@ class UserExchange(Exchange):
             else:
                 self.forget(Drop.NOT_SENT)
 
-    def outgrown(self) -> None:
-        self.forget(Drop.TOO_LARGE)
+    def outgrown(self, reason: Drop = Drop.TOO_LARGE) -> None:
+        self.forget(reason)
         if self.canary is not None:
             self.canary.outgrown()
 

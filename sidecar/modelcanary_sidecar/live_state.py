@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelcanary_gate.protocol import Instructions
 from modelcanary_gate.sampling import position
@@ -34,6 +34,8 @@ Connect = Callable[[Pool, Exchange | None], None]
 SILENCE = 5.0
 #: After the way to the scorer was full, nothing is captured for so long: it would be packed to be thrown away.
 _FULL = 0.02
+#: Of the bodies that all live processes collect for pairs while the baseline is asked; one alone may be larger.
+HELD_BYTES: Final = 8 << 20
 _COMPLAINT_EVERY = 60.0  # seconds between two logged faults of ours
 
 
@@ -65,6 +67,8 @@ class LiveState:
         self.arrived = self.tick  # when the last client came, as of a sweep
         self.draining = False
         self.max_body = 0
+        self.held = 0  # bytes of requests and answers under way that are kept for their pairs
+        self.most_held = HELD_BYTES // workers
         self.forward_credentials = False
         self.grace = 0.0  # that the candidate has over the baseline, under a weight
         self.candidate: Pool | None = None  # only under a weight: else it is the scorer that asks
@@ -167,6 +171,7 @@ class LiveState:
         """Hand a captured exchange to the scorer, after the user has the answer."""
         head = exchange.head
         body = exchange.body or []
+        exchange.let_go()
         try:
             offered = self._offer(
                 Captured(

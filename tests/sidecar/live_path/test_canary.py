@@ -1,9 +1,14 @@
 """Users under a canary weight: whatever the candidate does, they get an answer, and no later than they must."""
 
+import gc
+from collections.abc import Callable
+
 import pytest
 
 from modelcanary_gate.sampling import position
 from modelcanary_gate.vocabulary import Outcome
+from modelcanary_sidecar.canary import Canary, CandidateAsk
+from modelcanary_sidecar.exchange import UserExchange
 
 BASELINE = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n{"from":"base"}'
 BASELINE = BASELINE.replace(b"14", b"15")
@@ -413,3 +418,55 @@ def test_another_candidate_starts_without_a_record(stage, request_of) -> None:
     assert not users.ask()
     stage.mirror(weight=1.0, run="r2", candidate="http://127.0.0.1:2")
     assert users.ask(CANDIDATE)
+
+
+def _settled_at_once(asked: Asked) -> None:
+    asked.candidate.sends(CANDIDATE)
+    asked.baseline.sends(BASELINE)
+
+
+def _baseline_after_the_grace(asked: Asked) -> None:
+    asked.baseline.sends(BASELINE)
+    asked.stage.passes(0.1)
+    asked.candidate.sends(CANDIDATE)
+
+
+def _candidate_fails(asked: Asked) -> None:
+    asked.candidate.closes()
+    asked.baseline.sends(BASELINE)
+
+
+def _client_leaves(asked: Asked) -> None:
+    asked.client.leaves()
+    asked.baseline.closes()
+    asked.candidate.closes()
+
+
+def _too_large(asked: Asked) -> None:
+    asked.baseline.sends(reply(200, b"x" * 2000))
+    asked.candidate.sends(CANDIDATE)
+
+
+@pytest.mark.parametrize(
+    "end", [_settled_at_once, _baseline_after_the_grace, _candidate_fails, _client_leaves, _too_large]
+)
+def test_nothing_of_a_request_is_left_to_the_collector(stage, ask, end: Callable[[Asked], None]) -> None:
+    """It looks once in many thousand requests, and each holds its body and both answers."""
+
+    def alive() -> list[object]:
+        return [found for found in gc.get_objects() if isinstance(found, UserExchange | Canary | CandidateAsk)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        asked = ask(maxBodyBytes=1000)
+        assert stage.state.held
+        end(asked)
+        stage.passes(1)  # timers
+        assert stage.state.held == 0
+        if asked.client.port.ended:
+            del asked.client
+        stage.captured.clear()
+        assert not alive()
+    finally:
+        gc.enable()

@@ -147,6 +147,53 @@ def test_what_is_too_large_is_served_and_not_captured(stage, request_of) -> None
     assert stage.state.figures.dropped == {"tooLarge": 2}
 
 
+def test_bodies_that_are_kept_for_pairs_are_bounded_in_sum(stage, request_of) -> None:
+    stage.mirror()
+    stage.state.most_held = 10_000
+    clients = [stage.client() for _ in range(3)]
+    for client in clients:
+        client.sends(request_of("/x", bytes(4000)))
+    stage.open()
+    assert stage.state.held == 8000
+    assert stage.state.figures.dropped == {"held": 1}
+    first, second, third = stage.models
+    first.sends(b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n" + bytes(1000))
+    assert stage.state.held == 9000
+    first.sends(bytes(2000))
+    assert stage.state.figures.dropped == {"held": 2}  # the answer counts too
+    assert stage.state.held == 4000
+    for model in (second, third):
+        model.sends(OK)
+    assert [client.gets()[:13] for client in clients] == [b"HTTP/1.1 200 "] * 3
+    assert len(stage.captured) == 1
+    assert stage.state.held == 0
+
+
+def test_one_body_alone_has_its_own_bound(stage, request_of) -> None:
+    stage.mirror()
+    stage.state.most_held = 10_000
+    ask(stage, request_of("/x", bytes(20_000)), b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + bytes(20_000))
+    assert len(stage.captured) == 1
+    assert stage.state.held == 0
+
+
+@pytest.mark.parametrize("end", ["client", "model", "late"])
+def test_what_was_kept_is_let_go_however_a_request_ends(stage, request_of, end: str) -> None:
+    stage.mirror()
+    client = stage.client()
+    client.sends(request_of("/x", bytes(4000))[:-1])
+    stage.open()
+    assert stage.state.held == 3999
+    if end == "client":
+        client.leaves()
+    elif end == "model":
+        stage.models[0].closes()
+    else:
+        client.sends(b"\0")
+        stage.passes(61)
+    assert stage.state.held == 0
+
+
 def test_what_the_channel_has_no_room_for_is_counted(stage, request_of) -> None:
     stage.mirror()
     stage.room = False
