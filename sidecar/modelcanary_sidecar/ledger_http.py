@@ -59,6 +59,11 @@ class _Connection(asyncio.Protocol):
                 self._transport.write(body)
         return waiter
 
+    def unmade(self) -> None:
+        """If the connection did not come about, the parser, which holds this, must not wait for the collector."""
+        if self._transport is None and self.open:
+            del self._parser
+
     def leave(self) -> None:
         """Nobody waits any more: without a whole answer it is not used again."""
         if self._waiter is not None:
@@ -171,12 +176,13 @@ class Http:
                 return connection
             connection.close()
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(CONNECT_TIME):
-            _, connection = await loop.create_connection(
-                lambda: _Connection(trusted),
-                self._host,
-                self._port,
-                ssl=trusted,
-                server_hostname=self._host if trusted is not None else None,
-            )
+        connection = _Connection(trusted)
+        name = self._host if trusted is not None else None
+        try:
+            async with asyncio.timeout(CONNECT_TIME):
+                await loop.create_connection(
+                    lambda: connection, self._host, self._port, ssl=trusted, server_hostname=name
+                )
+        finally:
+            connection.unmade()
         return connection

@@ -71,6 +71,11 @@ class ModelConnection:
         self._barren = 0  # bytes in a row of which nothing is to be delivered
         self.held = False  # the client does not read
 
+    def unmade(self) -> None:
+        """The connection did not come about: the parser, which holds this, must not wait for the collector."""
+        if not hasattr(self, "port"):
+            del self._parser
+
     # -- what the pool and the exchange ask for
 
     def start(self, exchange: Exchange, now: float) -> None:

@@ -236,10 +236,12 @@ class Shadow(Generic[T]):
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
+        connection = self._made()
         try:
             async with asyncio.timeout(self._limits.connect_time):
-                _, connection = await loop.create_connection(self._made, self._host, self._port)
+                await loop.create_connection(lambda: connection, self._host, self._port)
         except (OSError, UnicodeError):  # a TimeoutError is the former; names that are none raise the latter
+            connection.unmade()
             self._connecting -= 1
             now = self._clock()
             if now < self._unreached_until:

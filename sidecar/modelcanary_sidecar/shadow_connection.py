@@ -116,6 +116,11 @@ class ShadowConnection(asyncio.Protocol, Generic[T]):
     def busy(self) -> bool:
         return self._item is not None
 
+    def unmade(self) -> None:
+        """The connection did not come about: the parser, which holds this, must not wait for the collector."""
+        if self._transport is None:
+            del self._parser
+
     def ask(self, item: T, request: Request) -> None:
         """Send `request` at once; the pool hears of the answer."""
         self._item, self._request = item, request

@@ -51,12 +51,12 @@ class Connector:
 
     async def _open(self, pool: Pool, exchange: Exchange | None) -> None:
         loop = asyncio.get_running_loop()
+        connection = Upstream(pool)
         try:
             async with asyncio.timeout(self._time_limit):
-                _, connection = await loop.create_connection(
-                    lambda: Upstream(pool), self.address.host, self.address.port
-                )
+                await loop.create_connection(lambda: connection, self.address.host, self.address.port)
         except (OSError, UnicodeError):  # a TimeoutError is the former; names that are none raise the latter
+            connection.unmade()
             loop.call_soon(pool.connect_failed, exchange)
         else:
             loop.call_soon(pool.connected, connection, exchange)

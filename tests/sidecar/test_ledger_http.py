@@ -1,8 +1,10 @@
 """The client of one server against sockets that answer in every way: no answer is believed that is not whole."""
 
 import asyncio
+import gc
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -164,6 +166,28 @@ def test_what_is_no_whole_answer_is_an_error(answer: bytes) -> None:
             with pytest.raises(ConnectionError):
                 await http.ask("POST", "/x", {}, b"")
             assert not http._idle
+
+    run(story)
+
+
+def test_a_ledger_that_is_away_leaves_nothing_to_the_collector() -> None:
+    def alive() -> int:
+        return sum(isinstance(found, ledger_http._Connection) for found in gc.get_objects())
+
+    async def story() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as once:
+            url = f"http://127.0.0.1:{once.getsockname()[1]}"
+        http = client(url)
+        gc.collect()
+        gc.disable()
+        try:
+            before = alive()
+            for _ in range(3):
+                with suppress(ConnectionError):  # pytest.raises would hold what the error passed through
+                    await http.ask("POST", "/x", {}, b"")
+            assert alive() == before
+        finally:
+            gc.enable()
 
     run(story)
 

@@ -1,6 +1,7 @@
 """The candidate's side against real sockets: whatever a candidate does, an outcome comes, in bounded memory."""
 
 import asyncio
+import gc
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -14,6 +15,7 @@ from modelcanary_gate.vocabulary import Outcome
 from modelcanary_sidecar.breaker import BreakerState
 from modelcanary_sidecar.capture import COPIED, LiveAnswer, header
 from modelcanary_sidecar.shadow import Shadow, ShadowLimits, Shed
+from modelcanary_sidecar.shadow_connection import ShadowConnection
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}"
@@ -533,6 +535,31 @@ def test_bytes_that_wait_and_in_flight_are_bounded(play: Any) -> None:
             assert model.shadow.offer(99, REQUEST, b"", 100) is Shed.QUEUE_BYTES  # what the item holds counts too
             model.shadow.stop()
             assert model.shadow.held == 0
+
+    play(main())
+
+
+def test_connections_that_did_not_come_about_are_not_left_to_the_collector(play: Any) -> None:
+    """A candidate that is down refuses thousands before the collector looks."""
+
+    def alive() -> int:
+        return sum(isinstance(found, ShadowConnection) for found in gc.get_objects())
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as once:
+            port = once.getsockname()[1]
+        model = Candidate(port, ShadowLimits(appear_time=0.0))
+        running = asyncio.create_task(model.shadow.run())
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(4):
+                assert (await model.ask()).failure is Outcome.REFUSED
+            model.shadow.stop()
+            await running
+            assert alive() == 0
+        finally:
+            gc.enable()
 
     play(main())
 

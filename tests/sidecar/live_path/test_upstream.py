@@ -1,6 +1,7 @@
 """Whether a request that got no answer reached the model, by what its kernel acknowledged."""
 
 import asyncio
+import gc
 import socket
 
 import pytest
@@ -71,6 +72,37 @@ async def _unread(model_reads: bool, served_before: int) -> bool:
 def test_what_a_closed_socket_got_was_not_read(model_reads: bool, served_before: int) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(_unread(model_reads, served_before)) is not model_reads
+
+
+def test_a_model_that_is_down_leaves_nothing_to_the_collector() -> None:
+    def alive() -> int:
+        return sum(isinstance(found, Upstream) for found in gc.get_objects())
+
+    async def connect() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as once:
+            address = Address(*once.getsockname()[:2])
+        failed = asyncio.Event()
+
+        class Told:
+            def connect_failed(self, exchange: object) -> None:
+                failed.set()
+
+        before = alive()
+        async with asyncio.TaskGroup() as tasks, asyncio.timeout(5.0):
+            connector = Connector(tasks, address, 2.0)
+            for _ in range(3):
+                failed.clear()
+                connector(Told(), None)  # type: ignore[arg-type]
+                await failed.wait()
+        assert alive() == before
+
+    gc.collect()
+    gc.disable()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(connect())
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".test"])
