@@ -182,10 +182,10 @@ def test_a_ledger_that_is_away_leaves_nothing_to_the_collector() -> None:
         gc.disable()
         try:
             before = alive()
-            for _ in range(3):
+            for _ in range(5):
                 with suppress(ConnectionError):  # pytest.raises would hold what the error passed through
                     await http.ask("POST", "/x", {}, b"")
-            assert alive() == before
+            assert alive() <= before + 1  # the event loop holds its last error
         finally:
             gc.enable()
 
