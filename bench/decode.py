@@ -101,7 +101,7 @@ def pair_cost(instances: int, classes: int, names: list[str], calls: int) -> flo
     buffer = PairBuffer("sidecar", BufferLimits())
 
     def pair() -> None:
-        for one in pairing.pairs(captured, "id", candidate):
+        for one in pairing.pairs([(captured, "id", candidate)]):
             if one.candidate.outcome is not Outcome.OK:
                 raise SystemExit(f"not read: {one}")
             buffer.add("run", one)

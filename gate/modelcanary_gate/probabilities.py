@@ -66,7 +66,7 @@ def _matrix(values: ArrayLike) -> Floats:
         )
         if not numeric and array.size:
             raise DataError(f"numbers are needed, not {_dtype_in_words(array.dtype)}")
-        array = array.astype(np.float64)
+        array = array.astype(np.float64, copy=False)  # nothing below writes into it
     except ValueError as error:
         raise DataError("the rows are of unequal lengths") from error
     except OverflowError as error:
@@ -91,16 +91,22 @@ def _require_finite(array: Floats, what: str) -> None:
 
 
 def _from_probabilities(p: Floats, task: Task) -> Floats:
-    _require_finite(p, "probability")
-    row = first_row(p < 0.0)
-    if row is not None:
+    lowest = p.min(initial=1.0)
+    if not lowest >= 0.0:  # NaN is not either
+        _require_finite(p, "probability")
+        row = first_row(p < 0.0)
         raise DataError(f"a probability is {p[row].min():.6g}, below 0; logits need values: logits", row=row)
     if task is Task.MULTILABEL:
+        _require_finite(p, "probability")
         _require_at_most_one(p)
         return _log(np.minimum(p, 1.0))
     sums: Floats = p.sum(axis=1)
-    _require_sum_of_one(sums)
-    return _log(p) - np.log(sums)[:, np.newaxis]
+    if not np.abs(sums - 1.0).max(initial=0.0) <= SUM_TOLERANCE:
+        _require_finite(p, "probability")
+        _require_sum_of_one(sums)
+    logs = np.log(p) if lowest > 0.0 else _log(p)
+    logs -= np.log(sums)[:, np.newaxis]
+    return logs
 
 
 def _from_binary_score(score: Floats) -> Floats:

@@ -8,117 +8,13 @@ import asyncio
 import hmac
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric
-
-from modelcanary_sidecar.figures import Figures, Histogram
+from collections.abc import Awaitable, Callable
 
 _log = logging.getLogger(__name__)
 _TIME_LIMIT = 5.0
 _AT_A_TIME = 64  # connections; who comes when they are taken is cut off
 _LONGEST_HEAD = 8 << 10
 _REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
-
-
-def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    total = 0.0
-    buckets: list[tuple[str, float]] = []
-    for bound, count in zip((*map(str, histogram.bounds), "+Inf"), histogram.counts, strict=True):
-        total += count
-        buckets.append((bound, total))
-    return buckets
-
-
-class Exporter:
-    """Turns figures into metrics when somebody scrapes; between scrapes it costs nothing."""
-
-    def __init__(
-        self,
-        namespace: str,
-        name: str,
-        figures: Callable[[], Figures],
-        scorer_figures: Callable[[], dict[str, float]],
-    ) -> None:
-        self._labels = [namespace, name]
-        self._figures = figures
-        self._scorer_figures = scorer_figures
-        self.registry = CollectorRegistry(auto_describe=False)
-        self.registry.register(self)
-
-    def _counter(self, name: str, help: str, label: str, counts: Mapping[str, float]) -> Metric:
-        family = CounterMetricFamily(
-            f"modelcanary_sidecar_{name}", help, labels=["namespace", "name", *([label] if label else [])]
-        )
-        for key, count in counts.items():
-            family.add_metric([*self._labels, *([key] if label else [])], count)
-        return family
-
-    def _gauge(self, name: str, help: str, value: float) -> Metric:
-        family = GaugeMetricFamily(f"modelcanary_sidecar_{name}", help, labels=["namespace", "name"])
-        family.add_metric(self._labels, value)
-        return family
-
-    def _histogram(self, name: str, help: str, histogram: Histogram) -> Metric:
-        family = HistogramMetricFamily(f"modelcanary_sidecar_{name}", help, labels=["namespace", "name"])
-        family.add_metric(self._labels, _buckets(histogram), histogram.sum)
-        return family
-
-    def collect(self) -> Iterator[Metric]:
-        figures = self._figures()
-        yield self._counter("requests", "Requests answered by a model.", "", {"": figures.requests})
-        yield self._counter(
-            "refused",
-            "Requests answered by the sidecar itself, by status.",
-            "status",
-            figures.refused,
-        )
-        yield self._counter("captured", "Requests captured for the scorer.", "", {"": figures.captured})
-        yield self._counter(
-            "dropped",
-            "Requests that were to be mirrored and were not, by reason.",
-            "reason",
-            figures.dropped,
-        )
-        yield self._counter(
-            "canary", "Requests with a canary weight, by whose answer was given.", "outcome", figures.canary
-        )
-        yield self._counter("retries", "Requests sent again on a fresh connection.", "", {"": figures.retries})
-        yield self._counter("broken_off", "Answers that ended after they had begun.", "", {"": figures.broken_off})
-        yield self._counter("passed_through", "HTTP/2 connections, never mirrored.", "", {"": figures.passed_through})
-        yield self._histogram("added_seconds", "Latency added by the sidecar.", figures.added)
-        yield self._counter("request_seconds", "Request's head to answer's end, in sum.", "", {"": figures.duration})
-        yield self._gauge("clients", "Connections of clients.", figures.clients)
-        yield self._gauge("model_connections", "Connections to the model.", figures.connections)
-        yield self._gauge("in_flight", "Requests at the model.", figures.in_flight)
-        yield self._gauge("waiting", "Requests waiting for a connection to the model.", figures.waiting)
-        yield self._gauge("loop_lag_seconds", "How late the event loop last was.", figures.loop_lag)
-        yield self._gauge(
-            "scorer_silence_seconds", "Since the scorer's last word; above 5 nothing is mirrored.", figures.silence
-        )
-        yield self._gauge(
-            "share", "Of the requests, mirrored now: the run's share, or less at a high rate.", figures.share
-        )
-        yield self._gauge(
-            "weight",
-            "Of the users, to be answered by the candidate, as told; 0 without a canary step.",
-            figures.weight,
-        )
-        scorer = GaugeMetricFamily(
-            "modelcanary_sidecar_scorer",
-            "What the scorer counts, by figure and outcome.",
-            labels=["namespace", "name", "figure", "outcome"],
-        )
-        # Where the live processes ask the candidate, the scorer has nothing to say about it.
-        for key, value in sorted({**self._scorer_figures(), **figures.asking}.items()):
-            figure, _, outcome = key.partition(":")
-            scorer.add_metric([*self._labels, figure, outcome], value)
-        yield scorer
-
-    def text(self) -> bytes:
-        return generate_latest(self.registry)
 
 
 class Admin:

@@ -15,7 +15,7 @@ from modelcanary_gate.spec import ProtocolName
 from modelcanary_sidecar.breaker import BreakerState
 from modelcanary_sidecar.capture import Captured, LiveAnswer
 from modelcanary_sidecar.settings import Address
-from modelcanary_sidecar.shadow import Shadow, ShadowLimits, Shed
+from modelcanary_sidecar.shadow import HELD_BYTES, Shadow, ShadowLimits, Shed
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +25,8 @@ _SCORING_CONNECTIONS = 4
 #: A captured request, and the id that its labels will come with.
 Item = tuple[Captured, str]
 
-#: The copy that a model is sent, whose paths begin with the prefix.
-Copy = Callable[[Captured, bytes, Instructions], bytes]
+#: The copy that a model is sent, head and body, whose paths begin with the prefix.
+Copy = Callable[[Captured, bytes, Instructions], tuple[bytes, bytes]]
 
 #: Why a request has no scoring copy that could be read; without one there is nothing to compare.
 SCORING_COPY = "scoringCopy"
@@ -46,7 +46,7 @@ class Asking:
         copy: Copy,
         sharers: int = 1,
     ) -> None:
-        """`sharers`: of the connections that are allowed, each with an equal part."""
+        """`sharers`: of the connections and bytes that are allowed, each with an equal part."""
         self._address = baseline
         self._on_answer, self._on_scored, self._on_lost = on_answer, on_scored, on_lost
         self._copy, self._sharers = copy, sharers
@@ -98,13 +98,22 @@ class Asking:
         """Ask the baseline once more; or the reason why not."""
         if self._baseline is None:
             return SCORING_COPY
-        return SCORING_COPY if self._baseline.offer(item, self._copy(item[0], b"", self._instructions)) else None
+        return SCORING_COPY if self._offer(self._baseline, item, b"") else None
 
     def ask(self, item: Item) -> str | None:
         """Ask the candidate; or the reason why not."""
         if self._candidate is None:
             return NO_CANDIDATE
-        return self._candidate.offer(item, self._copy(item[0], self._prefix, self._instructions))
+        return self._offer(self._candidate, item, self._prefix)
+
+    def _offer(self, pool: Shadow[Item], item: Item, prefix: bytes) -> Shed | None:
+        captured = item[0]
+        baseline = captured.baseline
+        head, body = self._copy(captured, prefix, self._instructions)
+        beside = len(captured.headers) + len(baseline.headers) + len(baseline.body)
+        if body is not captured.body:  # it was patched
+            beside += len(captured.body)
+        return pool.offer(item, head, body, beside)
 
     def _scored(self, item: Item, answer: LiveAnswer) -> None:
         """A second call that fails says nothing about the answer that the user got: nothing is recorded."""
@@ -146,7 +155,7 @@ class Asking:
         return {
             **{f"breaker:{state}": float(state is breaker) for state in BreakerState},
             "queue": float(candidate.queued if candidate else 0),
-            "queue_bytes": float(candidate.queued_bytes if candidate else 0),
+            "held_bytes": float(candidate.held if candidate else 0),
             "in_flight": float(candidate.in_flight if candidate else 0),
             "connections": float(candidate.connections if candidate else 0),
             "scoring_queue": float(baseline.queued if baseline else 0),
@@ -155,7 +164,12 @@ class Asking:
 
     def _limits(self) -> ShadowLimits:
         mirror = self._instructions.mirror
-        return ShadowLimits(mirror.timeout, max(1, mirror.maxInFlight // self._sharers), mirror.maxBodyBytes)
+        return ShadowLimits(
+            mirror.timeout,
+            max(1, mirror.maxInFlight // self._sharers),
+            mirror.maxBodyBytes,
+            held_bytes=HELD_BYTES // self._sharers,
+        )
 
 
 def candidate_of(instructions: Instructions) -> tuple[str, int, bytes] | None:

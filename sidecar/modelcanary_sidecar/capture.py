@@ -18,6 +18,9 @@ _REQUEST = struct.Struct("<??HHIIIIdHBdII")
 #: status, failure, latency, lengths of headers and body
 _ANSWER = struct.Struct("<HBdII")
 
+#: Larger bodies are written as they are, behind their head; smaller ones with it, because copying them costs less.
+COPIED: Final = 16 << 10
+
 #: The ways in which there is no answer, in the order of their codes; 0 is an answer, whatever its status.
 _FAILURES: Final = (None, Outcome.TIMEOUT, Outcome.REFUSED, Outcome.TOO_LARGE, Outcome.UNDECODABLE)
 
@@ -62,16 +65,19 @@ class Captured:
     candidate: LiveAnswer | None = None
 
 
-def request_bytes(captured: Captured, prefix: bytes, headers: bytes, body: bytes) -> bytes:
-    """The copy of a request as a model is sent it; `prefix` is of that model's paths."""
-    return b"%b %b%b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b" % (
+def copied(captured: Captured, prefix: bytes, headers: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """The copy of a request as a model is sent it, head and body; `prefix` is of that model's paths.
+
+    The body is not copied: while the candidate is asked it is in memory once, for the copy and for the pair.
+    """
+    head = b"%b %b%b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (
         captured.method,
         prefix,
         captured.target,
         headers,
         len(body),
-        body,
     )
+    return head, body
 
 
 def unpack(message: bytes) -> list[Captured]:

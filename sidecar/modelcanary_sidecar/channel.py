@@ -9,7 +9,6 @@ are bounded. Nothing here waits: what cannot be sent at once is dropped and coun
 
 import os
 import socket
-from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,26 +61,20 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
 
 
 class ScorerEnd:
-    """The scorer's end: `receive` until None whenever `fileno()` is readable; `tell` what changed.
-
-    One message may hold several captured requests: those that were not asked for yet are `unread`.
-    """
+    """The scorer's end: `receive` until None whenever `fileno()` is readable; `tell` what changed."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
         self._room = bytearray(LARGE + 4096)
         self._view = memoryview(self._room)
-        self._read: deque[Captured] = deque()
         self._taken = 0  # bytes in memory files, of which the live process has not been told
         self._try_send(_HELLO)
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def receive(self) -> Captured | Dropped | None:
+    def receive(self) -> list[Captured] | Dropped | None:
         """The next message, None when there is none now (or never again). Raises FrameError."""
-        if self._read:
-            return self._read.popleft()
         ancillary_room = socket.CMSG_LEN(4)
         try:
             size, ancillary, _, _ = self._socket.recvmsg_into([self._room], ancillary_room)
@@ -93,13 +86,11 @@ class ScorerEnd:
         try:
             kind = bytes(self._view[:1])
             if kind == _CAPTURED:
-                self._read += unpack(bytes(self._view[1:size]))
-                return self._read.popleft()
+                return unpack(bytes(self._view[1:size]))
             if kind == _DROPPED:
                 return _decode_dropped(self._view[1:size])
             if kind == _IN_FILE and files:
-                self._read += self._read_file(files[0])
-                return self._read.popleft()
+                return self._read_file(files[0])
         except msgspec.DecodeError as error:
             raise FrameError(f"counts of dropped requests cannot be read: {error}") from error
         finally:
@@ -114,10 +105,6 @@ class ScorerEnd:
         if self._try_send(_TAKEN + b"%d" % self._taken):
             self._taken = 0
         return unpack(message)
-
-    @property
-    def unread(self) -> int:
-        return len(self._read)
 
     def tell(self, news: News) -> bool:
         return self._try_send(_NEWS + _encode_news(news))

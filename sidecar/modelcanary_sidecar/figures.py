@@ -22,6 +22,7 @@ class Drop(StrEnum):
     SHED = "shed"  # the scorer, or the candidate, has no room
     QUEUE = "queue"  # no room on the way to the scorer
     TOO_LARGE = "tooLarge"  # request or answer beyond maxBodyBytes
+    HELD = "held"  # too many bytes of requests under way and their answers are kept for pairs
     CLIENT_LEFT = "clientLeft"
     NOT_SENT = "notSent"  # failed before the model had the whole request
     SILENCE = "silence"  # the scorer says nothing: it is starved, or it died

@@ -3,26 +3,21 @@
 Every foreign error becomes one of two here: try again, or never again.
 """
 
-import asyncio
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-import httpx
 import msgspec
 
 from modelcanary_gate.protocol import Heartbeat, Instructions, PairBatch, References
 from modelcanary_sidecar.errors import SidecarError
+from modelcanary_sidecar.ledger_http import Answer, Http
 from modelcanary_sidecar.trust import Trust
 
 MSGPACK = "application/vnd.msgpack"
 #: Statuses of a ledger that says no to these very bytes, and would say it again.
 _PERMANENT = frozenset({400, 404, 405, 409, 410, 413, 415, 422})
-_TIMEOUT = httpx.Timeout(5.0, connect=2.0)
-_WHOLE = 10.0  # for an answer that comes byte by byte
-
-_READ = httpx.ByteStream(b"")
 
 _encode = msgspec.msgpack.Encoder().encode
 _from_msgpack = msgspec.msgpack.Decoder(Instructions).decode
@@ -42,6 +37,10 @@ def encode_batch(batch: PairBatch) -> bytes:
     return _encode(batch)
 
 
+def _said(answer: Answer) -> str:
+    return answer.body[:300].decode(errors="replace")
+
+
 class LedgerClient:
     """For one ModelCanary. Use it as an async context manager."""
 
@@ -49,19 +48,17 @@ class LedgerClient:
         self, ledger: str, namespace: str, name: str, token_file: str | None, authority: Path | None = None
     ) -> None:
         """`authority`: the file of those who may have signed the ledger's certificate."""
-        self._base = f"{ledger}/v1/runs/{quote(namespace, safe='')}/{quote(name, safe='')}"
+        self._base = f"/v1/runs/{quote(namespace, safe='')}/{quote(name, safe='')}"
         self._token_file = token_file
-        trust = Trust(ledger, authority, httpx.Limits(max_connections=4))
-        self._http = httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False, transport=trust)
+        self._http = Http(ledger, Trust(ledger, authority))
 
     async def __aenter__(self) -> Self:
-        await self._http.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._http.__aexit__(kind, error, trace)
+        self._http.close()
 
     async def send_batch(self, body: bytes) -> Instructions:
         """`body` is of `encode_batch`. Raises LedgerUnavailable or LedgerRefused."""
@@ -73,34 +70,30 @@ class LedgerClient:
 
     async def references(self, after: str) -> References:
         """Raises LedgerUnavailable or LedgerRefused."""
-        answer = await self._ask("GET", f"references?after={quote(after)}", None)
+        answer = await self._ask("GET", f"references?after={quote(after)}", b"")
         try:
-            return _references(answer.content)
+            return _references(answer.body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise LedgerUnavailable(f"the ledger's references cannot be read: {type(error).__name__}") from error
 
     async def _post(self, what: str, body: bytes) -> Instructions:
         answer = await self._ask("POST", what, body)
-        decode = _from_msgpack if "msgpack" in answer.headers.get("content-type", "") else _from_json
+        decode = _from_msgpack if "msgpack" in answer.kind else _from_json
         try:
-            return decode(answer.content)
+            return decode(answer.body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise LedgerUnavailable(f"the ledger's instructions cannot be read: {error}") from error
 
-    async def _ask(self, method: str, what: str, body: bytes | None) -> httpx.Response:
+    async def _ask(self, method: str, what: str, body: bytes) -> Answer:
         headers = {"Content-Type": MSGPACK, "Accept": MSGPACK} | self._authorization()
         try:
-            async with asyncio.timeout(_WHOLE):
-                answer = await self._http.request(method, f"{self._base}/{what}", content=body, headers=headers)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            answer = await self._http.ask(method, f"{self._base}/{what}", headers, body)
+        except (OSError, UnicodeError) as error:  # TimeoutError and ssl.SSLError are of the former
             raise LedgerUnavailable(f"the ledger does not answer: {type(error).__name__} {error}") from error
-        # An answer and its stream hold each other, and the request's body with them: the collector, which seldom looks
-        # (`collector`), would find a hundred megabytes of batches.
-        answer.stream = _READ
-        if answer.status_code in _PERMANENT:
-            raise LedgerRefused(f"the ledger refuses {what} with {answer.status_code}: {answer.text[:300]}")
-        if not answer.is_success:
-            raise LedgerUnavailable(f"the ledger answers {what} with {answer.status_code}: {answer.text[:300]}")
+        if answer.status in _PERMANENT:
+            raise LedgerRefused(f"the ledger refuses {what} with {answer.status}: {_said(answer)}")
+        if not 200 <= answer.status < 300:
+            raise LedgerUnavailable(f"the ledger answers {what} with {answer.status}: {_said(answer)}")
         return answer
 
     def _authorization(self) -> dict[str, str]:
@@ -111,4 +104,6 @@ class LedgerClient:
             token = Path(self._token_file).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise LedgerUnavailable(f"the token file cannot be read: {error}") from error
+        if not token.isascii() or not token.isprintable():
+            raise LedgerUnavailable("the token file cannot be read: it holds more than one line of ASCII")
         return {"Authorization": f"Bearer {token}"}

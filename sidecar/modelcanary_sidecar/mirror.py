@@ -19,7 +19,7 @@ from modelcanary_sidecar.errors import FrameError
 from modelcanary_sidecar.instructions import Standing
 from modelcanary_sidecar.llm import Desk, generates
 from modelcanary_sidecar.mirrored import copy_of
-from modelcanary_sidecar.pairing import KeyMint, Pairing
+from modelcanary_sidecar.pairing import Answered, KeyMint, Pairing
 from modelcanary_sidecar.sender import Sender
 from modelcanary_sidecar.settings import Address
 from modelcanary_sidecar.tally import Tally
@@ -28,13 +28,13 @@ logger = logging.getLogger(__name__)
 
 _TICK = 0.1
 _NEWS_EVERY = 1.0
-#: Messages taken from one live process before the loop does something else.
+#: Captured requests, about, taken from one live process before the loop does something else.
 _AT_A_TIME = 128
 #: At the end: for the candidate to answer, and again for the ledger to take what is left.
 _FLUSH_TIME = 5.0
 
 
-def _copy(captured: Captured, prefix: bytes, instructions: Instructions) -> bytes:
+def _copy(captured: Captured, prefix: bytes, instructions: Instructions) -> tuple[bytes, bytes]:
     return copy_of(captured, prefix, instructions.model.requestPatch, instructions.mirror.maxBodyBytes)
 
 
@@ -105,7 +105,7 @@ class Mirror:
 
     def _readable(self, end: ScorerEnd, at_a_time: int = _AT_A_TIME) -> None:
         taken = 0
-        while taken < at_a_time or end.unread:  # what is unread is not announced again
+        while taken < at_a_time:
             taken += 1
             try:
                 message = end.receive()
@@ -119,32 +119,47 @@ class Mirror:
                 for reason, count in message.counts.items():
                     self._sender.drop(message.run, reason, count)
             else:
+                taken += len(message)
                 self._take(message)
 
-    def _take(self, captured: Captured) -> None:
+    def _take(self, message: Sequence[Captured]) -> None:
+        """What has both answers is paired together."""
+        answered: list[Answered] = []
+        for captured in message:
+            id = self._wanted(captured)
+            if id is None:
+                continue
+            item = captured, id
+            if self._asking.scores and self._pairing is not None and self._pairing.lacks_probabilities(captured):
+                self._lost(item, self._asking.score(item))
+            elif captured.candidate is not None:
+                answered.append((captured, id, captured.candidate))
+            else:
+                self._compare(item)
+        if answered:
+            self._pair(answered)
+
+    def _wanted(self, captured: Captured) -> str | None:
+        """The id of one that is to be a pair; what becomes of others is done."""
         run = captured.run
         if run != self._standing.run:
             self._drop(run, "runEnded")
-            return
-        if self._desk.open:
+        elif self._desk.open:
             self._desk.take(captured)
-            return
-        if self._pairing is None:
+        elif self._pairing is None:
             self._drop(run, "instructions")
-            return
-        id = self._pairing.id_of(captured)
-        if id is None:
-            self._drop(run, "bodyId")
-        elif self._asking.scores and self._pairing.lacks_probabilities(captured):
-            self._lost((captured, id), self._asking.score((captured, id)))
         else:
-            self._compare((captured, id))
+            id = self._pairing.id_of(captured)
+            if id is None:
+                self._drop(run, "bodyId")
+            return id
+        return None
 
     def _compare(self, item: Item) -> None:
         """Both answers are needed: the candidate's may be there already."""
-        captured, _ = item
+        captured, id = item
         if captured.candidate is not None:
-            self._answered(item, captured.candidate)
+            self._pair([(captured, id, captured.candidate)])
         else:
             self._lost(item, self._asking.ask(item))
 
@@ -159,14 +174,19 @@ class Mirror:
     # what the candidate says
 
     def _answered(self, item: Item, answer: LiveAnswer) -> None:
-        captured, id = item
-        if self._pairing is None or captured.run != self._standing.run:
-            self._drop(captured.run, "runEnded")
+        self._pair([(*item, answer)])
+
+    def _pair(self, answered: Sequence[Answered]) -> None:
+        """All captured for one run."""
+        run = answered[0][0].run
+        if self._pairing is None or run != self._standing.run:
+            for _ in answered:
+                self._drop(run, "runEnded")
             return
-        pairs = self._pairing.pairs(captured, id, answer)
+        pairs = self._pairing.pairs(answered)
         self._tally.pairs(pairs)
         for pair in pairs:
-            self._sender.add(captured.run, pair)
+            self._sender.add(run, pair)
 
     # what the ledger says
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from modelcanary_sidecar.asked import NOT_READ, asked
-from modelcanary_sidecar.capture import Captured, request_bytes
+from modelcanary_sidecar.capture import Captured, copied
 from modelcanary_sidecar.decoding.binary import LENGTH_HEADER
 
 _decode = msgspec.json.Decoder().decode
@@ -18,12 +18,12 @@ _encode = msgspec.json.Encoder().encode
 Patch = Mapping[str, object]
 
 
-def copy_of(captured: Captured, prefix: bytes, patch: Patch | None, cap: int) -> bytes:
-    """The request with its framing. A body that cannot be patched is sent as it came."""
+def copy_of(captured: Captured, prefix: bytes, patch: Patch | None, cap: int) -> tuple[bytes, bytes]:
+    """The request with its framing, head and body. A body that cannot be patched is sent as it came."""
     headers, body = captured.headers, captured.body
     if patch is not None and (patched := _patched(headers, body, patch, cap)) is not None:
         headers, body = patched
-    return request_bytes(captured, prefix, headers, body)
+    return copied(captured, prefix, headers, body)
 
 
 def _patched(headers: bytes, body: bytes, patch: Patch, cap: int) -> tuple[bytes, bytes] | None:

@@ -1,11 +1,11 @@
-"""One captured request and the candidate's answer, as pairs: one per instance.
+"""Captured requests and the candidate's answers, as pairs: one per instance.
 
 The scorer makes a `Pairing` for each set of instructions. It decodes and counts; it knows neither sockets nor
 the ledger.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from modelcanary_gate.protocol import Answer, Instructions, Pair
 from modelcanary_gate.sampling import position
@@ -13,6 +13,7 @@ from modelcanary_gate.vocabulary import Outcome, Role
 from modelcanary_sidecar.asked import id_in, instances
 from modelcanary_sidecar.capture import Captured, LiveAnswer
 from modelcanary_sidecar.decoding import Cause, Reader, Unread
+from modelcanary_sidecar.decoding.reader import Begun
 from modelcanary_sidecar.decoding.rows import Row
 
 _NO_ANSWER = "no answer"
@@ -21,6 +22,10 @@ _WITHOUT_PROBABILITIES = (Outcome.LABELS_ONLY, Outcome.TOP_K_ONLY)
 
 #: Called for each answer, or row of one, without log-probabilities.
 OnUnread = Callable[[Role, Unread], None]
+#: A captured request, the id that labels will come with, and what the model beside the live path said.
+Answered = tuple[Captured, str, LiveAnswer]
+#: What is read from an answer, and its latency.
+_Said = tuple[list[Row] | Unread, float]
 
 
 class KeyMint:
@@ -66,26 +71,39 @@ class Pairing:
         """Whether users are answered, and no instance can be scored because the model said less than it knows."""
         if captured.baseline.failure is not None:
             return False
-        read = self._read(Role.CANDIDATE if self._observing else Role.BASELINE, captured.baseline)
+        role = Role.CANDIDATE if self._observing else Role.BASELINE
+        answer = captured.baseline
+        read = self._readers[role].read(answer.status, answer.headers, answer.body)
         rows = read if isinstance(read, list) else [read]
         return all(isinstance(row, Unread) and row.outcome in _WITHOUT_PROBABILITIES for row in rows)
 
-    def pairs(self, captured: Captured, id: str, shadow: LiveAnswer) -> list[Pair]:
-        """At least one: where neither answer shows its instances, as many as the request has."""
-        baseline, candidate = captured.baseline, shadow
-        if self._observing:
-            # The candidate was promoted: it is what answered the user.
-            baseline, candidate = candidate, baseline
-        left = self._read(Role.BASELINE, baseline)
-        right = self._read(Role.CANDIDATE, candidate)
+    def pairs(self, answered: Sequence[Answered]) -> list[Pair]:
+        """At least one of each: where neither answer shows its instances, as many as the request has."""
+        # Where the candidate was promoted, it is what answered the user.
+        own, other = (Role.CANDIDATE, Role.BASELINE) if self._observing else (Role.BASELINE, Role.CANDIDATE)
+        begun: list[Begun] = []
+        for captured, _, shadow in answered:
+            begun += self._begin(own, captured.baseline), self._begin(other, shadow)
+        read = iter(self._readers[own].finish(begun))
+        found: list[Pair] = []
+        for captured, id, shadow in answered:
+            live, shadowed = next(read), next(read)
+            if self._observing:
+                found += self._joined(captured, id, (shadowed, shadow.latency), (live, captured.baseline.latency))
+            else:
+                found += self._joined(captured, id, (live, captured.baseline.latency), (shadowed, shadow.latency))
+        return found
+
+    def _joined(self, captured: Captured, id: str, baseline: _Said, candidate: _Said) -> list[Pair]:
+        left, right = baseline[0], candidate[0]
         if isinstance(left, list) and isinstance(right, list) and len(left) != len(right):
             left, right = self._differently_many(captured, left, right)
         if isinstance(left, list):
             count = len(left)
         else:
             count = len(right) if isinstance(right, list) else self._instances(captured) or 1
-        lefts = self._answers(Role.BASELINE, left, count, baseline.latency)
-        rights = self._answers(Role.CANDIDATE, right, count, candidate.latency)
+        lefts = self._answers(Role.BASELINE, left, count, baseline[1])
+        rights = self._answers(Role.CANDIDATE, right, count, candidate[1])
         mint, time = self._keys.mint, captured.time
         return [Pair(mint(time), id, index, time, lefts[index], rights[index]) for index in range(count)]
 
@@ -102,10 +120,10 @@ class Pairing:
     def _instances(self, captured: Captured) -> int | None:
         return instances(captured.headers, captured.body, self._cap)
 
-    def _read(self, role: Role, answer: LiveAnswer) -> list[Row] | Unread:
+    def _begin(self, role: Role, answer: LiveAnswer) -> Begun:
         if answer.failure is not None:
             return Unread(answer.failure, Cause.NO_ANSWER, _NO_ANSWER)
-        return self._readers[role].read(answer.status, answer.headers, answer.body)
+        return self._readers[role].begin(answer.status, answer.headers, answer.body)
 
     def _answers(self, role: Role, read: list[Row] | Unread, count: int, latency: float) -> list[Answer]:
         if isinstance(read, Unread):

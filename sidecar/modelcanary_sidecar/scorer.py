@@ -35,7 +35,6 @@ def run_scorer(settings: Settings, ends: Sequence[socket.socket], board: Board) 
     are still to come. If the process that started this one is gone, this one goes too.
     """
     _step_back()
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line per heartbeat
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, [ScorerEnd(end) for end in ends], board))
     return 0

@@ -11,21 +11,24 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from modelcanary_gate.vocabulary import Outcome
 from modelcanary_sidecar.breaker import Breaker, BreakerState
 from modelcanary_sidecar.capture import LiveAnswer
-from modelcanary_sidecar.shadow_connection import ShadowConnection
+from modelcanary_sidecar.shadow_connection import Request, ShadowConnection
 
 T = TypeVar("T")
+
+#: Of all that waits for one candidate or is in flight, what it answers included. One request alone may be larger.
+HELD_BYTES: Final = 8 << 20
 
 
 class Shed(StrEnum):
     """Why a captured request was not sent to the candidate."""
 
     QUEUE = "candidateQueue"  # too many wait for the candidate
-    QUEUE_BYTES = "candidateBytes"  # what waits for it is too large
+    QUEUE_BYTES = "candidateBytes"  # what waits for it, or is in flight, is too large
     BREAKER = "breaker"  # the candidate failed several times in a row
     UNREACHED = "candidateUnreached"  # nobody has accepted a connection yet: its address may be on its way to the node
     STOPPED = "stopped"  # the run, or the sidecar, ended first
@@ -39,7 +42,7 @@ class ShadowLimits:
     connections: int = 64
     body_bytes: int = 1 << 20
     queue: int = 256
-    queue_bytes: int = 8 << 20
+    held_bytes: int = HELD_BYTES
     connect_time: float = 1.0
     appear_time: float = 5.0  # so long its address may refuse before that is a failure of the candidate
     connecting: int = 4  # at a time
@@ -65,10 +68,10 @@ class Shadow(Generic[T]):
         self._on_answer, self._on_shed = on_answer, on_shed
         self._clock = clock
         self._breaker = Breaker()
-        self._queue: deque[tuple[T, bytes, bool]] = deque()  # item, request, is it asked for the second time
-        self._queue_bytes = 0
+        self._queue: deque[tuple[T, Request, int, bool]] = deque()  # with bytes, and is it asked for the second time
+        self._held = 0  # bytes of all that waits or is in flight
         self._idle: list[ShadowConnection[T]] = []  # the last one used is used first
-        self._busy: dict[ShadowConnection[T], None] = {}  # in the order in which they were asked
+        self._busy: dict[ShadowConnection[T], int] = {}  # bytes, in the order in which they were asked
         self._again: set[ShadowConnection[T]] = set()  # asked for the second time
         self._open = 0
         self._connecting = 0
@@ -100,23 +103,24 @@ class Shadow(Generic[T]):
 
     # what the scorer sees
 
-    def offer(self, item: T, request: bytes) -> Shed | None:
-        """Take a request; or the reason why not."""
+    def offer(self, item: T, head: bytes, body: bytes = b"", beside: int = 0) -> Shed | None:
+        """Take a request; or the reason why not. `beside`: bytes that the item holds and that are not sent."""
+        size = len(head) + len(body) + beside
         if self._stopping.is_set():
             return Shed.STOPPED
         if len(self._queue) >= self._limits.queue:
             return Shed.QUEUE
-        if self._queue_bytes + len(request) > self._limits.queue_bytes:
+        if self._held and self._held + size > self._limits.held_bytes:
             return Shed.QUEUE_BYTES
         if not self._breaker.allow(self._clock()):
             return Shed.BREAKER
+        self._held += size
         while self._idle:
             connection = self._idle.pop()
             if connection.open:
-                self._start(connection, item, request, again=False)
+                self._start(connection, item, (head, body), size, again=False)
                 return None
-        self._queue.append((item, request, False))
-        self._queue_bytes += len(request)
+        self._queue.append((item, (head, body), size, False))
         self._connect_for_queue()
         return None
 
@@ -125,8 +129,9 @@ class Shadow(Generic[T]):
         return len(self._queue)
 
     @property
-    def queued_bytes(self) -> int:
-        return self._queue_bytes
+    def held(self) -> int:
+        """Bytes of what waits or is in flight."""
+        return self._held
 
     @property
     def in_flight(self) -> int:
@@ -145,8 +150,18 @@ class Shadow(Generic[T]):
         self._open += 1
         self._unreached_until = 0.0
 
+    def received(self, connection: ShadowConnection[T], size: int) -> None:
+        self._held += size
+        self._busy[connection] += size
+        if self._held > self._limits.held_bytes and self._held > self._busy[connection]:
+            item = connection.withdraw()
+            self._held -= self._busy.pop(connection)
+            self._again.discard(connection)
+            if item is not None:
+                self._on_shed(item, Shed.QUEUE_BYTES)
+
     def answered(self, connection: ShadowConnection[T], item: T, answer: LiveAnswer) -> None:
-        self._busy.pop(connection, None)
+        self._held -= self._busy.pop(connection, 0)
         self._again.discard(connection)
         if self._stopping.is_set():
             self._on_shed(item, Shed.STOPPED)
@@ -155,8 +170,9 @@ class Shadow(Generic[T]):
             self._serve(connection)
         self._report(item, answer)
 
-    def stale(self, connection: ShadowConnection[T], item: T, request: bytes) -> None:
-        self._busy.pop(connection, None)
+    def stale(self, connection: ShadowConnection[T], item: T, request: Request) -> None:
+        size = self._busy.pop(connection, 0)
+        self._held -= size
         if self._stopping.is_set():
             self._on_shed(item, Shed.STOPPED)
         elif connection in self._again:
@@ -166,8 +182,8 @@ class Shadow(Generic[T]):
             neighbours, self._idle = self._idle, []
             for neighbour in neighbours:
                 neighbour.give_up(Outcome.REFUSED)
-            self._queue.appendleft((item, request, True))
-            self._queue_bytes += len(request)
+            self._queue.appendleft((item, request, size, True))
+            self._held += size
             self._connect_for_queue()
         self._again.discard(connection)
 
@@ -179,18 +195,17 @@ class Shadow(Generic[T]):
 
     # inside
 
-    def _start(self, connection: ShadowConnection[T], item: T, request: bytes, *, again: bool) -> None:
+    def _start(self, connection: ShadowConnection[T], item: T, request: Request, size: int, *, again: bool) -> None:
         if again:
             self._again.add(connection)
-        self._busy[connection] = None
+        self._busy[connection] = size
         connection.ask(item, request)
 
     def _serve(self, connection: ShadowConnection[T]) -> None:
         """A connection is free: the next in the queue, or it idles."""
         if self._queue:
-            item, request, again = self._queue.popleft()
-            self._queue_bytes -= len(request)
-            self._start(connection, item, request, again=again)
+            item, request, size, again = self._queue.popleft()
+            self._start(connection, item, request, size, again=again)
         else:
             self._idle.append(connection)
 
@@ -202,8 +217,9 @@ class Shadow(Generic[T]):
         self._on_answer(item, answer)
 
     def _shed_queue(self, reason: Shed) -> None:
-        queue, self._queue, self._queue_bytes = self._queue, deque(), 0
-        for item, _, _ in queue:
+        queue, self._queue = self._queue, deque()
+        for item, _, size, _ in queue:
+            self._held -= size
             self._on_shed(item, reason)
 
     def _connect_for_queue(self) -> None:
@@ -220,18 +236,20 @@ class Shadow(Generic[T]):
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
+        connection = self._made()
         try:
             async with asyncio.timeout(self._limits.connect_time):
-                _, connection = await loop.create_connection(self._made, self._host, self._port)
+                await loop.create_connection(lambda: connection, self._host, self._port)
         except (OSError, UnicodeError):  # a TimeoutError is the former; names that are none raise the latter
+            connection.unmade()
             self._connecting -= 1
             now = self._clock()
             if now < self._unreached_until:
                 self._connect_from = now + self._limits.pause
                 self._shed_queue(Shed.UNREACHED)
             elif self._queue:
-                item, request, _ = self._queue.popleft()
-                self._queue_bytes -= len(request)
+                item, _, size, _ = self._queue.popleft()
+                self._held -= size
                 self._report(item, LiveAnswer(Outcome.REFUSED, 0, 0.0, b"", b""))
             return
         self._connecting -= 1

@@ -8,12 +8,12 @@ pool ends late ones.
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Final, Generic, Protocol, TypeVar, cast
 
 import httptools
 
 from modelcanary_gate.vocabulary import Outcome
-from modelcanary_sidecar.capture import LiveAnswer
+from modelcanary_sidecar.capture import COPIED, LiveAnswer
 
 #: Bytes of an answer's head.
 HEAD_CAP = 64 << 10
@@ -38,6 +38,10 @@ def _learn(name: bytes) -> int:
 
 T = TypeVar("T")
 
+#: Head and body.
+Request = tuple[bytes, bytes]
+_NONE: Final = (b"", b"")
+
 
 class Pool(Protocol[T]):
     """What a connection tells its pool."""
@@ -45,10 +49,13 @@ class Pool(Protocol[T]):
     def opened(self, connection: "ShadowConnection[T]") -> None:
         """It counts from now on, until `closed`."""
 
+    def received(self, connection: "ShadowConnection[T]", size: int) -> None:
+        """So many bytes of an answer that is to go on: the pool may withdraw the request."""
+
     def answered(self, connection: "ShadowConnection[T]", item: T, answer: LiveAnswer) -> None:
         """The connection is free again, or closed (`open` says)."""
 
-    def stale(self, connection: "ShadowConnection[T]", item: T, request: bytes) -> None:
+    def stale(self, connection: "ShadowConnection[T]", item: T, request: Request) -> None:
         """The candidate had closed the idle connection before the request reached it: ask again."""
 
     def closed(self, connection: "ShadowConnection[T]") -> None:
@@ -87,7 +94,7 @@ class ShadowConnection(asyncio.Protocol, Generic[T]):
         self._body_cap = body_cap
         self._clock = clock
         self._item: T | None = None
-        self._request = b""
+        self._request = _NONE
         self._transport: asyncio.Transport | None = None
         self.open = True
         self.since = clock()  # the request was sent, or the connection became idle
@@ -109,16 +116,32 @@ class ShadowConnection(asyncio.Protocol, Generic[T]):
     def busy(self) -> bool:
         return self._item is not None
 
-    def ask(self, item: T, request: bytes) -> None:
+    def unmade(self) -> None:
+        """The connection did not come about: the parser, which holds this, must not wait for the collector."""
+        if self._transport is None:
+            del self._parser
+
+    def ask(self, item: T, request: Request) -> None:
         """Send `request` at once; the pool hears of the answer."""
         self._item, self._request = item, request
         self.since = self._clock()
         if self._transport is not None:
-            self._transport.write(request)
+            head, body = request
+            if len(body) < COPIED:
+                self._transport.write(head + body)
+            else:
+                self._transport.writelines((head, body))
 
     def give_up(self, outcome: Outcome) -> None:
         """End the request in flight, if any, with `outcome`; the connection is not used again."""
         self._fail(outcome)
+
+    def withdraw(self) -> T | None:
+        """Leave the request in flight, of which nothing is told any more; the connection is not used again."""
+        item, self._item, self._request = self._item, None, _NONE
+        self._headers, self._body = [], []
+        self._shut()
+        return item
 
     # asyncio's side
 
@@ -144,8 +167,12 @@ class ShadowConnection(asyncio.Protocol, Generic[T]):
             self._fail(Outcome.TOO_LARGE)
         elif self._whole:
             self._finish()
-        elif not self._in_body or self._body_size == before:
-            self._head_size += len(data)  # whatever it is made of: names and trailers that never end are not told us
+        else:
+            if not self._in_body or self._body_size == before:
+                self._head_size += len(
+                    data
+                )  # whatever it is made of: names and trailers that never end are not told us
+            self._pool.received(self, len(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -216,7 +243,7 @@ class ShadowConnection(asyncio.Protocol, Generic[T]):
         self._end(LiveAnswer(outcome, 0, now - self.since, b"", b""), now, reusable=False)
 
     def _end(self, answer: LiveAnswer, now: float, *, reusable: bool) -> None:
-        item, self._item, self._request = self._item, None, b""
+        item, self._item, self._request = self._item, None, _NONE
         self._headers, self._body = [], []
         if reusable and self.open:
             self._begin()

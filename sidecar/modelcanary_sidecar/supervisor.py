@@ -17,12 +17,13 @@ from functools import partial
 from typing import NoReturn
 
 from modelcanary_sidecar import collector, live
-from modelcanary_sidecar.admin import Admin, Exporter
+from modelcanary_sidecar.admin import Admin
 from modelcanary_sidecar.board import Board
 from modelcanary_sidecar.channel import socket_pair
 from modelcanary_sidecar.children import WATCHED, Children, described, keep_only
 from modelcanary_sidecar.draining import Draining
 from modelcanary_sidecar.listening import bind, bound
+from modelcanary_sidecar.metrics import Exporter
 from modelcanary_sidecar.settings import Settings
 
 _log = logging.getLogger(__name__)

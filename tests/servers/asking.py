@@ -35,7 +35,7 @@ def ask(
     assert address.hostname is not None
     connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
     connection.connect()
-    connection.sock.sendall(copy)
+    connection.sock.sendall(b"".join(copy))
     answer = http.client.HTTPResponse(connection.sock, method="POST")
     answer.begin()
     taken = answer.read()

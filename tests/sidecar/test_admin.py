@@ -6,8 +6,9 @@ import socket
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from modelcanary_sidecar.admin import Admin, Exporter
+from modelcanary_sidecar.admin import Admin
 from modelcanary_sidecar.figures import CELLS, Cells, figures
+from modelcanary_sidecar.metrics import Exporter
 
 
 def test_metrics_are_what_was_counted() -> None:

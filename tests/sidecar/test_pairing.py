@@ -36,7 +36,7 @@ class Made:
         self.pairing = Pairing(instructions, KeyMint(b"proc"), lambda role, why: self.unread.append((role, why)))
 
     def pairs(self, baseline: LiveAnswer, candidate: LiveAnswer) -> list[Pair]:
-        return self.pairing.pairs(captured(baseline), "req-1", candidate)
+        return self.pairing.pairs([(captured(baseline), "req-1", candidate)])
 
 
 def probabilities(row: bytes | None) -> list[float]:
@@ -87,7 +87,7 @@ def test_a_failure_of_the_baseline_too() -> None:
 
 def test_where_neither_answer_is_read_there_are_as_many_pairs_as_the_request_has_instances() -> None:
     request = captured(LiveAnswer(None, 503, 0.1, b"", b""), body=b'{"instances":[[1],[2],[3]]}')
-    pairs = Made().pairing.pairs(request, "req-1", LiveAnswer(Outcome.TIMEOUT, 0, 2.0, b"", b""))
+    pairs = Made().pairing.pairs([(request, "req-1", LiveAnswer(Outcome.TIMEOUT, 0, 2.0, b"", b""))])
     assert [pair.index for pair in pairs] == [0, 1, 2]
     assert {(pair.baseline.outcome, pair.candidate.outcome) for pair in pairs} == {
         (Outcome.ERROR_STATUS, Outcome.TIMEOUT)
@@ -97,7 +97,7 @@ def test_where_neither_answer_is_read_there_are_as_many_pairs_as_the_request_has
 def test_the_model_that_answers_as_many_as_were_asked_is_believed() -> None:
     made = Made()
     request = captured(said([0.5, 0.5]), body=b'{"instances":[[1],[2]]}')
-    pairs = made.pairing.pairs(request, "req-1", said([0.5, 0.5], [0.5, 0.5]))
+    pairs = made.pairing.pairs([(request, "req-1", said([0.5, 0.5], [0.5, 0.5]))])
     assert [(pair.baseline.outcome, pair.candidate.outcome) for pair in pairs] == [
         (Outcome.UNDECODABLE, Outcome.OK)
     ] * 2

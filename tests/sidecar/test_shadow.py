@@ -1,6 +1,7 @@
 """The candidate's side against real sockets: whatever a candidate does, an outcome comes, in bounded memory."""
 
 import asyncio
+import gc
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -12,8 +13,9 @@ import uvloop
 
 from modelcanary_gate.vocabulary import Outcome
 from modelcanary_sidecar.breaker import BreakerState
-from modelcanary_sidecar.capture import LiveAnswer, header
+from modelcanary_sidecar.capture import COPIED, LiveAnswer, header
 from modelcanary_sidecar.shadow import Shadow, ShadowLimits, Shed
+from modelcanary_sidecar.shadow_connection import ShadowConnection
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}"
@@ -445,6 +447,9 @@ class Wire(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         pass
 
+    def writelines(self, list_of_data: Any) -> None:
+        pass
+
     def abort(self) -> None:
         pass
 
@@ -506,26 +511,111 @@ def test_unsolicited_bytes_close_the_connection(play: Any) -> None:
 
 def test_connections_queue_and_bytes_are_bounded(play: Any) -> None:
     async def main() -> None:
-        async with candidate(hang, timeout=5.0, connections=3, queue=5, queue_bytes=3000) as model:
+        async with candidate(hang, timeout=5.0, connections=3, queue=5, held_bytes=3000) as model:
             for _ in range(3):
                 assert model.offer() is None
             await until(lambda: model.shadow.in_flight == 3)
             assert [model.offer() for _ in range(7)] == [None] * 5 + [Shed.QUEUE] * 2
             assert model.shadow.queued == 5
-            assert model.shadow.queued_bytes == 5 * len(REQUEST)
+            assert model.shadow.held == 8 * len(REQUEST)
             assert model.shadow.connections == 3
 
     play(main())
 
 
-def test_bytes_that_wait_are_bounded(play: Any) -> None:
+def test_bytes_that_wait_and_in_flight_are_bounded(play: Any) -> None:
     async def main() -> None:
-        async with candidate(hang, timeout=5.0, connections=1, queue_bytes=3000) as model:
-            model.offer()
-            await until(lambda: model.shadow.in_flight == 1)
+        async with candidate(hang, timeout=5.0, connections=1, held_bytes=3000) as model:
             large = REQUEST + b"x" * 1400
-            assert [model.offer(large) for _ in range(3)] == [None, None, Shed.QUEUE_BYTES]
+            assert model.offer(large) is None
+            await until(lambda: model.shadow.in_flight == 1)
+            assert [model.offer(large) for _ in range(2)] == [None, Shed.QUEUE_BYTES]
             assert model.offer() is None  # a small one still fits
+            assert model.shadow.held == 2 * len(large) + len(REQUEST)
+            assert model.shadow.offer(99, REQUEST, b"", 100) is Shed.QUEUE_BYTES  # what the item holds counts too
+            model.shadow.stop()
+            assert model.shadow.held == 0
+
+    play(main())
+
+
+def test_connections_that_did_not_come_about_are_not_left_to_the_collector(play: Any) -> None:
+    """A candidate that is down refuses thousands before the collector looks."""
+
+    def alive() -> int:
+        return sum(isinstance(found, ShadowConnection) for found in gc.get_objects())
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as once:
+            port = once.getsockname()[1]
+        model = Candidate(port, ShadowLimits(appear_time=0.0))
+        running = asyncio.create_task(model.shadow.run())
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(4):
+                assert (await model.ask()).failure is Outcome.REFUSED
+            model.shadow.stop()
+            await running
+            assert alive() == 0
+        finally:
+            gc.enable()
+
+    play(main())
+
+
+def test_one_request_alone_may_be_larger_than_the_bound(play: Any) -> None:
+    async def main() -> None:
+        async with candidate(hang, timeout=5.0, held_bytes=3000) as model:
+            large = REQUEST + b"x" * 4000
+            assert [model.offer(large), model.offer(large)] == [None, Shed.QUEUE_BYTES]
+
+    play(main())
+
+
+def test_what_the_candidate_answers_counts_until_it_is_whole(play: Any) -> None:
+    """Each answer is below its own bound, and they are not all kept: the rest of the requests are withdrawn."""
+
+    async def main() -> None:
+        begun = asyncio.Event()
+
+        async def dribble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await request(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n" + b"x" * 40000)
+            await begun.wait()
+            writer.write(b"x" * 20000)
+            await reader.read()
+
+        async with candidate(dribble, connections=5, held_bytes=100_000) as model:
+            for _ in range(5):
+                assert model.offer() is None
+            await until(lambda: len(model.shed) == 3)
+            assert set(model.shed.values()) == {Shed.QUEUE_BYTES}
+            assert model.shadow.held <= 100_000
+            begun.set()
+            await until(lambda: len(model.answers) == 2)
+            assert all(len(answer.body) == 60_000 for answer in model.answers.values())
+            assert model.shadow.held == 0
+
+    play(main())
+
+
+@pytest.mark.parametrize("size", [10, COPIED - 1, COPIED, 300_000])
+def test_head_and_body_arrive_as_one_request(play: Any, size: int) -> None:
+    async def main() -> None:
+        got = bytearray()
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            got.extend(await reader.readuntil(b"\r\n\r\n"))
+            got.extend(await reader.readexactly(size))
+            writer.write(OK)
+            await reader.read()
+
+        async with candidate(handle) as model:
+            head, body = b"POST /p HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % size, bytes(size)
+            assert model.shadow.offer(1, head, body) is None
+            await until(lambda: 1 in model.answers)
+            assert got == head + body
 
     play(main())
 
@@ -544,7 +634,7 @@ def test_many_at_once_are_all_answered(play: Any) -> None:
             await until(lambda: len(model.answers) == 200)
             assert all(answer.failure is None for answer in model.answers.values())
             assert model.shadow.connections <= 8
-            assert model.shadow.queued == model.shadow.queued_bytes == model.shadow.in_flight == 0
+            assert model.shadow.queued == model.shadow.held == model.shadow.in_flight == 0
 
     play(main())
 

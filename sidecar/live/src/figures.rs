@@ -34,6 +34,8 @@ counted! {
         Queue = "queue",
         /// Request or answer beyond maxBodyBytes.
         TooLarge = "tooLarge",
+        /// Too many bytes of requests under way and their answers are kept for pairs.
+        Held = "held",
         ClientLeft = "clientLeft",
         /// Failed before the model had the whole request.
         NotSent = "notSent",

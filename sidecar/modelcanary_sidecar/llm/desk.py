@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 #: The baseline answers users: scoring takes no more of it than this many requests at a time.
 _CONNECTIONS = 4
+#: Of what each of the models is asked at a time and answers: 100,000 tokens on every connection.
+_HELD_BYTES = 32 << 20
 
 
 def generates(instructions: Instructions) -> bool:
@@ -62,7 +64,12 @@ class Desk:
         host, port, prefix = found
         mirror = instructions.mirror
         # An answer lists every token of what was sent, with its number, at many times the bytes of its text.
-        limits = ShadowLimits(timeout=mirror.timeout, connections=_CONNECTIONS, body_bytes=64 * mirror.maxBodyBytes)
+        limits = ShadowLimits(
+            timeout=mirror.timeout,
+            connections=_CONNECTIONS,
+            body_bytes=64 * mirror.maxBodyBytes,
+            held_bytes=_HELD_BYTES,
+        )
         user, mirrored = (Role.CANDIDATE, Role.BASELINE) if instructions.observing else (Role.BASELINE, Role.CANDIDATE)
         own = Shadow[Asking](self._baseline.host, self._baseline.port, limits, settle, settle)
         other = Shadow[Asking](host, port, limits, settle, settle)

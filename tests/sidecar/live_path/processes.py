@@ -270,11 +270,13 @@ def tell(process: Process, scorer: ScorerEnd, instructions: Instructions) -> Non
 
 
 def captured_by(scorer: ScorerEnd) -> Captured:
-    """The next captured request that is not one of `tell`'s."""
+    """The next captured request that is not one of `tell`'s, which comes alone."""
     while True:
         message = until(scorer.receive)
-        if isinstance(message, Captured) and message.target != b"/probe":
-            return message
+        found = [one for one in message if one.target != b"/probe"] if isinstance(message, list) else []
+        if found:
+            (captured,) = found
+            return captured
 
 
 #: What is captured goes to the scorer as it is: with a patch it is the scorer that asks the candidate.

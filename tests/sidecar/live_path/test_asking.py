@@ -24,7 +24,7 @@ from tests.sidecar.live_path.processes import (
 
 from modelcanary_gate.protocol import Instructions, MirrorLimits, ModelReading
 from modelcanary_gate.vocabulary import Outcome
-from modelcanary_sidecar.capture import Captured, LiveAnswer, header
+from modelcanary_sidecar.capture import LiveAnswer, header
 from modelcanary_sidecar.channel import Dropped, News, ScorerEnd
 
 Script = Callable[[Connection], None]
@@ -118,12 +118,14 @@ class Asking:
         if time.monotonic() > self._told_at + 1.0:  # without news for five nothing is captured
             self._tell(self._told)
         while message := self._scorer.receive():
-            if isinstance(message, Captured):
-                assert message.id not in self._answers, "it was told twice"
-                assert message.candidate is not None
-                self._answers[message.id] = message.candidate
-            elif isinstance(message, Dropped) and message.run == self._run:
-                self.spared.update(message.counts)
+            if isinstance(message, Dropped):
+                if message.run == self._run:
+                    self.spared.update(message.counts)
+                continue
+            for captured in message:
+                assert captured.id not in self._answers, "it was told twice"
+                assert captured.candidate is not None
+                self._answers[captured.id] = captured.candidate
 
     def figure(self, name: str, outcome: str = "") -> float:
         said = self._process.admin_says("/metrics")

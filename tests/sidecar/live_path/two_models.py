@@ -174,6 +174,7 @@ class Stage:
         self.run = ""  # each test has one of its own: what is handed over late is not taken for the next test's
         self._runs = 0
         self._users: list[User] = []
+        self._came: list[Captured] = []  # at the scorer, of the test's run
         self._before: dict[tuple[str, str], float] = {}
 
     # -- the beginning and the end of a test
@@ -194,7 +195,8 @@ class Stage:
         self.candidate.stop()
         self.baseline.hang_up()
         until(lambda: self.process.metric("in_flight") == 0.0)
-        self._received()
+        self._receive()
+        self._came = []
 
     # -- the scorer
 
@@ -222,23 +224,27 @@ class Stage:
 
     def captured(self) -> Captured:
         """The next one of the test's run."""
-        while True:
-            message = until(self.scorer.receive)
-            if isinstance(message, Captured) and message.run == self.run:
-                return message
+
+        def came() -> bool:
+            self._receive()
+            return bool(self._came)
+
+        until(came)
+        return self._came.pop(0)
 
     def all_captured(self) -> list[Captured]:
         """Of what the process has done by now; pairs may be handed over a sweep later."""
         self.swept()
         self.swept()
         self.settle()
-        return [message for message in self._received() if message.run == self.run]
-
-    def _received(self) -> list[Captured]:
-        found = []
-        while (message := self.scorer.receive()) is not None:
-            found += [message] if isinstance(message, Captured) else []
+        self._receive()
+        found, self._came = self._came, []
         return found
+
+    def _receive(self) -> None:
+        while (message := self.scorer.receive()) is not None:
+            if isinstance(message, list):
+                self._came += [captured for captured in message if captured.run == self.run]
 
     # -- users
 
