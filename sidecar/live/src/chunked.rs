@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_size_is_hexadecimal_and_below_two_to_the_64() {
-        for size in ["", "10000000000000000", "0x5", "+5", "-5", " 5", "5 ", "5\t", "5,5", "5g", "5_0", "5\u{0}"] {
+        for size in ["", "10000000000000005", "0x5", "+5", "-5", " 5", "5 ", "5\t", "5,5", "5g", "5_0", "5\u{0}"] {
             refused(&format!("{size}\r\nhello\r\n0\r\n\r\n"));
         }
         sound("000000000000000000000005\r\nhello\r\n0\r\n\r\n", "hello");
@@ -217,6 +217,7 @@ mod tests {
             "5;a\n",
             "5\r\nhello\n",
             "5\r\nhellox",
+            "5\r\nhello\rx",
             "4\r\nhello\r\n",
             "0\n",
             "0\r\n\n",

@@ -330,7 +330,7 @@ impl Reader<'_> {
                             at += used;
                             if head.status >= 200 {
                                 self.begin(head);
-                            } else if head.status == 101 || head.chunked || head.length.unwrap_or(0) > 0 {
+                            } else if head.status == 101 || head.chunked {
                                 return Err(()); // we never ask to switch; no interim answer has a body
                             } // else it is swallowed: we have answered Expect ourselves
                         }

@@ -598,6 +598,8 @@ mod tests {
         let more = reader.read(&begun.as_bytes()[..=MAX_HEAD], &rules);
         assert!(matches!(more, Reading::Refused(Refusal::HeadTooLarge)));
         refused(&"\r\n".repeat(MAX_HEAD), 431);
+        // What is left out of it counts as well.
+        refused(&input(MAX_HEAD + 1).replace("X-A: ", "TE:  "), 431);
         // Written anew it is longer by a space.
         refused(&input(MAX_HEAD).replace("X-A: a", "X-A:aa"), 431);
     }
