@@ -32,8 +32,8 @@ settings = read_settings(sys.argv[3:], {})
 settings = replace(settings, limits=replace(settings.limits, **json.loads(sys.argv[2])))
 logging.basicConfig(level=logging.INFO)
 supervisor = Supervisor(settings, lambda *given: signal.pause())
-live_end = socket.socket(fileno=int(sys.argv[1]))
-supervisor._channels = [(live_end, live_end)]
+live_ends = [socket.socket(fileno=int(number)) for number in sys.argv[1].split(",")]
+supervisor._channels = [(end, end) for end in live_ends]
 sys.exit(supervisor.run())
 """
 
@@ -230,12 +230,22 @@ def start_sidecar(model: int, *options: str) -> Process:
 
 def start_live(model: int, *options: str, **limits: float) -> tuple[Process, ScorerEnd]:
     """A sidecar of one live process, whose scorer is the test: the scorer's end of its channel."""
-    end, scorer = socket_pair()
-    command = [sys.executable, "-c", LIVE, str(end.fileno()), json.dumps(limits), "--ledger", "http://x", "--name", "x"]
+    process, (scorer,) = start_lives(1, model, *options, **limits)
+    return process, scorer
+
+
+def start_lives(count: int, model: int, *options: str, **limits: float) -> tuple[Process, list[ScorerEnd]]:
+    """So many live processes."""
+    pairs = [socket_pair() for _ in range(count)]
+    numbers = [end.fileno() for end, _ in pairs]
+    command = [sys.executable, "-c", LIVE, ",".join(map(str, numbers)), json.dumps(limits)]
+    command += ["--ledger", "http://x", "--name", "x", "--workers", str(count)]
     command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
     command += ["--upstream", f"http://127.0.0.1:{model}", "--drain-delay", "0s", *options]
-    with end:
-        return Process(command, pass_fds=(end.fileno(),)), ScorerEnd(scorer)
+    process = Process(command, pass_fds=tuple(numbers))
+    for end, _ in pairs:
+        end.close()
+    return process, [ScorerEnd(scorer) for _, scorer in pairs]
 
 
 def receive_all(client: socket.socket) -> bytes:

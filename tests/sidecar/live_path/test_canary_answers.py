@@ -362,10 +362,10 @@ def test_a_candidate_that_cannot_be_reached_from_here_gets_no_users(played: Stag
 
 def test_the_candidates_connections_are_bounded(played: Stage) -> None:
     played.mirror(weight=1.0, grace=0.05, maxInFlight=2)
-    users = [played.asks(post()) for _ in range(6)]
-    at_baseline = [played.baseline.next() for _ in users]
-    for _ in range(2):
-        played.candidate.next()
+    offered = [Offered(played) for _ in range(2)]
+    users = [played.asks(post()) for _ in range(4)]
+    at_baseline = [each.baseline for each in offered] + [played.baseline.next() for _ in users]
+    users += [each.user for each in offered]
     for asked in at_baseline:
         asked.send(BASELINE)
     assert all(user.gets().endswith(BASE) for user in users)

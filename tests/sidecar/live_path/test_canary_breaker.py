@@ -30,6 +30,7 @@ class Users:
         self._stage = stage
 
     def visit(self) -> Visit:
+        self._stage.swept()
         skipped = self._skipped
         began = time.monotonic()
         answer = self._stage.asks(post()).gets()

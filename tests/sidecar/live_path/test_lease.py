@@ -49,6 +49,7 @@ def test_a_weight_holds_for_its_lease_from_when_the_ledger_said_so() -> None:
 def test_a_weight_ends_by_itself_and_the_same_instructions_renew_it(played: Stage, run: Instructions) -> None:
     run = replace(run, lease=2.0)
     played.tell(run)
+    until(lambda: played.process.metric("weight") == 1.0)
     until(lambda: played.process.metric("weight") == 0.0)
     assert answer(played) == BASE
     played.tell(run)

@@ -1,12 +1,16 @@
 """Beyond maxPairsPerSecond the share is lowered until the rate holds: it is the ids that decide, not who came first."""
 
+import re
 import time
+from dataclasses import replace
 
 import pytest
-from tests.sidecar.live_path.processes import until
-from tests.sidecar.live_path.two_models import BASELINE, Stage, playing, post
+from tests.sidecar.live_path.processes import EVERYTHING, RawModel, answer_all, receive_answer, start_lives, until
+from tests.sidecar.live_path.two_models import BASELINE, Stage, post
 
+from modelcanary_gate.protocol import MirrorLimits
 from modelcanary_gate.sampling import position
+from modelcanary_sidecar.channel import News
 
 
 @pytest.fixture
@@ -80,16 +84,30 @@ def test_a_rate_below_one_a_second_takes_one_now_and_then(busy: Stage) -> None:
 
 
 def test_the_rate_is_of_all_live_processes_together() -> None:
-    with playing("--workers", "4") as stage:
-        stage.begin()
-        stage.baseline.always = BASELINE
-        began = time.monotonic()
-        stage.mirror(maxPairsPerSecond=20.0)
-        ask(stage, [f"id-{n}" for n in range(40)])
-        captured = len(stage.all_captured())
-        assert 5 <= captured <= 5 + 5 * (time.monotonic() - began)
-        stage.counts("dropped", {"rate": 40 - captured})
-        stage.end()
+    model = RawModel()
+    model.script = answer_all
+    process, scorers = start_lives(4, model.port, "--drain-time", "1s")
+    instructions = replace(EVERYTHING, mirror=MirrorLimits(maxPairsPerSecond=20.0))
+    began = time.monotonic()
+    for scorer in scorers:
+        assert scorer.tell(News(instructions, time.monotonic()))
+    until(lambda: process.metric("share") == 1.0)  # of each
+    with process.connect() as client:  # who is one process's
+        for n in range(40):
+            client.sendall(post("/x", b"", id=f"id-{n}"))
+            assert receive_answer(client)
+    ended = time.monotonic()
+
+    def seen() -> bool:
+        dropped = re.search(r'_dropped_total\{[^}]*reason="rate"\} (\S+)', process.admin_says("/metrics"))
+        return dropped is not None and float(dropped[1]) + process.metric("captured_total") == 40.0
+
+    until(seen)
+    assert 5 <= process.metric("captured_total") <= 5 + 5 * (ended - began)
+    for scorer in scorers:
+        scorer.close()
+    assert process.stop() == 0
+    model.stop()
 
 
 def test_other_limits_hold_from_when_they_are_told(busy: Stage) -> None:

@@ -170,7 +170,7 @@ class Stage:
         self.process = process
         self.scorer = scorer
         self.baseline = baseline
-        self.candidate: PlayedModel
+        self.candidate = PlayedModel()
         self.run = ""  # each test has one of its own: what is handed over late is not taken for the next test's
         self._runs = 0
         self._users: list[User] = []
@@ -181,6 +181,7 @@ class Stage:
 
     def begin(self) -> None:
         self.baseline.always = None
+        self.candidate.stop()
         self.candidate = PlayedModel()
         self._runs += 1
         self.run = f"r{self._runs}"
@@ -296,7 +297,8 @@ class Stage:
         with suppress(AssertionError):
             until(lambda: self.counted(name) == expected)
         self.swept()
-        assert self.counted(name) == expected
+        counted = self.counted(name)
+        assert counted == expected, f"{name}: {counted}"
 
 
 @contextmanager
@@ -305,10 +307,13 @@ def playing(*options: str, **limits: float) -> Iterator[Stage]:
     baseline = PlayedModel()
     try:
         process, scorer = start_live(baseline.port, "--drain-time", "1s", *options, **limits)
+        stage = Stage(process, scorer, baseline)
         try:
-            yield Stage(process, scorer, baseline)
+            yield stage
         finally:
+            stage.candidate.stop()
             scorer.close()
-            assert process.stop() == 0
+            process.stop()
+        assert process.popen.returncode == 0
     finally:
         baseline.stop()
