@@ -400,7 +400,8 @@ impl Reader<'_> {
         let to_head = self.exchange.head.is_head;
         let _ = write!(self.out, "HTTP/1.1 {status} {}\r\n", reason(status));
         self.out.extend_from_slice(&head.lines);
-        self.model.keep = head.keep;
+        // A server that answers HEAD with a body all the same would have it taken for the next request's answer.
+        self.model.keep = head.keep && !to_head;
         self.model.chunks = false;
         if to_head || status == 204 || status == 304 {
             if let Some(length) = head.length.filter(|_| status != 204) {
