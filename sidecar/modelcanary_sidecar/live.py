@@ -19,7 +19,7 @@ import uvloop
 from modelcanary_sidecar import collector
 from modelcanary_sidecar.admin import Admin
 from modelcanary_sidecar.board import Board
-from modelcanary_sidecar.channel import LiveEnd
+from modelcanary_sidecar.channel import End, LiveEnd
 from modelcanary_sidecar.client import Client
 from modelcanary_sidecar.drain import Drain, Phase
 from modelcanary_sidecar.errors import FrameError
@@ -46,7 +46,7 @@ class Sockets:
 
     listener: socket.socket
     admin: socket.socket | None  # in the first live process only
-    scorer: socket.socket  # its end of the channel
+    scorer: End  # its end of the channel
 
 
 class LiveProcess:

@@ -18,7 +18,7 @@ from functools import partial
 
 from modelcanary_sidecar import collector
 from modelcanary_sidecar.board import Board
-from modelcanary_sidecar.channel import socket_pair
+from modelcanary_sidecar.channel import End, make_ends
 from modelcanary_sidecar.errors import SettingsError
 from modelcanary_sidecar.live import Sockets, run
 from modelcanary_sidecar.settings import Address, Settings, read_settings
@@ -31,7 +31,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # before the scorer is started again
 _STEADY = 60.0  # a scorer that ran for so long is not in a loop of crashes
 _FLUSH = 15.0  # for the scorer to send what is left
 
-Scorer = Callable[[Settings, Sequence[socket.socket]], int]
+Scorer = Callable[[Settings, Sequence[End]], int]
 
 
 def bind(option: str, address: Address, *, shared: bool = False) -> socket.socket:
@@ -97,7 +97,7 @@ def _start(name: str, work: Callable[[], int]) -> int:
         os._exit(code)
 
 
-def _run_scorer(settings: Settings, ends: Sequence[socket.socket]) -> int:
+def _run_scorer(settings: Settings, ends: Sequence[End]) -> int:
     from modelcanary_sidecar.scorer import run_scorer  # noqa: PLC0415 - numpy is for its process alone
 
     return run_scorer(settings, ends)
@@ -114,7 +114,7 @@ class Supervisor:
         self._admin = bind("admin", settings.admin)
         self.admin = bound(self._admin)
         self._board = Board(settings.workers)
-        self._channels = [socket_pair() for _ in range(settings.workers)]
+        self._channels = [make_ends() for _ in range(settings.workers)]
         self._live: set[int] = set()
         self._scorer_process = 0
         self._scorer_since = 0.0

@@ -9,14 +9,13 @@ import logging
 import os
 import secrets
 import signal
-import socket
 from collections.abc import Sequence
 
 import uvloop
 
 from modelcanary_gate.protocol import Instructions
 from modelcanary_sidecar import collector
-from modelcanary_sidecar.channel import ScorerEnd
+from modelcanary_sidecar.channel import End, ScorerEnd
 from modelcanary_sidecar.instructions import Standing
 from modelcanary_sidecar.ledger_client import LedgerClient
 from modelcanary_sidecar.mirror import Mirror
@@ -27,7 +26,7 @@ from modelcanary_sidecar.tally import Tally
 logger = logging.getLogger(__name__)
 
 
-def run_scorer(settings: Settings, ends: Sequence[socket.socket]) -> int:
+def run_scorer(settings: Settings, ends: Sequence[End]) -> int:
     """The process: serves until SIGTERM, then sends what is left. Returns its exit code.
 
     SIGINT is left aside: a terminal sends it to every process of the group, and the live path's last requests

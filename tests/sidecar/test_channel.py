@@ -1,4 +1,5 @@
 import os
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -6,15 +7,16 @@ import pytest
 
 from modelcanary_gate.protocol import Instructions, ModelReading
 from modelcanary_sidecar.capture import Captured, LiveAnswer
-from modelcanary_sidecar.channel import LARGE, LARGE_WAITING, Dropped, LiveEnd, News, ScorerEnd, socket_pair
+from modelcanary_sidecar.channel import LARGE, Dropped, LiveEnd, News, ScorerEnd, make_ends
 from modelcanary_sidecar.errors import FrameError
+from modelcanary_sidecar.room import SIZE
 
 SMALL = Captured("a", True, 1.5, "r", b"POST", b"/p", b"host: a\r\n", b"{}", LiveAnswer(None, 200, 0.1, b"", b"[]"))
 
 
 @pytest.fixture
 def ends() -> Iterator[tuple[LiveEnd, ScorerEnd]]:
-    live, scorer = socket_pair()
+    live, scorer = make_ends()
     pair = LiveEnd(live), ScorerEnd(scorer)
     yield pair
     for end in pair:
@@ -67,7 +69,7 @@ def test_large_messages_are_bounded_until_the_scorer_takes_them(ends: tuple[Live
     while live.offer(large):
         sent += 1
         assert sent < 10
-    assert sent == LARGE_WAITING // (4 << 20) - 1  # what surrounds the bodies does not fit any more
+    assert sent == SIZE // (4 << 20) - 1  # what surrounds the bodies does not fit any more
     assert live.offer(SMALL)  # the small ones still pass
     while scorer.receive() is not None:
         pass
@@ -76,15 +78,21 @@ def test_large_messages_are_bounded_until_the_scorer_takes_them(ends: tuple[Live
     assert live.offer(large)
 
 
-def test_a_new_scorer_starts_without_the_old_ones_debts() -> None:
-    live_socket, scorer_socket = socket_pair()
-    live = LiveEnd(live_socket)
-    live.offer(replace(SMALL, body=bytes(1 << 20)))
-    assert live.large_waiting > 0
-    scorer = ScorerEnd(scorer_socket)
-    live.receive()
+def test_a_new_scorer_goes_on_where_the_old_one_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    end, scorer_end = make_ends()
+    live, old = LiveEnd(end), ScorerEnd(scorer_end)
+    several = [replace(SMALL, body=os.urandom(1 << 20)) for _ in range(3)]
+    assert all(live.offer(captured) for captured in several)
+    with monkeypatch.context() as patch:
+        patch.setattr(old, "_try_send", lambda message: False)  # it ends before it says so
+        assert old.receive() == several[:1]
+    new = ScorerEnd(scorer_end)
+    assert live.receive() is None
+    assert live.large_waiting > 3 << 20, "what the old one read is known to be read when the new one has read more"
+    assert [new.receive(), new.receive()] == [several[1:2], several[2:]]
+    assert live.receive() is None
     assert live.large_waiting == 0
-    scorer.close()
+    new.close()
     assert not live.offer(SMALL)  # nobody there: dropped, no error
     assert live.receive() is None
     live.close()
@@ -100,16 +108,15 @@ def test_no_file_descriptor_is_left_behind(ends: tuple[LiveEnd, ScorerEnd]) -> N
 
 
 def test_what_is_not_a_message_of_ours_is_an_error_of_ours() -> None:
-    live_socket, scorer_socket = socket_pair()
-    live, scorer = LiveEnd(live_socket), ScorerEnd(scorer_socket)
-    live.receive()
-    live_socket.send(b"Zjunk")
-    live_socket.send(b"Djunk")
-    live_socket.send(b"Cjunk")
-    for _ in range(3):
+    live_end, scorer_end = make_ends()
+    live, scorer = LiveEnd(live_end), ScorerEnd(scorer_end)
+    junk = [b"Zjunk", b"Djunk", b"Cjunk", b"Rjunk", b"R" + struct.pack("<QII", 1, SIZE - 5, 6)]
+    for message in junk:
+        live_end.messages.send(message)
+    for _ in junk:
         with pytest.raises(FrameError):
             scorer.receive()
-    scorer_socket.send(b"Njunk")
+    scorer_end.messages.send(b"Njunk")
     with pytest.raises(FrameError):
         live.receive()
     live.close()
@@ -121,7 +128,6 @@ def test_what_the_live_process_could_not_be_told_is_told_with_the_next(
 ) -> None:
     live, scorer = ends
     large = replace(SMALL, body=bytes(LARGE))
-    assert live.receive() is None  # the scorer's greeting, which begins the count anew
     with monkeypatch.context() as patch:
         patch.setattr(scorer, "_try_send", lambda message: False)
         assert live.offer(large)
@@ -137,7 +143,7 @@ def test_what_the_live_process_could_not_be_told_is_told_with_the_next(
 def test_what_is_captured_in_one_turn_goes_as_one_message(ends: tuple[LiveEnd, ScorerEnd]) -> None:
     _, scorer = ends
     due: list[Callable[[], None]] = []
-    live = LiveEnd(ends[0]._socket, due.append)
+    live = LiveEnd(ends[0]._end, due.append)
     several = [replace(SMALL, id=str(number)) for number in range(5)]
     assert all(live.offer(captured) for captured in several)
     assert scorer.receive() is None
@@ -155,7 +161,7 @@ def test_what_has_both_answers_waits_for_others_and_goes_with_what_must_be_asked
     _, scorer = ends
     soon: list[Callable[[], None]] = []
     later: list[Callable[[], None]] = []
-    live = LiveEnd(ends[0]._socket, soon.append, later=later.append)
+    live = LiveEnd(ends[0]._end, soon.append, later=later.append)
     answered = replace(SMALL, candidate=SMALL.baseline)
     assert live.offer(answered)
     assert live.offer(answered)
@@ -174,7 +180,7 @@ def test_what_has_both_answers_waits_for_others_and_goes_with_what_must_be_asked
 def test_what_waits_is_bounded_and_what_finds_no_room_is_told(ends: tuple[LiveEnd, ScorerEnd]) -> None:
     _, scorer = ends
     lost: list[int] = []
-    live = LiveEnd(ends[0]._socket, lambda call: None, lost.append)
+    live = LiveEnd(ends[0]._end, lambda call: None, lost.append)
     offered = 0
     while not lost:
         assert live.offer(replace(SMALL, body=bytes(5000)))

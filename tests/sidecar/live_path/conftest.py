@@ -12,7 +12,7 @@ from tests.sidecar.live_path.processes import LIVE, Process, RawModel
 
 from modelcanary_gate.protocol import Instructions, MirrorLimits, ModelReading
 from modelcanary_sidecar.capture import Captured
-from modelcanary_sidecar.channel import News, ScorerEnd, socket_pair
+from modelcanary_sidecar.channel import News, ScorerEnd, make_ends
 from modelcanary_sidecar.conversation import Conversation
 from modelcanary_sidecar.exchange import Exchange
 from modelcanary_sidecar.live_state import LiveState
@@ -260,11 +260,12 @@ def live(model: RawModel) -> Iterator[Callable[..., tuple[Process, ScorerEnd]]]:
     started: list[tuple[Process, ScorerEnd]] = []
 
     def make(*options: str) -> tuple[Process, ScorerEnd]:
-        end, scorer = socket_pair()
-        command = [sys.executable, "-c", LIVE, str(end.fileno()), "--ledger", "http://x", "--name", "x"]
+        end, scorer = make_ends()
+        files = (end.messages.fileno(), end.room)
+        command = [sys.executable, "-c", LIVE, *map(str, files), "--ledger", "http://x", "--name", "x"]
         command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
         command += ["--upstream", f"http://127.0.0.1:{model.port}", "--drain-delay", "0s", *options]
-        process = Process(command, pass_fds=(end.fileno(),))
+        process = Process(command, pass_fds=files)
         end.close()
         started.append((process, ScorerEnd(scorer)))
         return started[-1]

@@ -22,13 +22,14 @@ POST = b"POST /infer HTTP/1.1\r\nHost: a\r\nX-Request-Id: i\r\nContent-Length: 2
 LIVE = """
 import socket, sys
 from modelcanary_sidecar.board import Board
+from modelcanary_sidecar.channel import End
 from modelcanary_sidecar.live import Sockets, run
 from modelcanary_sidecar.main import bind, bound
 from modelcanary_sidecar.settings import read_settings
-settings = read_settings(sys.argv[2:], {})
+settings = read_settings(sys.argv[3:], {})
 listener, admin = bind("listen", settings.listen), bind("admin", settings.admin)
 print(f"listening on {bound(listener)}, admin on {bound(admin)}", file=sys.stderr, flush=True)
-run(settings, Sockets(listener, admin, socket.socket(fileno=int(sys.argv[1]))), Board(1), 0)
+run(settings, Sockets(listener, admin, End(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))), Board(1), 0)
 """
 
 
