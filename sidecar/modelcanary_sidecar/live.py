@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from modelcanary_sidecar.board import Board
+from modelcanary_sidecar.channel import End
 from modelcanary_sidecar.errors import MissingProgram
 from modelcanary_sidecar.settings import Settings
 
@@ -27,7 +28,7 @@ class Sockets:
     """What a live process is started with."""
 
     listener: socket.socket  # bound already
-    scorer: socket.socket  # its end of the channel
+    scorer: End  # its end of the channel
 
 
 def check_installed() -> None:
@@ -43,7 +44,13 @@ def become(settings: Settings, sockets: Sockets, board: Board, worker: int) -> N
     """This process is a live process from here on."""
     for number in _IGNORED:
         signal.signal(number, signal.SIG_DFL)
-    files = {"listener": sockets.listener.fileno(), "scorer": sockets.scorer.fileno(), "board": board.file}
+    scorer = sockets.scorer
+    files = {
+        "listener": sockets.listener.fileno(),
+        "scorer": scorer.messages.fileno(),
+        "room": scorer.room,
+        "board": board.file,
+    }
     for file in files.values():
         os.set_inheritable(file, True)
     upstream = settings.upstream

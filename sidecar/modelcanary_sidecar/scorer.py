@@ -9,7 +9,6 @@ import logging
 import os
 import secrets
 import signal
-import socket
 from collections.abc import Sequence
 
 import uvloop
@@ -17,7 +16,7 @@ import uvloop
 from modelcanary_gate.protocol import Instructions
 from modelcanary_sidecar import collector
 from modelcanary_sidecar.board import Board
-from modelcanary_sidecar.channel import ScorerEnd
+from modelcanary_sidecar.channel import End, ScorerEnd
 from modelcanary_sidecar.instructions import Standing
 from modelcanary_sidecar.ledger_client import LedgerClient
 from modelcanary_sidecar.mirror import Mirror
@@ -28,7 +27,7 @@ from modelcanary_sidecar.tally import Tally
 logger = logging.getLogger(__name__)
 
 
-def run_scorer(settings: Settings, ends: Sequence[socket.socket], board: Board) -> int:
+def run_scorer(settings: Settings, ends: Sequence[End], board: Board) -> int:
     """The process: serves until SIGTERM, then sends what is left. Returns its exit code.
 
     SIGINT is left aside: a terminal sends it to every process of the group, and the live path's last requests

@@ -19,7 +19,7 @@ from typing import NoReturn
 from modelcanary_sidecar import collector, live
 from modelcanary_sidecar.admin import Admin
 from modelcanary_sidecar.board import Board
-from modelcanary_sidecar.channel import socket_pair
+from modelcanary_sidecar.channel import End, make_ends
 from modelcanary_sidecar.children import WATCHED, Children, described, keep_only
 from modelcanary_sidecar.draining import Draining
 from modelcanary_sidecar.listening import bind, bound
@@ -49,7 +49,7 @@ class Backoff:
         return pause
 
 
-def _run_scorer(settings: Settings, ends: Sequence[socket.socket], board: Board) -> int:
+def _run_scorer(settings: Settings, ends: Sequence[End], board: Board) -> int:
     from modelcanary_sidecar.scorer import run_scorer  # noqa: PLC0415 - what it loads is for its process alone
 
     return run_scorer(settings, ends, board)
@@ -69,7 +69,7 @@ class Supervisor:
         self._admin = bind("admin", settings.admin)
         self.admin = bound(self._admin)
         self._board = Board(settings.workers)
-        self._channels = [socket_pair() for _ in range(settings.workers)]
+        self._channels = [make_ends() for _ in range(settings.workers)]
         self._live: dict[int, int] = {}  # process: worker
         self._scorer_process = 0
         self._scorer_since = 0.0
@@ -129,7 +129,7 @@ class Supervisor:
 
     def _become_scorer(self) -> int:
         ends = [scorer_end for _, scorer_end in self._channels]
-        keep_only(end.fileno() for end in ends)
+        keep_only(file for end in ends for file in (end.messages.fileno(), end.room))
         return self._scorer(self._settings, ends, self._board)
 
     def _hear_end(self, process: int, status: int) -> None:

@@ -1,14 +1,15 @@
 """The live process's end of the channel, played by a test: it hands the scorer what it likes, when it likes."""
 
-import os
-import socket
+import mmap
 import struct
+from collections import deque
 
 import msgspec
 
 from modelcanary_gate.vocabulary import Outcome
 from modelcanary_sidecar.capture import Captured, LiveAnswer
-from modelcanary_sidecar.channel import LARGE, Dropped, News
+from modelcanary_sidecar.channel import LARGE, Dropped, End, News
+from modelcanary_sidecar.room import SIZE
 
 _FAILURES = (None, Outcome.TIMEOUT, Outcome.REFUSED, Outcome.TOO_LARGE, Outcome.UNDECODABLE)
 
@@ -35,15 +36,22 @@ def _answer(answer: LiveAnswer) -> bytes:
 class LiveEnd:
     """`offer` and `report_dropped` say whether there was room."""
 
-    def __init__(self, end: socket.socket) -> None:
-        self._socket = end
-        self.large_waiting = 0  # bytes in memory files that the scorer has not taken yet
+    def __init__(self, end: End) -> None:
+        self._end, self._socket = end, end.messages
+        self._memory = mmap.mmap(end.room, SIZE)
+        self._waiting: deque[tuple[int, int, int]] = deque()  # number, start and size of what the scorer has not read
+        self._number = 0
+
+    @property
+    def large_waiting(self) -> int:
+        """Bytes of large messages that the scorer has not read."""
+        return sum(size for _, _, size in self._waiting)
 
     def offer(self, *captured: Captured) -> bool:
         """As one message."""
         message = b"".join(map(pack, captured))
         if len(message) > LARGE:
-            return self._send_in_file(message)
+            return self._send_in_room(message)
         return self._send(b"C" + message)
 
     def report_dropped(self, run: str, counts: dict[str, int]) -> bool:
@@ -56,16 +64,15 @@ class LiveEnd:
             return False
         return True
 
-    def _send_in_file(self, message: bytes) -> bool:
-        file = os.memfd_create("captured", os.MFD_CLOEXEC)
-        try:
-            os.write(file, message)
-            socket.send_fds(self._socket, [b"F"], [file])
-        except OSError:
+    def _send_in_room(self, message: bytes) -> bool:
+        start = sum(self._waiting[-1][1:]) if self._waiting else 0
+        if start + len(message) > SIZE:
             return False
-        finally:
-            os.close(file)
-        self.large_waiting += len(message)
+        self._memory[start : start + len(message)] = message
+        self._number += 1
+        if not self._send(b"R" + struct.pack("<QII", self._number, start, len(message))):
+            return False
+        self._waiting.append((self._number, start, len(message)))
         return True
 
     def receive(self) -> News | None:
@@ -79,12 +86,12 @@ class LiveEnd:
             if kind == b"N":
                 return msgspec.msgpack.decode(message[1:], type=News)
             if kind == b"T":
-                self.large_waiting = max(0, self.large_waiting - int(message[1:]))
-            elif kind == b"H":
-                self.large_waiting = 0  # what the scorer before this one had taken is gone with it
+                while self._waiting and self._waiting[0][0] <= int(message[1:]):
+                    self._waiting.popleft()
             else:
                 assert not kind, f"unknown kind of message {kind!r}"
                 return None
 
     def close(self) -> None:
-        self._socket.close()
+        self._memory.close()
+        self._end.close()

@@ -1,4 +1,5 @@
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -7,15 +8,16 @@ from tests.sidecar.live_end import LiveEnd
 
 from modelcanary_gate.protocol import Instructions, ModelReading
 from modelcanary_sidecar.capture import Captured, LiveAnswer
-from modelcanary_sidecar.channel import LARGE, Dropped, News, ScorerEnd, socket_pair
+from modelcanary_sidecar.channel import LARGE, Dropped, News, ScorerEnd, make_ends
 from modelcanary_sidecar.errors import FrameError
+from modelcanary_sidecar.room import SIZE
 
 SMALL = Captured("a", True, 1.5, "r", b"POST", b"/p", b"host: a\r\n", b"{}", LiveAnswer(None, 200, 0.1, b"", b"[]"))
 
 
 @pytest.fixture
 def ends() -> Iterator[tuple[LiveEnd, ScorerEnd]]:
-    live, scorer = socket_pair()
+    live, scorer = make_ends()
     pair = LiveEnd(live), ScorerEnd(scorer)
     yield pair
     for end in pair:
@@ -63,28 +65,27 @@ def test_messages_of_every_size_pass(ends: tuple[LiveEnd, ScorerEnd], size: int)
 
 def test_it_is_said_what_was_taken_of_the_large_messages(ends: tuple[LiveEnd, ScorerEnd]) -> None:
     live, scorer = ends
-    assert live.receive() is None  # the scorer's greeting, which begins the count anew
-    for _ in range(3):
-        assert live.offer(replace(SMALL, body=bytes(4 << 20)))
-    assert live.large_waiting > 12 << 20
-    assert scorer.receive() is not None
-    live.receive()
-    assert 8 << 20 < live.large_waiting < 9 << 20
     while scorer.receive() is not None:
         pass
     live.receive()
     assert live.large_waiting == 0
 
 
-def test_a_new_scorer_starts_without_the_old_ones_debts() -> None:
-    live_socket, scorer_socket = socket_pair()
-    live = LiveEnd(live_socket)
-    live.offer(replace(SMALL, body=bytes(1 << 20)))
-    assert live.large_waiting > 0
-    scorer = ScorerEnd(scorer_socket)
-    live.receive()
+def test_a_new_scorer_goes_on_where_the_old_one_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    end, scorer_end = make_ends()
+    live, old = LiveEnd(end), ScorerEnd(scorer_end)
+    several = [replace(SMALL, body=os.urandom(1 << 20)) for _ in range(3)]
+    assert all(live.offer(captured) for captured in several)
+    with monkeypatch.context() as patch:
+        patch.setattr(old, "_try_send", lambda message: False)  # it ends before it says so
+        assert old.receive() == several[:1]
+    new = ScorerEnd(scorer_end)
+    assert live.receive() is None
+    assert live.large_waiting > 3 << 20, "what the old one read is known to be read when the new one has read more"
+    assert [new.receive(), new.receive()] == [several[1:2], several[2:]]
+    assert live.receive() is None
     assert live.large_waiting == 0
-    scorer.close()
+    new.close()
     assert not live.offer(SMALL)  # nobody there: dropped, no error
     assert live.receive() is None
     live.close()
@@ -100,13 +101,12 @@ def test_no_file_descriptor_is_left_behind(ends: tuple[LiveEnd, ScorerEnd]) -> N
 
 
 def test_what_is_not_a_message_of_ours_is_an_error_of_ours() -> None:
-    live_socket, scorer_socket = socket_pair()
-    live, scorer = LiveEnd(live_socket), ScorerEnd(scorer_socket)
-    live.receive()
-    live_socket.send(b"Zjunk")
-    live_socket.send(b"Djunk")
-    live_socket.send(b"Cjunk")
-    for _ in range(3):
+    live_end, scorer_end = make_ends()
+    live, scorer = LiveEnd(live_end), ScorerEnd(scorer_end)
+    junk = [b"Zjunk", b"Djunk", b"Cjunk", b"Rjunk", b"R" + struct.pack("<QII", 1, SIZE - 5, 6)]
+    for message in junk:
+        live_end.messages.send(message)
+    for _ in junk:
         with pytest.raises(FrameError):
             scorer.receive()
     live.close()
@@ -118,7 +118,6 @@ def test_what_the_live_process_could_not_be_told_is_told_with_the_next(
 ) -> None:
     live, scorer = ends
     large = replace(SMALL, body=bytes(LARGE))
-    assert live.receive() is None  # the scorer's greeting, which begins the count anew
     with monkeypatch.context() as patch:
         patch.setattr(scorer, "_try_send", lambda message: False)
         assert live.offer(large)

@@ -15,7 +15,7 @@ from modelcanary_gate.protocol import Instructions, MirrorLimits, ModelReading
 from modelcanary_gate.sampling import position
 from modelcanary_gate.vocabulary import Outcome
 from modelcanary_sidecar.capture import Captured, LiveAnswer
-from modelcanary_sidecar.channel import News, ScorerEnd, socket_pair
+from modelcanary_sidecar.channel import News, ScorerEnd, make_ends
 from modelcanary_sidecar.instructions import Standing
 from modelcanary_sidecar.ledger_client import LedgerClient
 from modelcanary_sidecar.mirror import Mirror
@@ -111,7 +111,7 @@ async def mirror(
         one.port = servers[-1].sockets[0].getsockname()[1]
     if instructions.candidate == "model":
         instructions = replace(instructions, candidate=model.url)
-    live, scorer = socket_pair()
+    live, scorer = make_ends()
     async with stub_ledger(instructions) as ledger, LedgerClient(ledger.url, "n", "m", None) as client:
         tally, standing = Tally(), Standing()
 
@@ -335,7 +335,7 @@ def test_at_the_end_all_that_was_captured_is_sent(stub_ledger: Any) -> None:
 
 def test_at_the_end_what_lies_in_the_socket_is_read(stub_ledger: Any) -> None:
     async def main() -> None:
-        live, scorer = socket_pair()
+        live, scorer = make_ends()
         async with stub_ledger(IN_RUN) as ledger, LedgerClient(ledger.url, "n", "m", None) as client:
             sender = Sender(client, "pod-1", lambda instructions, asked: None)
             ends, baseline = [ScorerEnd(scorer)], Address("127.0.0.1", 9)

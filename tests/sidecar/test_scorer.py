@@ -16,16 +16,17 @@ from tests.sidecar.live_end import LiveEnd
 from modelcanary_gate.protocol import Instructions, ModelReading
 from modelcanary_gate.vocabulary import Outcome
 from modelcanary_sidecar.capture import Captured, LiveAnswer
-from modelcanary_sidecar.channel import News, socket_pair
+from modelcanary_sidecar.channel import News, make_ends
 
 PROGRAM = """
 import socket, sys
 from modelcanary_sidecar.board import Board
+from modelcanary_sidecar.channel import End
 from modelcanary_sidecar.scorer import run_scorer
 from modelcanary_sidecar.settings import read_settings
 
 options = ["--upstream", "http://127.0.0.1:1", "--name", "m", "--identity", "pod-1", "--ledger", sys.argv[1]]
-sys.exit(run_scorer(read_settings(options, {}), [socket.socket(fileno=int(sys.argv[2]))], Board(1)))
+sys.exit(run_scorer(read_settings(options, {}), [End(socket.socket(fileno=int(sys.argv[2])), int(sys.argv[3]))], Board(1)))
 """
 #: Answered on the live path, so that no candidate is needed.
 ANSWER = LiveAnswer(None, 200, 0.01, b"", b'{"predictions":[[0.75,0.25]]}')
@@ -53,9 +54,10 @@ def ended(process: int) -> bool:
 @asynccontextmanager
 async def scorer(url: str, *before: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, LiveEnd]]:
     """Ready to be offered captured requests; `before` goes before the interpreter in its command line."""
-    live, end = socket_pair()
+    live, end = make_ends()
+    files = (end.messages.fileno(), end.room)
     process = await asyncio.create_subprocess_exec(
-        *before, sys.executable, "-c", PROGRAM, url, str(end.fileno()), pass_fds=[end.fileno()]
+        *before, sys.executable, "-c", PROGRAM, url, *map(str, files), pass_fds=files
     )
     end.close()
     at = LiveEnd(live)

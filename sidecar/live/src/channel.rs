@@ -7,24 +7,22 @@
 
 use crate::capture::Captured;
 use crate::orders::{Dropped, News};
+use crate::room::Room;
 use std::io;
 
-/// Larger messages go through a memory file: a socket's buffer holds 208 KiB by default, and one message must not take
+/// Larger messages go through shared memory: a socket's buffer holds 208 KiB by default, and one message must not take
 /// the room of many.
 const LARGE: usize = 48 << 10;
 /// What waits to go as one message: a scorer that is woken for many pairs at a time takes half as long for each.
 const TOGETHER: usize = 256 << 10;
-/// Bytes in memory files that the scorer has not taken yet; beyond them large messages are dropped.
-const LARGE_WAITING: usize = 16 << 20;
 /// Seconds that a pair may wait for others.
 const HAND_OVER: f64 = 0.1;
 
 const CAPTURED: u8 = b'C';
-const IN_FILE: u8 = b'F';
+const IN_ROOM: u8 = b'R';
 const DROPPED: u8 = b'D';
 const NEWS: u8 = b'N';
-const TAKEN: u8 = b'T';
-const HELLO: u8 = b'H';
+const READ: u8 = b'T';
 
 pub struct Channel {
     pub descriptor: i32,
@@ -33,7 +31,7 @@ pub struct Channel {
     waiting: u64,
     /// When what waits is to be sent.
     pub due: Option<f64>,
-    large_waiting: usize,
+    room: Room,
 }
 
 /// What was received.
@@ -45,8 +43,9 @@ pub enum Heard {
 }
 
 impl Channel {
-    pub fn new(descriptor: i32) -> Self {
-        Self { descriptor, message: vec![CAPTURED], waiting: 0, due: None, large_waiting: 0 }
+    /// Of a socket and a file for what is large, both inherited.
+    pub fn new(descriptor: i32, room: i32) -> io::Result<Self> {
+        Ok(Self { descriptor, message: vec![CAPTURED], waiting: 0, due: None, room: Room::new(room)? })
     }
 
     /// Take a captured request. How many that were taken before, or this one, found no room after all.
@@ -73,7 +72,7 @@ impl Channel {
         if waiting == 0 {
             return 0;
         }
-        let sent = if self.message.len() > LARGE { self.send_in_file() } else { self.send(&self.message) };
+        let sent = if self.message.len() > LARGE { self.send_in_room() } else { self.send(&self.message) };
         if self.message.capacity() > 2 * TOGETHER {
             self.message = vec![CAPTURED];
         } else {
@@ -98,24 +97,15 @@ impl Channel {
         unsafe { libc::send(self.descriptor, message.as_ptr().cast(), message.len(), flags) >= 0 }
     }
 
-    fn send_in_file(&mut self) -> bool {
-        let captured = &self.message[1..];
-        if self.large_waiting + captured.len() > LARGE_WAITING {
-            return false;
-        }
-        // SAFETY: the name ends with a zero; the buffer is as long as is said; the descriptor is ours until it is closed.
-        let sent = unsafe {
-            let file = libc::memfd_create(c"captured".as_ptr(), libc::MFD_CLOEXEC);
-            if file < 0 {
-                return false;
-            }
-            let written = libc::write(file, captured.as_ptr().cast(), captured.len());
-            let sent = written == captured.len() as isize && send_descriptor(self.descriptor, IN_FILE, file);
-            libc::close(file);
-            sent
-        };
-        if sent {
-            self.large_waiting += captured.len();
+    fn send_in_room(&mut self) -> bool {
+        let Some(place) = self.room.write(&self.message[1..]) else { return false };
+        let mut message = vec![IN_ROOM];
+        message.extend_from_slice(&place.number.to_le_bytes());
+        message.extend_from_slice(&(place.start as u32).to_le_bytes());
+        message.extend_from_slice(&(place.size as u32).to_le_bytes());
+        let sent = self.send(&message);
+        if !sent {
+            self.room.forget();
         }
         sent
     }
@@ -138,33 +128,13 @@ impl Channel {
                         Err(error) => Heard::Unreadable(format!("news cannot be read: {error}")),
                     };
                 }
-                TAKEN => {
-                    let taken = std::str::from_utf8(&message[1..]).ok().and_then(|text| text.parse().ok());
-                    self.large_waiting = self.large_waiting.saturating_sub(taken.unwrap_or(0));
+                READ => {
+                    if let Some(number) = std::str::from_utf8(&message[1..]).ok().and_then(|text| text.parse().ok()) {
+                        self.room.read(number);
+                    }
                 }
-                HELLO => self.large_waiting = 0, // what the scorer before this one had taken is gone with it
                 kind => return Heard::Unreadable(format!("unknown kind of message {kind}")),
             }
         }
-    }
-}
-
-/// One byte and a descriptor. The caller sees to it that both descriptors are open.
-unsafe fn send_descriptor(socket: i32, kind: u8, file: i32) -> bool {
-    let mut part = libc::iovec { iov_base: (&raw const kind).cast_mut().cast(), iov_len: 1 };
-    let mut control = [0_u64; 4]; // aligned as a cmsghdr has to be
-                                  // SAFETY: all-zero is a valid message; the header and the descriptor fit in `control`, which outlives the call.
-    unsafe {
-        let mut message: libc::msghdr = std::mem::zeroed();
-        message.msg_iov = &mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = control.as_mut_ptr().cast();
-        message.msg_controllen = libc::CMSG_SPACE(size_of::<i32>() as u32) as _;
-        let header = libc::CMSG_FIRSTHDR(&message);
-        (*header).cmsg_level = libc::SOL_SOCKET;
-        (*header).cmsg_type = libc::SCM_RIGHTS;
-        (*header).cmsg_len = libc::CMSG_LEN(size_of::<i32>() as u32) as _;
-        std::ptr::copy_nonoverlapping((&raw const file).cast::<u8>(), libc::CMSG_DATA(header), size_of::<i32>());
-        libc::sendmsg(socket, &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) >= 0
     }
 }

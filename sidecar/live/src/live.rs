@@ -153,7 +153,7 @@ impl Live {
         unsafe { libc::getrandom(unique.as_mut_ptr().cast(), unique.len(), 0) };
         let mut live = Self {
             board: Board::new(settings.board, settings.worker)?,
-            channel: Channel::new(settings.scorer),
+            channel: Channel::new(settings.scorer, settings.room)?,
             splices: Splices::new(settings.host.clone(), settings.port, limits.connect_time),
             baseline: Pool::new(settings.host.clone(), settings.port, &bounds),
             rules: Rules::new(&id_header, &settings.upstream),

@@ -23,6 +23,7 @@ mod poll;
 mod pool;
 mod position;
 mod resolve;
+mod room;
 mod sampler;
 mod settings;
 mod shadow;

@@ -7,6 +7,7 @@ pub struct Settings {
     /// Descriptors that were inherited.
     pub listener: i32,
     pub scorer: i32,
+    pub room: i32,
     pub board: i32,
     pub worker: usize,
     pub workers: usize,

@@ -10,11 +10,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain
 from typing import TypeVar
 
 from modelcanary_gate.protocol import Instructions, MirrorLimits, ModelReading
 from modelcanary_sidecar.capture import Captured
-from modelcanary_sidecar.channel import News, ScorerEnd, socket_pair
+from modelcanary_sidecar.channel import News, ScorerEnd, make_ends
 
 T = TypeVar("T")
 DEADLINE = 20.0
@@ -26,13 +27,15 @@ POST = b"POST /infer HTTP/1.1\r\nHost: a\r\nX-Request-Id: i\r\nContent-Length: 2
 LIVE = """
 import json, logging, signal, socket, sys
 from dataclasses import replace
+from modelcanary_sidecar.channel import End
 from modelcanary_sidecar.settings import read_settings
 from modelcanary_sidecar.supervisor import Supervisor
 settings = read_settings(sys.argv[3:], {})
 settings = replace(settings, limits=replace(settings.limits, **json.loads(sys.argv[2])))
 logging.basicConfig(level=logging.INFO)
 supervisor = Supervisor(settings, lambda *given: signal.pause())
-live_ends = [socket.socket(fileno=int(number)) for number in sys.argv[1].split(",")]
+files = [map(int, pair.split("+")) for pair in sys.argv[1].split(",")]
+live_ends = [End(socket.socket(fileno=messages), room) for messages, room in files]
 supervisor._channels = [(end, end) for end in live_ends]
 sys.exit(supervisor.run())
 """
@@ -236,13 +239,14 @@ def start_live(model: int, *options: str, **limits: float) -> tuple[Process, Sco
 
 def start_lives(count: int, model: int, *options: str, **limits: float) -> tuple[Process, list[ScorerEnd]]:
     """So many live processes."""
-    pairs = [socket_pair() for _ in range(count)]
-    numbers = [end.fileno() for end, _ in pairs]
-    command = [sys.executable, "-c", LIVE, ",".join(map(str, numbers)), json.dumps(limits)]
+    pairs = [make_ends() for _ in range(count)]
+    files = [(end.messages.fileno(), end.room) for end, _ in pairs]
+    command = [sys.executable, "-c", LIVE, ",".join(f"{messages}+{room}" for messages, room in files)]
+    command.append(json.dumps(limits))
     command += ["--ledger", "http://x", "--name", "x", "--workers", str(count)]
     command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
     command += ["--upstream", f"http://127.0.0.1:{model}", "--drain-delay", "0s", *options]
-    process = Process(command, pass_fds=tuple(numbers))
+    process = Process(command, pass_fds=tuple(chain.from_iterable(files)))
     for end, _ in pairs:
         end.close()
     return process, [ScorerEnd(scorer) for _, scorer in pairs]

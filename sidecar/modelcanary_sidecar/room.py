@@ -1,0 +1,38 @@
+"""Memory that one live process and the scorer share: what is too large for the socket between them goes through it.
+
+`channel` makes the file, and the scorer's side is here: the live process writes a message (`room.rs`) and sends where
+it is, the scorer reads it and says so, and only then is its place free again. A file for each message would cost both
+ten times as much, for pages that the kernel must find, clear and take back. It must not know what is in a message.
+"""
+
+import mmap
+import os
+from typing import Final
+
+from modelcanary_sidecar.errors import FrameError
+
+#: Bytes that may wait for the scorer; beyond them messages are dropped.
+SIZE: Final = 16 << 20
+
+
+def make_file() -> int:
+    """Its descriptor. It takes memory where it was written to."""
+    file = os.memfd_create("captured", os.MFD_CLOEXEC)
+    os.ftruncate(file, SIZE)
+    return file
+
+
+class Readable:
+    """The scorer's side."""
+
+    def __init__(self, file: int) -> None:
+        self._memory = mmap.mmap(file, SIZE, access=mmap.ACCESS_READ)
+
+    def at(self, start: int, size: int) -> bytes:
+        """A message. Raises FrameError where none can be."""
+        if start + size > SIZE:
+            raise FrameError(f"a message of {size} bytes at {start} is beyond what is shared")
+        return self._memory[start : start + size]
+
+    def close(self) -> None:
+        self._memory.close()
