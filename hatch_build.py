@@ -112,13 +112,14 @@ def compile_live(root: Path) -> Compiled:
     cache = Path(os.environ.get("MODELCANARY_CACHE") or Path.home() / ".cache" / "modelcanary") / "live"
     made = cache / _digest(crate, version)
     compiled = Compiled(made / NAME, made / f"{NAME}.cdx.json")
-    cache.mkdir(parents=True, exist_ok=True)
-    with _alone(cache / "build.lock"):  # cargo's folder is one for all working copies, its result is the last one's
-        if not compiled.binary.is_file():
-            print(f"compiling {NAME} (about a minute) …", file=sys.stderr, flush=True)
-            _compile(crate, cache / "target", version, made)
-            _forget_old(cache, made)
-        os.utime(made)  # it is in use: not among the oldest
+    if not compiled.binary.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        with _alone(cache / "build.lock"):  # cargo's folder is that of all working copies, its result the last one's
+            if not compiled.binary.is_file():
+                print(f"compiling {NAME} (about a minute) …", file=sys.stderr, flush=True)
+                _compile(crate, cache / "target", version, made)
+                _forget_old(cache, made)
+    os.utime(made)  # it is in use: not among the oldest
     return compiled
 
 
