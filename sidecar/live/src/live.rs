@@ -324,7 +324,7 @@ impl Live {
         self.sweep_mirroring();
         self.sweep_pool(Of::Baseline);
         self.sweep_clients();
-        self.splices.sweep(now);
+        self.splices.sweep(now, &self.poll);
         self.sweeps += 1;
         if self.sweeps % REPORT == 0 {
             self.report();

@@ -14,6 +14,9 @@ const MOST: usize = 1024;
 /// Read at a time. A side is read from while all that it said before has been taken by the other, so this is the most
 /// that waits in each direction.
 const PIECE: usize = 64 << 10;
+/// Seconds after which a client that has had no answer may be told to go as well. A client of gRPC that is told in the
+/// moment in which it connects may lose the call that it connected for: it hangs.
+const SETTLED: f64 = 1.0;
 /// Of what this asks the resolver: others' tags are without it.
 const TAG: u64 = 1 << 63;
 
@@ -24,8 +27,10 @@ struct Side {
     joining: Option<Joining>,
     /// Of the model's side, until its client has been told to go.
     frames: Option<Frames>,
-    /// It came while clients were being told to go.
-    late: bool,
+    /// When its client came.
+    since: f64,
+    /// That was SETTLED ago.
+    settled: bool,
     /// It will say no more.
     ended: bool,
     /// The other will say no more, which is passed on when all that it said has been.
@@ -59,7 +64,7 @@ impl Splices {
             return false;
         }
         let joining = Joining { deadline: now + self.connect_time, first, addresses: [].into(), next: 0 };
-        let mut side = Side::new(client, Key::NONE, self.draining);
+        let mut side = Side::new(client, Key::NONE, now);
         side.joining = Some(joining);
         let key = self.sides.insert(side);
         match resolver.ask(&self.host, self.port, tag(key), now) {
@@ -112,12 +117,15 @@ impl Splices {
         }
     }
 
-    /// End those whose model was not to be connected to in time.
-    pub fn sweep(&mut self, now: f64) {
+    /// End those whose model was not to be connected to in time, and see who has been here for a while.
+    pub fn sweep(&mut self, now: f64, poll: &Poll) {
         for key in self.sides.keys() {
-            let joining = self.sides.get(key).and_then(|side| side.joining.as_ref());
-            if joining.is_some_and(|joining| now >= joining.deadline) {
+            let Some(side) = self.sides.get_mut(key) else { continue };
+            if side.joining.as_ref().is_some_and(|joining| now >= joining.deadline) {
                 self.refuse(key);
+            } else if !side.settled && now >= side.since + SETTLED {
+                side.settled = true;
+                self.leave(key, poll);
             }
         }
     }
@@ -145,8 +153,8 @@ impl Splices {
             let Some(address) = joining.addresses.get(joining.next) else { break };
             joining.next += 1;
             if let Ok(sock) = Sock::connect(address) {
-                let late = self.sides.get(client).is_some_and(|side| side.late);
-                let mut side = Side::new(sock, client, late);
+                let since = self.sides.get(client).map_or(0.0, |side| side.since);
+                let mut side = Side::new(sock, client, since);
                 side.frames = Some(Frames::default());
                 let model = self.sides.insert(side);
                 self.watch(model, poll);
@@ -312,13 +320,14 @@ impl Splices {
 }
 
 impl Side {
-    fn new(sock: Sock, other: Key, late: bool) -> Self {
-        Self { sock, other, joining: None, frames: None, late, ended: false, shutting: false }
+    fn new(sock: Sock, other: Key, since: f64) -> Self {
+        Self { sock, other, joining: None, frames: None, since, settled: false, ended: false, shutting: false }
     }
 
-    /// Who comes in spite of it gets one answer first; told at once, it would come again and again.
+    /// Whether the client may be told. Who has just come gets one answer first; told at once, it would come again and
+    /// again.
     fn tells(&self, draining: bool) -> bool {
-        draining && self.frames.as_ref().is_some_and(|frames| !self.late || frames.answered)
+        draining && self.frames.as_ref().is_some_and(|frames| self.settled || frames.answered)
     }
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.sidecar.live_path.processes import DEADLINE, Connection, Process, RawModel, until
+from tests.sidecar.live_path.test_draining import HOOK, Hook
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -94,3 +95,25 @@ def test_a_client_whose_model_is_not_there_is_closed(model: RawModel, start: Cal
     with connected(process) as client:
         assert client.rest() == b""
     until(lambda: process.metric("passed_through_total") == 1)
+
+
+def test_a_client_that_asks_nothing_is_told_to_go_as_well(model: RawModel, start: Callable[..., Process]) -> None:
+    settings, goaway = b"\0\0\0\4\0" + bytes(4), b"\0\0\x08\7\0" + bytes(4) + b"\x7f\xff\xff\xff" + bytes(4)
+
+    def greet(connection: Connection) -> None:
+        connection.take(len(PREFACE))
+        connection.send(settings)
+        connection.rest()
+        connection.close()
+
+    model.script = greet
+    process = start("--drain-path", HOOK, "--drain-delay", "300ms")
+    with connected(process) as early:
+        assert early.take(len(settings)) == settings
+        hook = Hook(process)
+        assert early.take(len(goaway)) == goaway
+        with connected(process) as late:
+            assert late.take(len(settings) + len(goaway)) == settings + goaway
+            assert hook.held
+        assert early.has_nothing()
+    assert hook.wait().endswith("drained\n")
