@@ -97,14 +97,14 @@ def live(model: RawModel) -> Iterator[Callable[..., tuple[Process, ScorerEnd]]]:
 
 
 @pytest.fixture(scope="module")
-def played_process() -> Iterator[Stage]:
+def staged() -> Iterator[Stage]:
     """One for all tests of a file."""
     with playing() as stage:
         yield stage
 
 
 @pytest.fixture
-def played(played_process: Stage) -> Iterator[Stage]:
-    played_process.begin()
-    yield played_process
-    played_process.end()
+def stage(staged: Stage) -> Iterator[Stage]:
+    staged.begin()
+    yield staged
+    staged.end()

@@ -63,75 +63,75 @@ FAULTS = [None, reply(b"{}", status="500 No"), b"garbage\r\n\r\n", reply(b"<html
 
 
 @pytest.mark.parametrize("answer", FAULTS)
-def test_after_failures_in_a_row_users_are_spared(played: Stage, answer: bytes | None) -> None:
-    users = Users(played, answer)
+def test_after_failures_in_a_row_users_are_spared(stage: Stage, answer: bytes | None) -> None:
+    users = Users(stage, answer)
     failed = users.fail()
     visit = users.visit()
     assert not visit.asked or visit.ended >= failed.began + PAUSE
 
 
-def test_pauses_grow_until_a_user_is_answered(played: Stage) -> None:
-    users = Users(played, reply(b"{}", status="503 No"))
+def test_pauses_grow_until_a_user_is_answered(stage: Stage) -> None:
+    users = Users(stage, reply(b"{}", status="503 No"))
     failed = users.fail()
     failed = users.are_spared(failed, PAUSE)  # one probe, in vain
-    played.candidate.always = CANDIDATE
+    stage.candidate.always = CANDIDATE
     users.are_spared(failed, 2.0 * PAUSE)
     assert all(users.visit().asked for _ in range(3))
-    counts = played.counted("canary")
+    counts = stage.counted("canary")
     assert counts["error"] == 6
     assert counts["candidate"] == 4
     # Spared users are mirrored like all others: their pairs are the scorer's to make.
-    captured = played.all_captured()
+    captured = stage.all_captured()
     assert sum(each.candidate is None for each in captured) == counts["skipped"]
     assert len(captured) == sum(counts.values())
-    played.candidate.always = reply(b"{}", status="503 No")
+    stage.candidate.always = reply(b"{}", status="503 No")
     users.are_spared(users.fail(), PAUSE)  # as if nothing had been
 
 
 @pytest.mark.parametrize("answer", [reply(b"{}", status="422 No"), reply(bytes(6000))], ids=["4xx", "too large"])
-def test_requests_that_are_wrong_themselves_are_no_failures_of_the_candidate(played: Stage, answer: bytes) -> None:
-    users = Users(played, answer, maxBodyBytes=5000)
+def test_requests_that_are_wrong_themselves_are_no_failures_of_the_candidate(stage: Stage, answer: bytes) -> None:
+    users = Users(stage, answer, maxBodyBytes=5000)
     for _ in range(12):
-        assert played.asks(post()).gets().endswith(b'{"from":"base"}')
+        assert stage.asks(post()).gets().endswith(b'{"from":"base"}')
     assert users.visit().asked
 
 
-def test_failures_that_are_not_in_a_row_open_nothing(played: Stage) -> None:
-    users = Users(played, None)
+def test_failures_that_are_not_in_a_row_open_nothing(stage: Stage) -> None:
+    users = Users(stage, None)
     for _ in range(3):
         for answer in [*[reply(b"{}", status="500 No")] * 4, CANDIDATE]:
-            played.candidate.always = answer
-            assert played.asks(post()).gets()
+            stage.candidate.always = answer
+            assert stage.asks(post()).gets()
     assert users.visit().asked
 
 
-def test_a_probe_whose_user_leaves_is_not_the_last(played: Stage) -> None:
-    users = Users(played, reply(b"{}", status="500 No"))
+def test_a_probe_whose_user_leaves_is_not_the_last(stage: Stage) -> None:
+    users = Users(stage, reply(b"{}", status="500 No"))
     users.fail()
-    played.candidate.always = None
-    played.mirror(weight=1.0, grace=60.0)  # the same candidate, with its record
+    stage.candidate.always = None
+    stage.mirror(weight=1.0, grace=60.0)  # the same candidate, with its record
 
     def probe() -> User | None:
-        user = played.asks(post())
-        until(lambda: user.has_something or played.candidate.untaken)
-        return user if played.candidate.untaken else None
+        user = stage.asks(post())
+        until(lambda: user.has_something or stage.candidate.untaken)
+        return user if stage.candidate.untaken else None
 
     user = until(probe)
-    asked = played.candidate.next()
+    asked = stage.candidate.next()
     user.leaves()
     asked.await_end()
-    played.asks(post())
-    played.candidate.next().send(CANDIDATE)
-    played.candidate.always = CANDIDATE
+    stage.asks(post())
+    stage.candidate.next().send(CANDIDATE)
+    stage.candidate.always = CANDIDATE
     assert users.visit().asked
 
 
-def test_another_candidate_starts_without_a_record(played: Stage) -> None:
-    users = Users(played, reply(b"{}", status="500 No"))
+def test_another_candidate_starts_without_a_record(stage: Stage) -> None:
+    users = Users(stage, reply(b"{}", status="500 No"))
     failed = users.fail()
     visit = users.visit()
     assert not visit.asked or visit.ended >= failed.began + PAUSE
     another = PlayedModel(CANDIDATE)
-    played.mirror(weight=1.0, grace=60.0, candidate=f"http://127.0.0.1:{another.port}")
-    assert played.asks(post()).gets().endswith(b'{"from":"cand"}')
+    stage.mirror(weight=1.0, grace=60.0, candidate=f"http://127.0.0.1:{another.port}")
+    assert stage.asks(post()).gets().endswith(b'{"from":"cand"}')
     another.stop()

@@ -20,18 +20,18 @@ def ask(stage: Stage, message: bytes, answer: bytes = OK) -> User:
     return user
 
 
-def test_a_pair_holds_what_the_candidate_is_to_be_asked_and_what_the_baseline_said(played: Stage) -> None:
-    played.mirror()
+def test_a_pair_holds_what_the_candidate_is_to_be_asked_and_what_the_baseline_said(stage: Stage) -> None:
+    stage.mirror()
     began, came = time.time(), time.monotonic()
     headers = ["Authorization: Bearer secret", "Cookie: c", "Accept-Encoding: gzip", "accept-encoding: br", "X-Kept: 1"]
-    user = played.asks(post("/infer?a=1", b'{"x": 1}', *headers))
-    asked = played.baseline.next()
-    played.settle()
+    user = stage.asks(post("/infer?a=1", b'{"x": 1}', *headers))
+    asked = stage.baseline.next()
+    stage.settle()
     answered = time.monotonic()
     asked.send(OK)
     assert user.gets()
     got = time.monotonic()
-    captured = played.captured()
+    captured = stage.captured()
     assert (captured.id, captured.minted) == ("q", False)
     assert began - 0.01 <= captured.time <= time.time()  # not the same clock as is read for durations
     assert (captured.method, captured.target) == (b"POST", b"/infer?a=1")
@@ -46,60 +46,60 @@ def test_a_pair_holds_what_the_candidate_is_to_be_asked_and_what_the_baseline_sa
     assert captured.candidate is None
 
 
-def test_credentials_are_forwarded_where_the_user_says_so(played: Stage) -> None:
-    played.mirror(forwardCredentials=True)
-    ask(played, post("/x", b"{}", "Authorization: Bearer secret", "Cookie: c", "Accept-Encoding: gzip"))
-    assert played.captured().headers == (
+def test_credentials_are_forwarded_where_the_user_says_so(stage: Stage) -> None:
+    stage.mirror(forwardCredentials=True)
+    ask(stage, post("/x", b"{}", "Authorization: Bearer secret", "Cookie: c", "Accept-Encoding: gzip"))
+    assert stage.captured().headers == (
         b"X-ModelCanary-Shadow: 1\r\naccept-encoding: identity\r\nHost: fraud\r\nX-Request-Id: q\r\n"
         b"Authorization: Bearer secret\r\nCookie: c\r\n"
     )
 
 
 def test_credentials_stay_out_of_copies_however_they_are_written_and_however_many_names_came_before(
-    played: Stage,
+    stage: Stage,
 ) -> None:
-    played.mirror()
+    stage.mirror()
     for n in range(5):
-        ask(played, post("/x", b"{}", *(f"X-{n}-{m}: 1" for m in range(200))))
-        played.captured()
-    ask(played, post("/x", b"{}", "aUTHORIZATION: Bearer secret", "cOOKIE: secret", "x-mODELcanary-a: secret"))
-    headers = played.captured().headers
+        ask(stage, post("/x", b"{}", *(f"X-{n}-{m}: 1" for m in range(200))))
+        stage.captured()
+    ask(stage, post("/x", b"{}", "aUTHORIZATION: Bearer secret", "cOOKIE: secret", "x-mODELcanary-a: secret"))
+    headers = stage.captured().headers
     assert headers == (b"X-ModelCanary-Shadow: 1\r\naccept-encoding: identity\r\nHost: fraud\r\nX-Request-Id: q\r\n")
 
 
-def test_only_posts_to_the_listed_paths_are_captured(played: Stage) -> None:
-    played.mirror(paths=["/infer", "/other"])
+def test_only_posts_to_the_listed_paths_are_captured(stage: Stage) -> None:
+    stage.mirror(paths=["/infer", "/other"])
     for target in ["/infer", "/infer?x=1", "/infer/2", "/infer/", "/Infer", "/other", "/inf"]:
-        ask(played, post(target))
+        ask(stage, post(target))
     for method in ["PUT", "PATCH", "DELETE"]:
-        ask(played, post("/infer", method=method))
-    assert [played.captured().target for _ in range(3)] == [b"/infer", b"/infer?x=1", b"/other"]
-    assert played.all_captured() == []
-    played.counts("dropped", {})
+        ask(stage, post("/infer", method=method))
+    assert [stage.captured().target for _ in range(3)] == [b"/infer", b"/infer?x=1", b"/other"]
+    assert stage.all_captured() == []
+    stage.counts("dropped", {})
 
 
-def test_what_is_too_large_is_served_and_not_captured(played: Stage) -> None:
-    played.mirror(maxBodyBytes=1000)
-    ask(played, post("/x", bytes(1001)))
-    user = played.asks(post())
-    played.baseline.next().send(reply(bytes(1001)))
+def test_what_is_too_large_is_served_and_not_captured(stage: Stage) -> None:
+    stage.mirror(maxBodyBytes=1000)
+    ask(stage, post("/x", bytes(1001)))
+    user = stage.asks(post())
+    stage.baseline.next().send(reply(bytes(1001)))
     assert user.gets().endswith(b"\r\n\r\n" + bytes(1001))
     chunk = b"%x\r\n%b\r\n" % (600, bytes(600))
-    user = played.asks(post())
-    played.baseline.next().send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%b%b0\r\n\r\n" % (chunk, chunk))
+    user = stage.asks(post())
+    stage.baseline.next().send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%b%b0\r\n\r\n" % (chunk, chunk))
     assert user.gets_until(b"0\r\n\r\n").endswith(b"0\r\n\r\n")
-    ask(played, post("/x", bytes(1000)), reply(bytes(1000)))
-    captured = played.captured()
+    ask(stage, post("/x", bytes(1000)), reply(bytes(1000)))
+    captured = stage.captured()
     assert (captured.body, captured.baseline.body) == (bytes(1000), bytes(1000))
-    assert played.all_captured() == []
-    played.counts("dropped", {"tooLarge": 3})
+    assert stage.all_captured() == []
+    stage.counts("dropped", {"tooLarge": 3})
 
 
 @pytest.mark.parametrize("size", [47_000, 900_000], ids=["in messages", "in memory files"])
-def test_what_the_channel_has_no_room_for_is_counted_and_costs_no_user_an_answer(played: Stage, size: int) -> None:
-    played.baseline.always = OK
-    played.mirror(maxBodyBytes=size)
-    user = played.user()
+def test_what_the_channel_has_no_room_for_is_counted_and_costs_no_user_an_answer(stage: Stage, size: int) -> None:
+    stage.baseline.always = OK
+    stage.mirror(maxBodyBytes=size)
+    user = stage.user()
     body, asked = bytes(size), 0
 
     def full() -> bool:
@@ -107,30 +107,30 @@ def test_what_the_channel_has_no_room_for_is_counted_and_costs_no_user_an_answer
         user.sends(post("/x", body))
         assert user.gets().endswith(b"{}")
         asked += 1
-        return asked % 20 == 0 and "queue" in played.counted("dropped")
+        return asked % 20 == 0 and "queue" in stage.counted("dropped")
 
     until(full)
-    played.swept()
-    dropped = played.counted("dropped")
+    stage.swept()
+    dropped = stage.counted("dropped")
     assert set(dropped) == {"queue"}
-    captured = played.all_captured()  # which makes room
+    captured = stage.all_captured()  # which makes room
     assert all(each.body == body for each in captured)
     assert len(captured) + dropped["queue"] == asked
     assert 2 << 20 < len(captured) * size <= 16 << 20
     user.sends(post("/x", body))
     assert user.gets()
-    assert played.captured().body == body
+    assert stage.captured().body == body
 
 
-def test_nothing_is_captured_while_the_scorer_sheds(played: Stage) -> None:
-    played.tell(played.instructions(), shedding=True)
-    ask(played, post())
-    assert played.all_captured() == []
-    played.counts("dropped", {"shed": 1})
-    played.tell(played.instructions())
-    ask(played, post())
-    assert played.captured()
-    played.counts("dropped", {"shed": 1})
+def test_nothing_is_captured_while_the_scorer_sheds(stage: Stage) -> None:
+    stage.tell(stage.instructions(), shedding=True)
+    ask(stage, post())
+    assert stage.all_captured() == []
+    stage.counts("dropped", {"shed": 1})
+    stage.tell(stage.instructions())
+    ask(stage, post())
+    assert stage.captured()
+    stage.counts("dropped", {"shed": 1})
 
 
 def test_what_the_baseline_fails_to_answer_is_a_pair_too() -> None:
@@ -170,42 +170,42 @@ def test_what_the_model_never_got_is_no_pair() -> None:
         stage.end()
 
 
-def test_a_client_that_leaves_takes_its_pair_with_it(played: Stage) -> None:
-    played.mirror()
-    user = played.asks(post())
-    asked = played.baseline.next()
+def test_a_client_that_leaves_takes_its_pair_with_it(stage: Stage) -> None:
+    stage.mirror()
+    user = stage.asks(post())
+    asked = stage.baseline.next()
     user.leaves()
     asked.await_end()
-    played.counts("dropped", {"clientLeft": 1})
-    assert played.all_captured() == []
+    stage.counts("dropped", {"clientLeft": 1})
+    assert stage.all_captured() == []
 
 
-def test_a_client_that_leaves_before_its_request_is_whole_takes_its_pair_with_it(played: Stage) -> None:
-    played.mirror()
-    user = played.asks(post("/x", None, "Content-Length: 500") + b"{")
-    played.settle()
+def test_a_client_that_leaves_before_its_request_is_whole_takes_its_pair_with_it(stage: Stage) -> None:
+    stage.mirror()
+    user = stage.asks(post("/x", None, "Content-Length: 500") + b"{")
+    stage.settle()
     user.leaves()
-    played.counts("dropped", {"clientLeft": 1})
-    assert played.all_captured() == []
+    stage.counts("dropped", {"clientLeft": 1})
+    assert stage.all_captured() == []
 
 
-def test_bodies_are_captured_without_their_chunks(played: Stage) -> None:
+def test_bodies_are_captured_without_their_chunks(stage: Stage) -> None:
     def answer_in_chunks(connection: Connection) -> None:
         while not connection.buffer.endswith(b"0\r\n\r\n"):
             connection.buffer += connection.socket.recv(1 << 16)
         connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[\r\n1\r\n]\r\n0\r\n\r\n")
         connection.socket.recv(1)
 
-    played.mirror()
-    played.baseline.hang_up()
-    played.baseline.play(answer_in_chunks)
-    user = played.asks(
+    stage.mirror()
+    stage.baseline.hang_up()
+    stage.baseline.play(answer_in_chunks)
+    user = stage.asks(
         post("/x", None, "Transfer-Encoding: chunked") + b"2\r\n{}\r\n1;a=b\r\n \r\n0\r\nX-Trailer: 1\r\n\r\n"
     )
     assert user.gets_until(b"0\r\n\r\n").endswith(b"0\r\n\r\n")
-    captured = played.captured()
-    played.baseline.play()
-    played.baseline.hang_up()
+    captured = stage.captured()
+    stage.baseline.play()
+    stage.baseline.hang_up()
     assert (captured.body, captured.baseline.body) == (b"{} ", b"[]")
     assert (captured.headers, captured.baseline.headers) == (
         b"X-ModelCanary-Shadow: 1\r\naccept-encoding: identity\r\nHost: fraud\r\nX-Request-Id: q\r\n",
@@ -213,39 +213,39 @@ def test_bodies_are_captured_without_their_chunks(played: Stage) -> None:
     )
 
 
-def test_a_long_lived_connection_is_not_worn_out_by_heads_in_two_pieces(played: Stage) -> None:
-    user, other = played.user(), played.user()
+def test_a_long_lived_connection_is_not_worn_out_by_heads_in_two_pieces(stage: Stage) -> None:
+    user, other = stage.user(), stage.user()
     for _ in range(50):  # more bytes together than one head may have
         user.sends(post())
-        asked = played.baseline.next()
+        asked = stage.baseline.next()
         asked.send(b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 2000)
         other.sends(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")  # answered: the piece has been read
         assert other.gets().endswith(b"ok")
         asked.send(b"\r\nContent-Length: 2\r\n\r\nok")
         assert user.gets().endswith(b"ok")
-    assert played.baseline.connections <= 3  # of users and of `settle`; an idle one may have been left
+    assert stage.baseline.connections <= 3  # of users and of `settle`; an idle one may have been left
 
 
-def test_the_time_that_a_client_takes_to_send_is_not_the_models(played: Stage) -> None:
-    played.mirror()
-    user = played.asks(post("/x", None, "Content-Length: 4") + b"{}")
-    played.settle()
+def test_the_time_that_a_client_takes_to_send_is_not_the_models(stage: Stage) -> None:
+    stage.mirror()
+    user = stage.asks(post("/x", None, "Content-Length: 4") + b"{}")
+    stage.settle()
     threading.Event().wait(0.2)
     rest = time.monotonic()
     user.sends(b"  ")
-    played.baseline.next().send(OK)
+    stage.baseline.next().send(OK)
     assert user.gets()
-    assert played.captured().baseline.latency <= time.monotonic() - rest
+    assert stage.captured().baseline.latency <= time.monotonic() - rest
 
 
-def test_what_follows_is_captured_for_the_run_that_holds_then(played: Stage) -> None:
-    played.mirror()
-    user = played.asks(post())
-    asked = played.baseline.next()
-    played.mirror(run="another")
+def test_what_follows_is_captured_for_the_run_that_holds_then(stage: Stage) -> None:
+    stage.mirror()
+    user = stage.asks(post())
+    asked = stage.baseline.next()
+    stage.mirror(run="another")
     asked.send(BASELINE)
     assert user.gets()
-    ask(played, post("/then"))
-    played.run = "another"
-    while played.captured().target != b"/then":
+    ask(stage, post("/then"))
+    stage.run = "another"
+    while stage.captured().target != b"/then":
         pass

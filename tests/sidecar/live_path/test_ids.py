@@ -12,16 +12,16 @@ def head_of(answer: bytes) -> bytes:
     return answer.partition(b"\r\n\r\n")[0] + b"\r\n"
 
 
-def test_a_minted_id_goes_to_both_models_and_back(played: Stage) -> None:
-    played.baseline.always = None
-    played.mirror()
+def test_a_minted_id_goes_to_both_models_and_back(stage: Stage) -> None:
+    stage.baseline.always = None
+    stage.mirror()
     ids = []
     for _ in range(2):
-        user = played.asks(post(id=None))
-        asked = played.baseline.next()
+        user = stage.asks(post(id=None))
+        asked = stage.baseline.next()
         asked.send(reply(b"{}", "X-Request-Id: mine", "X-Kept: 1"))
         answer = head_of(user.gets())
-        captured = played.captured()
+        captured = stage.captured()
         assert captured.minted
         line = f"X-Request-Id: {captured.id}\r\n".encode()
         assert line in asked.request
@@ -37,22 +37,22 @@ def test_a_minted_id_goes_to_both_models_and_back(played: Stage) -> None:
     assert int(ids[1][20:], 16) == int(ids[0][20:], 16) + 1
 
 
-def test_ids_are_minted_for_what_is_not_mirrored_too(played: Stage) -> None:
-    user = played.asks(post(id=None, method="PUT"))
-    asked = played.baseline.next()
+def test_ids_are_minted_for_what_is_not_mirrored_too(stage: Stage) -> None:
+    user = stage.asks(post(id=None, method="PUT"))
+    asked = stage.baseline.next()
     asked.send(BASELINE)
     (id,) = re.findall(rb"X-Request-Id: (\w+)\r\n", head_of(user.gets()))
     assert b"X-Request-Id: %b\r\n" % id in asked.request
 
 
-def test_a_clients_own_id_is_not_added_to_the_answer_and_the_models_passes(played: Stage) -> None:
-    played.mirror()
-    user = played.asks(post(id="mine"))
-    played.baseline.next().send(reply(b"{}", "X-Request-Id: the model's"))
+def test_a_clients_own_id_is_not_added_to_the_answer_and_the_models_passes(stage: Stage) -> None:
+    stage.mirror()
+    user = stage.asks(post(id="mine"))
+    stage.baseline.next().send(reply(b"{}", "X-Request-Id: the model's"))
     answer = head_of(user.gets())
     assert b"X-Request-Id: the model's\r\n" in answer
     assert b"mine" not in answer
-    captured = played.captured()
+    captured = stage.captured()
     assert (captured.id, captured.minted) == ("mine", False)
 
 
@@ -70,69 +70,69 @@ def test_a_clients_own_id_is_not_added_to_the_answer_and_the_models_passes(playe
         ([b"X-Request-Id: " + b"a" * 256], "a" * 256),
     ],
 )
-def test_the_id_is_the_id_headers_else_ce_id(played: Stage, headers: list[bytes], id: str) -> None:
-    played.baseline.always = BASELINE
-    played.mirror()
+def test_the_id_is_the_id_headers_else_ce_id(stage: Stage, headers: list[bytes], id: str) -> None:
+    stage.baseline.always = BASELINE
+    stage.mirror()
     lines = b"".join(line + b"\r\n" for line in headers)
-    played.asks(b"POST /x HTTP/1.1\r\nHost: a\r\n%bContent-Length: 2\r\n\r\n{}" % lines).gets()
-    captured = played.captured()
+    stage.asks(b"POST /x HTTP/1.1\r\nHost: a\r\n%bContent-Length: 2\r\n\r\n{}" % lines).gets()
+    captured = stage.captured()
     assert (captured.id, captured.minted) == (id, False)
 
 
-def test_an_empty_id_is_none(played: Stage) -> None:
-    played.baseline.always = BASELINE
-    played.mirror()
-    answer = head_of(played.asks(post("/x", b"", "X-Request-Id:", "Ce-Id:", id=None)).gets())
-    captured = played.captured()
+def test_an_empty_id_is_none(stage: Stage) -> None:
+    stage.baseline.always = BASELINE
+    stage.mirror()
+    answer = head_of(stage.asks(post("/x", b"", "X-Request-Id:", "Ce-Id:", id=None)).gets())
+    captured = stage.captured()
     assert captured.minted
     assert f"X-Request-Id: {captured.id}\r\n".encode() in answer
 
 
-def test_instructions_may_name_another_id_header(played: Stage) -> None:
-    played.baseline.always = BASELINE
-    played.mirror(idHeader="X-Trace")
-    played.asks(post("/x", b"", "x-trace: t1")).gets()
-    assert played.captured().id == "t1"
-    answer = played.asks(post("/x", b"")).gets()
-    assert f"X-Trace: {played.captured().id}\r\n".encode() in head_of(answer)
+def test_instructions_may_name_another_id_header(stage: Stage) -> None:
+    stage.baseline.always = BASELINE
+    stage.mirror(idHeader="X-Trace")
+    stage.asks(post("/x", b"", "x-trace: t1")).gets()
+    assert stage.captured().id == "t1"
+    answer = stage.asks(post("/x", b"")).gets()
+    assert f"X-Trace: {stage.captured().id}\r\n".encode() in head_of(answer)
 
 
 @pytest.mark.parametrize("id", [b"a" * 257, b"a\xc2\xa0" * 100])
-def test_an_id_that_cannot_be_one_is_served_and_counted(played: Stage, id: bytes) -> None:
-    played.baseline.always = BASELINE
-    played.mirror(weight=1.0)
-    user = played.asks(b"POST /x HTTP/1.1\r\nHost: a\r\nX-Request-Id: %b\r\nContent-Length: 0\r\n\r\n" % id)
+def test_an_id_that_cannot_be_one_is_served_and_counted(stage: Stage, id: bytes) -> None:
+    stage.baseline.always = BASELINE
+    stage.mirror(weight=1.0)
+    user = stage.asks(b"POST /x HTTP/1.1\r\nHost: a\r\nX-Request-Id: %b\r\nContent-Length: 0\r\n\r\n" % id)
     assert user.gets().startswith(b"HTTP/1.1 200 ")
-    assert played.all_captured() == []
-    played.counts("dropped", {"id": 1})
-    played.counts("canary", {})
+    assert stage.all_captured() == []
+    stage.counts("dropped", {"id": 1})
+    stage.counts("canary", {})
 
 
 @pytest.mark.parametrize("share", [0.3, 0.97])
-def test_the_share_is_chosen_by_the_hash_of_the_id(played: Stage, share: float) -> None:
-    played.baseline.always = BASELINE
-    played.mirror(share=share)
-    user = played.user()
+def test_the_share_is_chosen_by_the_hash_of_the_id(stage: Stage, share: float) -> None:
+    stage.baseline.always = BASELINE
+    stage.mirror(share=share)
+    user = stage.user()
     ids = [f"id-{n}" for n in range(300)] + [f"\u00e9-{n}" for n in range(20)]
     for id in ids:
         user.sends(post("/x", b"", f"X-Request-Id: {id}", id=None))
         user.gets()
     expected = [id for id in ids if position(id) < share]
-    assert [played.captured().id for _ in expected] == expected
+    assert [stage.captured().id for _ in expected] == expected
     assert 0 < len(expected) < len(ids)
-    assert played.all_captured() == []
-    played.counts("dropped", {})
+    assert stage.all_captured() == []
+    stage.counts("dropped", {})
 
 
-def test_minted_ids_are_chosen_by_their_hash_too(played: Stage) -> None:
-    played.baseline.always = BASELINE
-    played.mirror(share=0.5)
-    user = played.user()
+def test_minted_ids_are_chosen_by_their_hash_too(stage: Stage) -> None:
+    stage.baseline.always = BASELINE
+    stage.mirror(share=0.5)
+    user = stage.user()
     minted = []
     for _ in range(60):
         user.sends(post("/x", b"", id=None))
         minted += re.findall(rb"X-Request-Id: (\w+)\r\n", head_of(user.gets()))
     expected = [id.decode() for id in minted if position(id.decode()) < 0.5]
-    assert [played.captured().id for _ in expected] == expected
-    assert played.all_captured() == []
+    assert [stage.captured().id for _ in expected] == expected
+    assert stage.all_captured() == []
     assert 10 < len(expected) < 50

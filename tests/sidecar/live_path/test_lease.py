@@ -14,8 +14,8 @@ CAND, BASE = b'{"from":"cand"}', b'{"from":"base"}'
 
 
 @pytest.fixture
-def run(played: Stage) -> Instructions:
-    return instructions(played)
+def run(stage: Stage) -> Instructions:
+    return instructions(stage)
 
 
 def instructions(stage: Stage) -> Instructions:
@@ -46,48 +46,48 @@ def test_a_weight_holds_for_its_lease_from_when_the_ledger_said_so() -> None:
         stage.end()
 
 
-def test_a_weight_ends_by_itself_and_the_same_instructions_renew_it(played: Stage, run: Instructions) -> None:
+def test_a_weight_ends_by_itself_and_the_same_instructions_renew_it(stage: Stage, run: Instructions) -> None:
     run = replace(run, lease=2.0)
-    played.tell(run)
-    until(lambda: played.process.metric("weight") == 1.0)
-    until(lambda: played.process.metric("weight") == 0.0)
-    assert answer(played) == BASE
-    played.tell(run)
-    assert answer(played) == CAND
+    stage.tell(run)
+    until(lambda: stage.process.metric("weight") == 1.0)
+    until(lambda: stage.process.metric("weight") == 0.0)
+    assert answer(stage) == BASE
+    stage.tell(run)
+    assert answer(stage) == CAND
 
 
-def test_instructions_that_are_heard_again_are_no_change(played: Stage, run: Instructions) -> None:
+def test_instructions_that_are_heard_again_are_no_change(stage: Stage, run: Instructions) -> None:
     for _ in range(3):
-        played.tell(run)
-        assert answer(played) == CAND
-    assert played.candidate.connections == 1  # which a change would have closed
+        stage.tell(run)
+        assert answer(stage) == CAND
+    assert stage.candidate.connections == 1  # which a change would have closed
 
 
-def test_an_answer_that_was_overtaken_changes_nothing(played: Stage, run: Instructions) -> None:
+def test_an_answer_that_was_overtaken_changes_nothing(stage: Stage, run: Instructions) -> None:
     now = time.monotonic()
-    played.tell(replace(run, version=4, weight=0.0), heard=now)
-    played.tell(run, heard=now - 1.0)
-    assert answer(played) == BASE
-    assert played.captured().candidate is None
-    assert played.candidate.connections == 0
+    stage.tell(replace(run, version=4, weight=0.0), heard=now)
+    stage.tell(run, heard=now - 1.0)
+    assert answer(stage) == BASE
+    assert stage.captured().candidate is None
+    assert stage.candidate.connections == 0
 
 
-def test_a_ledger_that_counts_anew_is_followed(played: Stage, run: Instructions) -> None:
-    played.tell(run)
-    played.tell(replace(run, version=1, weight=0.0, share=0.5))
-    assert answer(played) == BASE
-    until(lambda: played.process.metric("share") == 0.5)
+def test_a_ledger_that_counts_anew_is_followed(stage: Stage, run: Instructions) -> None:
+    stage.tell(run)
+    stage.tell(replace(run, version=1, weight=0.0, share=0.5))
+    assert answer(stage) == BASE
+    until(lambda: stage.process.metric("share") == 0.5)
 
 
 @pytest.mark.parametrize("lacks", [{"run": ""}, {"candidate": None}, {"share": 0.0}])
 def test_without_a_run_a_candidate_or_a_share_nothing_is_mirrored_and_nobody_moved(
-    played: Stage, run: Instructions, lacks: dict[str, object]
+    stage: Stage, run: Instructions, lacks: dict[str, object]
 ) -> None:
-    played.tell(run)
-    played.tell(replace(run, **lacks))  # type: ignore[arg-type]
-    assert answer(played) == BASE
-    assert played.all_captured() == []
-    assert played.candidate.connections == 0
-    played.counts("dropped", {})
-    played.counts("canary", {})
-    assert played.process.metric("share") == 0.0
+    stage.tell(run)
+    stage.tell(replace(run, **lacks))  # type: ignore[arg-type]
+    assert answer(stage) == BASE
+    assert stage.all_captured() == []
+    assert stage.candidate.connections == 0
+    stage.counts("dropped", {})
+    stage.counts("canary", {})
+    assert stage.process.metric("share") == 0.0

@@ -14,9 +14,9 @@ from modelcanary_sidecar.channel import News
 
 
 @pytest.fixture
-def busy(played: Stage) -> Stage:
-    played.baseline.always = BASELINE
-    return played
+def busy(stage: Stage) -> Stage:
+    stage.baseline.always = BASELINE
+    return stage
 
 
 def ask(stage: Stage, ids: list[str]) -> None:
