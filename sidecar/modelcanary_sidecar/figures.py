@@ -83,7 +83,7 @@ CELLS: Final = (
     "asks",  # 1: it asks a candidate for mirrored copies, and the cells below say how that goes
     "breaker",
     "queue",
-    "queue_bytes",
+    "held_bytes",
     "asking_in_flight",
     "asking_connections",
 )
@@ -185,7 +185,7 @@ def _asking(asking: Sequence[Cells]) -> dict[str, float]:
     return {
         **{f"breaker:{state}": float(states.count(state)) for state in _BREAKER},
         "queue": sum(cells["queue"] for cells in asking),
-        "queue_bytes": sum(cells["queue_bytes"] for cells in asking),
+        "held_bytes": sum(cells["held_bytes"] for cells in asking),
         "in_flight": sum(cells["asking_in_flight"] for cells in asking),
         "connections": sum(cells["asking_connections"] for cells in asking),
     }

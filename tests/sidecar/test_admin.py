@@ -39,7 +39,7 @@ def test_metrics_are_what_was_counted() -> None:
 
 
 def test_where_the_live_processes_ask_the_candidate_they_say_how_that_goes() -> None:
-    of = {"asks": 1, "breaker": 2, "queue": 5, "queue_bytes": 50, "asking_in_flight": 3, "asking_connections": 4}
+    of = {"asks": 1, "breaker": 2, "queue": 5, "held_bytes": 50, "asking_in_flight": 3, "asking_connections": 4}
     asking = Cells([float(of.get(name, 0)) for name in CELLS])
     found = figures([asking, Cells([0.0] * len(CELLS)), asking])
     exporter = Exporter("ns", "fraud", lambda: found, lambda: {"queue": 9.0, "scores:baseline": 1.0})

@@ -89,7 +89,7 @@ pub const REFUSED: [u16; 8] = [400, 408, 431, 501, 502, 503, 504, 505];
 pub struct AskingFigures {
     pub breaker: BreakerState,
     pub queue: usize,
-    pub queue_bytes: usize,
+    pub held_bytes: usize,
     pub in_flight: usize,
     pub connections: usize,
 }
@@ -181,13 +181,13 @@ impl Figures {
         let asking = self.asking.unwrap_or(AskingFigures {
             breaker: BreakerState::Closed,
             queue: 0,
-            queue_bytes: 0,
+            held_bytes: 0,
             in_flight: 0,
             connections: 0,
         });
         cell("breaker", "", asking.breaker as usize as f64);
         cell("queue", "", asking.queue as f64);
-        cell("queue_bytes", "", asking.queue_bytes as f64);
+        cell("held_bytes", "", asking.held_bytes as f64);
         cell("asking_in_flight", "", asking.in_flight as f64);
         cell("asking_connections", "", asking.connections as f64);
     }

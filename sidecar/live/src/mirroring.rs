@@ -16,7 +16,7 @@ use crate::poll::Key;
 use crate::pool::{Bounds, Pool};
 use crate::position::position;
 use crate::sampler::Admission;
-use crate::shadow::{candidate_of, Shadow, ShadowLimits, Told};
+use crate::shadow::{candidate_of, Shadow, ShadowLimits, Told, HELD_BYTES};
 use std::collections::BTreeMap;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
@@ -252,6 +252,7 @@ impl Live {
             mirror.timeout,
             (mirror.max_in_flight / self.settings.workers).max(1),
             mirror.max_body_bytes,
+            HELD_BYTES / self.settings.workers,
         );
         self.end_shadow();
         self.shadow_is = wanted;

@@ -83,6 +83,10 @@ class Asking:
         self.wait(lambda: all(id in self._answers for id in ids))
         return [self._answers[id] for id in ids]
 
+    def answers_among(self, ids: list[str], count: int) -> list[LiveAnswer]:
+        self.wait(lambda: len(self._answers.keys() & {*ids}) == count)
+        return [self._answers[id] for id in ids if id in self._answers]
+
     def dropped(self, reason: str, count: int = 1) -> Counter[str]:
         """Once so many were."""
         self.wait(lambda: self.spared[reason] >= count)
@@ -478,7 +482,7 @@ def test_many_at_once_are_all_answered(asking: Asking) -> None:
     answers = asking.answers(asking.send(200))
     assert all(answer.failure is None for answer in answers)
     assert len(asking.candidate.connections) <= 8
-    until(lambda: asking.figure("in_flight") == asking.figure("queue") == asking.figure("queue_bytes") == 0.0)
+    until(lambda: asking.figure("in_flight") == asking.figure("queue") == asking.figure("held_bytes") == 0.0)
 
 
 def test_connections_and_queue_are_bounded(asking: Asking) -> None:
@@ -486,7 +490,7 @@ def test_connections_and_queue_are_bounded(asking: Asking) -> None:
     asking.send(8)
     until(lambda: asking.figure("queue") == 5.0)
     assert asking.figure("in_flight") == 3.0
-    assert 5 * 100 < asking.figure("queue_bytes") < 5 * 400
+    assert 8 * 100 < asking.figure("held_bytes") < 8 * 600
     asking.send(400)
     asking.wait(lambda: asking.figure("queue") + 3.0 + asking.spared.total() == 408.0)
     assert 192.0 < asking.figure("queue") <= 256.0  # from three quarters on nothing is captured, once that is noticed
@@ -494,16 +498,43 @@ def test_connections_and_queue_are_bounded(asking: Asking) -> None:
     assert len(asking.candidate.connections) == 3
 
 
-def test_bytes_that_wait_are_bounded(asking: Asking) -> None:
+def test_bytes_that_wait_and_in_flight_are_bounded(asking: Asking) -> None:
     asking.follow(hang, timeout=60.0, maxInFlight=1)
-    asking.send()
-    until(lambda: asking.figure("in_flight") == 1.0)
     asking.send(8, b"x" * 1_000_000)  # 8 MiB hold eight of these
     asking.send(2, b"x" * 1_000_000)
     assert asking.dropped("candidateBytes", 2) == {"candidateBytes": 2}
     asking.send()  # a small one still fits
-    until(lambda: asking.figure("queue") == 9.0)
-    assert 8_000_000 < asking.figure("queue_bytes") <= 8 << 20
+    until(lambda: asking.figure("queue") == 8.0)
+    assert asking.figure("in_flight") == 1.0
+    assert 8_000_000 < asking.figure("held_bytes") <= 8 << 20
+
+
+def test_one_request_alone_may_be_larger_than_the_bound(asking: Asking) -> None:
+    asking.follow(hang, timeout=60.0, maxBodyBytes=10_000_000)
+    asking.send(2, b"x" * 9_000_000)
+    assert asking.dropped("candidateBytes") == {"candidateBytes": 1}
+    until(lambda: asking.figure("held_bytes") > 9_000_000)
+
+
+def test_what_the_candidate_answers_counts_until_it_is_whole(asking: Asking) -> None:
+    """Each answer is below its own bound, and they are not all kept: the rest of the requests are withdrawn."""
+    may_end = threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.request()
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4000000\r\n\r\n" + b"x" * 3_500_000)
+        may_end.wait(20.0)
+        connection.send(b"x" * 500_000)
+        connection.rest()
+
+    asking.follow(script, timeout=60.0, maxInFlight=5, maxBodyBytes=5_000_000)
+    ids = asking.send(5)
+    assert asking.dropped("candidateBytes", 3) == {"candidateBytes": 3}
+    until(lambda: 7_000_000 < asking.figure("held_bytes") <= 8 << 20)
+    may_end.set()
+    answers = asking.answers_among(ids, 2)
+    assert all(answer.failure is None and len(answer.body) == 4_000_000 for answer in answers)
+    until(lambda: asking.figure("held_bytes") == 0.0)
 
 
 # -- a candidate that is not there, or fails

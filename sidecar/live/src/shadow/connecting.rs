@@ -117,7 +117,8 @@ impl Shadow {
         if turn.now < self.unreached_until {
             self.connect_from = turn.now + PAUSE;
             self.shed_queue(Drop::CandidateUnreached, turn.told);
-        } else if let Some(request) = self.next_queued() {
+        } else if let Some(request) = self.queue.pop_front() {
+            self.held -= request.size;
             self.refused(request, turn);
         }
     }

@@ -11,18 +11,10 @@ use std::io::Write;
 /// A captured request that the candidate is to be asked.
 pub struct Request {
     pub captured: Box<Captured>,
+    /// Bytes that are held for it; what came of the answer is added.
+    pub size: usize,
     /// For the second time: the connection was closed in the face of the first.
     pub again: bool,
-}
-
-impl Request {
-    /// Bytes, as it is sent.
-    pub fn size(&self, prefix: &[u8]) -> usize {
-        let captured = &self.captured;
-        let line = captured.method.len() + 1 + prefix.len() + captured.target.len() + VERSION.len();
-        let digits = captured.body.len().checked_ilog10().map_or(1, |log| log as usize + 1);
-        line + captured.headers.len() + LENGTH.len() + digits + BLANK.len() + captured.body.len()
-    }
 }
 
 const VERSION: &[u8] = b" HTTP/1.1\r\n";
@@ -120,32 +112,5 @@ impl ShadowConnection {
     /// The candidate closed the idle connection before the request reached it, as far as can be known.
     pub fn stale(&self) -> bool {
         self.served && !self.answer.received()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::capture::LiveAnswer;
-
-    #[test]
-    fn the_size_is_that_of_what_is_sent() {
-        for (body, framed) in [(0, "Content-Length: 0\r\n\r\n"), (1000, "Content-Length: 1000\r\n\r\n")] {
-            let captured = Captured {
-                id: "i".into(),
-                minted: false,
-                time: 0.0,
-                run: "r".into(),
-                method: b"POST".to_vec(),
-                target: b"/x".to_vec(),
-                headers: b"Host: a\r\n".to_vec(),
-                body: vec![0; body],
-                baseline: LiveAnswer::default(),
-                candidate: None,
-            };
-            let request = Request { captured: Box::new(captured), again: false };
-            let head = format!("POST /next/x HTTP/1.1\r\nHost: a\r\n{framed}");
-            assert_eq!(request.size(b"/next"), head.len() + body);
-        }
     }
 }

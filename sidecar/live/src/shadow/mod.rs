@@ -25,9 +25,10 @@ use connection::{Request, ShadowConnection};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// What waits for the candidate, at most.
+/// Of all that waits for a candidate or is in flight, what it answers included. One request alone may be larger.
+pub const HELD_BYTES: usize = 8 << 20;
+/// Requests that wait for the candidate, at most.
 const QUEUE: usize = 256;
-const QUEUE_BYTES: usize = 8 << 20;
 /// Seconds for which its address may refuse before that is a failure of the candidate: it may be on its way to the node.
 const APPEAR_TIME: f64 = 5.0;
 /// Model servers close idle connections after 2 s (gunicorn) or 5 s (uvicorn): ours must be shorter.
@@ -40,11 +41,12 @@ pub struct ShadowLimits {
     pub timeout: f64,
     pub connections: usize,
     pub body_bytes: usize,
+    pub held_bytes: usize,
 }
 
 impl ShadowLimits {
-    pub fn new(timeout: f64, connections: usize, body_bytes: usize) -> Self {
-        Self { timeout, connections, body_bytes }
+    pub fn new(timeout: f64, connections: usize, body_bytes: usize, held_bytes: usize) -> Self {
+        Self { timeout, connections, body_bytes, held_bytes }
     }
 }
 
@@ -70,7 +72,8 @@ pub struct Shadow {
     serial: u32,
     breaker: Breaker,
     queue: VecDeque<Request>,
-    queue_bytes: usize,
+    /// Bytes of all that waits or is in flight.
+    held: usize,
     connections: Slab<ShadowConnection>,
     /// The last one used is used first.
     idle: Vec<Key>,
@@ -97,7 +100,7 @@ impl Shadow {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             breaker: Breaker::of_shadow(),
             queue: VecDeque::new(),
-            queue_bytes: 0,
+            held: 0,
             connections: Slab::default(),
             idle: Vec::new(),
             in_flight: 0,
@@ -119,21 +122,22 @@ impl Shadow {
         now: f64,
         told: &mut VecDeque<Told>,
     ) {
-        let request = Request { captured, again: false };
-        let size = request.size(&self.candidate.prefix);
+        let size = captured.size();
+        let request = Request { captured, size, again: false };
         let reason = if self.stopped {
             Drop::Stopped
         } else if self.queue.len() >= QUEUE {
             Drop::CandidateQueue
-        } else if self.queue_bytes + size > QUEUE_BYTES {
+        } else if self.held > 0 && self.held + size > self.limits.held_bytes {
             Drop::CandidateBytes
         } else if !self.breaker.allow(now) {
             Drop::Breaker
         } else if let Some(key) = self.idle.pop() {
+            self.held += size;
             return self.ask(key, request, poll, now);
         } else {
+            self.held += size;
             self.queue.push_back(request);
-            self.queue_bytes += size;
             return self.connect_for_queue(&mut Turn { resolver, poll, now, told });
         };
         told.push_back(Told::Shed(reason));
@@ -170,7 +174,7 @@ impl Shadow {
                 self.connect_for_queue(turn);
             }
             Read::Some(size) => match connection.answer.read(&room[..size], &self.rules, self.limits.body_bytes) {
-                Came::More => {}
+                Came::More => self.received(key, size, turn),
                 Came::Whole(whole) => self.answered(key, whole, turn),
                 Came::Failed(failure) => self.fail(key, failure, turn),
             },
@@ -234,6 +238,7 @@ impl Shadow {
                 told.push_back(Told::Shed(Drop::Stopped));
             }
         }
+        self.held = 0;
         self.idle.clear();
         self.resolving.clear();
         self.in_flight = 0;
@@ -254,7 +259,7 @@ impl Shadow {
         AskingFigures {
             breaker: self.breaker.state(now),
             queue: self.queue.len(),
-            queue_bytes: self.queue_bytes,
+            held_bytes: self.held,
             in_flight: self.in_flight,
             connections: self.open,
         }

@@ -18,22 +18,31 @@ impl Shadow {
 
     /// A connection is free: the next in the queue, or it idles.
     pub(super) fn serve(&mut self, key: Key, poll: &Poll, now: f64) {
-        match self.next_queued() {
+        match self.queue.pop_front() {
             Some(request) => self.ask(key, request, poll, now),
             None => self.idle.push(key),
         }
     }
 
-    pub(super) fn next_queued(&mut self) -> Option<Request> {
-        let request = self.queue.pop_front()?;
-        self.queue_bytes -= request.size(&self.candidate.prefix);
-        Some(request)
+    /// So many bytes of an answer that goes on: each may be within its own bound, and all together are too much.
+    pub(super) fn received(&mut self, key: Key, size: usize, turn: &mut Turn) {
+        let Some(request) = self.connections.get_mut(key).and_then(|connection| connection.request.as_mut()) else {
+            return;
+        };
+        request.size += size;
+        self.held += size;
+        if self.held > self.limits.held_bytes && self.held > request.size {
+            self.held -= request.size;
+            self.in_flight -= 1;
+            self.close(key);
+            turn.told.push_back(Told::Shed(Drop::CandidateBytes));
+            self.connect_for_queue(turn);
+        }
     }
 
     pub(super) fn answered(&mut self, key: Key, whole: Whole, turn: &mut Turn) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(request) = connection.request.take() else { return };
-        self.in_flight -= 1;
         let latency = turn.now - connection.since;
         let answer =
             LiveAnswer { failure: None, status: whole.status, latency, headers: whole.headers, body: whole.body };
@@ -42,6 +51,9 @@ impl Shadow {
         if reusable {
             connection.served = true;
             connection.since = turn.now;
+        }
+        self.end_flight(&request);
+        if reusable {
             self.serve(key, turn.poll, turn.now);
         } else {
             self.close(key);
@@ -56,7 +68,7 @@ impl Shadow {
     pub(super) fn fail(&mut self, key: Key, failure: Failure, turn: &mut Turn) {
         let Some(connection) = self.close(key) else { return };
         if let Some(request) = connection.request {
-            self.in_flight -= 1;
+            self.end_flight(&request);
             self.report(request.captured, LiveAnswer::failed(failure, turn.now - connection.since), turn);
         }
         self.connect_for_queue(turn);
@@ -75,10 +87,15 @@ impl Shadow {
         }
         let Some(connection) = self.close(key) else { return };
         if let Some(request) = connection.request {
-            self.in_flight -= 1;
+            self.end_flight(&request);
             self.ask_again(request, turn);
         }
         self.connect_for_queue(turn);
+    }
+
+    fn end_flight(&mut self, request: &Request) {
+        self.in_flight -= 1;
+        self.held -= request.size;
     }
 
     fn ask_again(&mut self, request: Request, turn: &mut Turn) {
@@ -89,7 +106,7 @@ impl Shadow {
         for neighbour in std::mem::take(&mut self.idle) {
             self.close(neighbour);
         }
-        self.queue_bytes += request.size(&self.candidate.prefix);
+        self.held += request.size;
         self.queue.push_front(Request { again: true, ..request });
     }
 
@@ -109,7 +126,9 @@ impl Shadow {
     }
 
     pub(super) fn shed_queue(&mut self, reason: Drop, told: &mut VecDeque<Told>) {
-        told.extend(self.queue.drain(..).map(|_| Told::Shed(reason)));
-        self.queue_bytes = 0;
+        for request in self.queue.drain(..) {
+            self.held -= request.size;
+            told.push_back(Told::Shed(reason));
+        }
     }
 }

@@ -20,7 +20,7 @@ struct Stage {
 fn stage() -> Stage {
     let candidate = Candidate { host: NAME.into(), port: 80, prefix: Vec::new() };
     Stage {
-        shadow: Shadow::new(candidate, ShadowLimits::new(60.0, 2, 1000), 0.0),
+        shadow: Shadow::new(candidate, ShadowLimits::new(60.0, 2, 1000, HELD_BYTES), 0.0),
         resolver: Resolver::new().expect("a resolver").0,
         poll: Poll::new().expect("a poll"),
         listener: TcpListener::bind("127.0.0.1:0").expect("a listener"),
