@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -32,7 +31,7 @@ _STEADY = 60.0  # a scorer that ran for so long is not in a loop of crashes
 _GRACE = 7.0  # for live processes, when they have drained: they wait 5 s at most for the candidate
 _FLUSH = 15.0  # for the scorer to send what is left
 
-Scorer = Callable[[Settings, Sequence[socket.socket], Board], int]
+Scorer = Callable[[Settings, Sequence[End], Board], int]
 
 
 class Backoff:

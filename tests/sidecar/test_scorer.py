@@ -26,7 +26,8 @@ from modelcanary_sidecar.scorer import run_scorer
 from modelcanary_sidecar.settings import read_settings
 
 options = ["--upstream", "http://127.0.0.1:1", "--name", "m", "--identity", "pod-1", "--ledger", sys.argv[1]]
-sys.exit(run_scorer(read_settings(options, {}), [End(socket.socket(fileno=int(sys.argv[2])), int(sys.argv[3]))], Board(1)))
+end = End(socket.socket(fileno=int(sys.argv[2])), int(sys.argv[3]))
+sys.exit(run_scorer(read_settings(options, {}), [end], Board(1)))
 """
 #: Answered on the live path, so that no candidate is needed.
 ANSWER = LiveAnswer(None, 200, 0.01, b"", b'{"predictions":[[0.75,0.25]]}')

@@ -5,10 +5,13 @@
 
 use crate::canary::Whole;
 use crate::capture::LiveAnswer;
-use crate::exchange::Failed;
+use crate::exchange::{Exchange, Failed};
 use crate::figures::Drop;
 use crate::live::{monotonic, Live};
 use crate::poll::Key;
+
+/// Of the bodies that all live processes collect for pairs while the baseline is asked; one alone may be larger.
+const HELD_BYTES: usize = 8 << 20;
 
 impl Live {
     /// Bytes of the answer as the client is to get them: head, then body.
@@ -52,9 +55,9 @@ impl Live {
             let answer = exchange.answer(latency);
             self.answered(client, complete, keep_alive);
             self.offer(key, answer, None);
-            self.exchanges.remove(key);
+            self.end_exchange(key);
         } else {
-            self.exchanges.remove(key);
+            self.end_exchange(key);
             self.answered(client, complete, keep_alive);
         }
     }
@@ -85,7 +88,7 @@ impl Live {
                 self.forget(key, Drop::NotSent);
             }
         }
-        self.exchanges.remove(key);
+        self.end_exchange(key);
     }
 
     /// Nothing more of the answer will come to the client.
@@ -109,15 +112,36 @@ impl Live {
         }
     }
 
-    /// A body is larger than what a pair may hold.
-    pub fn outgrown(&mut self, key: Key) {
+    /// So many bytes more are kept for its pair: each exchange may be within its own bound, and all together too much.
+    pub fn hold_bytes(&mut self, key: Key, size: usize) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        exchange.held += size;
+        self.held += size;
+        if self.held > HELD_BYTES / self.settings.workers && self.held > exchange.held {
+            self.outgrown(key, Drop::Held);
+        }
+    }
+
+    fn let_go(&mut self, key: Key) {
+        if let Some(exchange) = self.exchanges.get_mut(key) {
+            self.held -= std::mem::take(&mut exchange.held);
+        }
+    }
+
+    pub fn end_exchange(&mut self, key: Key) -> Option<Exchange> {
+        self.let_go(key);
+        self.exchanges.remove(key)
+    }
+
+    /// A body is larger than what a pair may hold, or all of them are.
+    pub fn outgrown(&mut self, key: Key, reason: Drop) {
         let Some(exchange) = self.exchanges.get(key) else { return };
         if exchange.is_leg() {
             self.leg_outgrown(key);
             return;
         }
         let canary = exchange.canary.is_some();
-        self.forget(key, Drop::TooLarge);
+        self.forget(key, reason);
         if canary {
             self.outgrown_under_canary(key);
         }
@@ -129,6 +153,7 @@ impl Live {
         if exchange.body.take().is_some() {
             exchange.answer_body = None;
             self.figures.drop(reason, 1);
+            self.let_go(key);
         }
     }
 
@@ -141,12 +166,12 @@ impl Live {
         }
         self.forget(key, Drop::ClientLeft);
         self.withdraw(key);
-        self.exchanges.remove(key);
+        self.end_exchange(key);
     }
 
     /// The candidate's leg has its end: the pair's half of it, and what the user may get.
     fn leg_ended(&mut self, key: Key, answer: LiveAnswer) {
-        let Some(leg) = self.exchanges.remove(key) else { return };
+        let Some(leg) = self.end_exchange(key) else { return };
         let whole = Whole { answer, pieces: leg.pieces, keep_alive: leg.keep_alive };
         self.candidate_answered(leg.leg_of, whole);
     }

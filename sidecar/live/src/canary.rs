@@ -170,7 +170,7 @@ impl Live {
             self.breaker.undecided();
         }
         self.withdraw(leg);
-        self.exchanges.remove(leg);
+        self.end_exchange(leg);
     }
 
     // -- what the candidate's tells
@@ -181,7 +181,7 @@ impl Live {
         let answer = LiveAnswer::failed(Failure::TooLarge, now - leg.sent);
         let (of, keep_alive) = (leg.leg_of, leg.keep_alive);
         self.withdraw(key);
-        self.exchanges.remove(key);
+        self.end_exchange(key);
         self.candidate_answered(of, Whole { answer, pieces: Vec::new(), keep_alive });
     }
 
@@ -274,6 +274,6 @@ impl Live {
         if let (true, Some(baseline), Some(candidate)) = (record, canary.baseline.take(), canary.candidate.take()) {
             self.offer(key, baseline, Some(candidate));
         }
-        self.exchanges.remove(key);
+        self.end_exchange(key);
     }
 }

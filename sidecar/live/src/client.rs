@@ -5,6 +5,7 @@
 
 use crate::chunked::Chunked;
 use crate::exchange::Exchange;
+use crate::figures::Drop;
 use crate::head::{Framing, Reading, Refusal, RequestHead, RequestReader, MAX_HEAD};
 use crate::live::Live;
 use crate::poll::{Key, Kind, Token, GONE, READ, WRITE};
@@ -321,9 +322,10 @@ impl Live {
         append(one, piece, chunked);
         let Some(body) = &mut one.body else { return };
         if body.len() + piece.len() > one.room {
-            self.outgrown(exchange);
+            self.outgrown(exchange, Drop::TooLarge);
         } else {
             body.extend_from_slice(piece);
+            self.hold_bytes(exchange, piece.len());
         }
     }
 

@@ -69,6 +69,8 @@ pub struct Exchange {
     pub body: Option<Vec<u8>>,
     /// Bytes that either may have.
     pub room: usize,
+    /// Bytes of both that count among those of all exchanges, until they are handed on or let go.
+    pub held: usize,
     pub id: String,
     pub minted: bool,
     /// Of arrival, since the epoch, where it is mirrored.
@@ -103,6 +105,7 @@ impl Exchange {
             answer_body: None,
             body: None,
             room: 0,
+            held: 0,
             id: String::new(),
             minted: false,
             time: 0.0,

@@ -116,6 +116,8 @@ pub struct Live {
     pub complained: f64,
     pub unique: String,
     pub minted: u64,
+    /// Bytes of requests and answers under way that are kept for their pairs.
+    pub held: usize,
     pub reported: [u64; Drop::ALL.len()],
     /// When the last client came, as of a sweep.
     pub arrived: f64,
@@ -192,6 +194,7 @@ impl Live {
             complained: f64::NEG_INFINITY,
             unique: unique.iter().map(|byte| format!("{byte:02x}")).collect(),
             minted: 0,
+            held: 0,
             reported: [0; Drop::ALL.len()],
             arrived: now,
             draining: false,

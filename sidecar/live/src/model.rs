@@ -5,6 +5,7 @@
 
 use crate::chunked::Chunked;
 use crate::exchange::{Exchange, Failed, Of, BROKE_OFF, MALFORMED};
+use crate::figures::Drop;
 use crate::head::{AnswerHead, AnswerReader, Reading, MAX_HEAD};
 use crate::live::Live;
 use crate::poll::{Key, Kind, Token, GONE, READ, WRITE};
@@ -241,6 +242,7 @@ impl Live {
         };
         exchange.begun = true;
         exchange.activity = received;
+        let kept_before = exchange.answer_body.as_ref().filter(|_| !exchange.is_leg()).map(Vec::len);
         let mut out = std::mem::take(&mut self.out);
         out.clear();
         let read = if model.unread.is_empty() {
@@ -250,8 +252,8 @@ impl Live {
             whole.extend_from_slice(data);
             Reader { model, exchange, rules: &self.rules, draining: self.draining, out: &mut out }.read(&whole)
         };
-        let outgrown = exchange.answer_body.is_none() && exchange.body.is_some() && !exchange.is_leg();
-        let leg_outgrown = exchange.is_leg() && exchange.answer_body.is_none();
+        let kept = exchange.answer_body.as_ref().map(Vec::len);
+        let outgrown = kept.is_none() && (exchange.is_leg() || exchange.body.is_some());
         let extra = match read {
             Ok(extra) => extra,
             Err(()) => {
@@ -267,8 +269,10 @@ impl Live {
             model.barren += data.len(); // a head, or trailers, without an end
         }
         let barren = model.barren > MAX_HEAD;
-        if outgrown || leg_outgrown {
-            self.outgrown(exchange_key);
+        if outgrown {
+            self.outgrown(exchange_key, Drop::TooLarge);
+        } else if let (Some(before), Some(now)) = (kept_before, kept) {
+            self.hold_bytes(exchange_key, now - before);
         }
         if !out.is_empty() {
             self.deliver(exchange_key, &out);
