@@ -112,6 +112,7 @@ pub fn converse(pieces: &[&[u8]]) -> Outcome {
             }
         }
     }
-    let between = matches!(stage, Stage::Head) && !reader.begun() && !requests.is_empty();
+    // Empty lines before a request are nothing.
+    let between = matches!(stage, Stage::Head) && waiting.trim_ascii().is_empty() && !requests.is_empty();
     Outcome { requests, end: if between { End::Kept } else { End::Waits } }
 }

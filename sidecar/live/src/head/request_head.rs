@@ -105,11 +105,6 @@ impl RequestReader {
         Self::default()
     }
 
-    /// Whether something of a head has come: empty lines are nothing.
-    pub fn begun(&self) -> bool {
-        self.line.begun()
-    }
-
     /// `input` begins with the head's first byte, and is what it was with more behind it, until it is whole or refused.
     pub fn read(&mut self, input: &[u8], rules: &Rules) -> Reading<RequestHead> {
         let reading = match self.advance(input, rules) {
@@ -404,7 +399,6 @@ mod tests {
         let (rules, mut reader) = (rules(), RequestReader::new());
         let input = b"\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: b\r\n\r\n";
         let Reading::Whole(first, used) = reader.read(input, &rules) else { panic!() };
-        assert!(!reader.begun());
         let Reading::Whole(second, rest) = reader.read(&input[used..], &rules) else { panic!() };
         assert_eq!((first.target(), second.target(), used + rest), (&b"/a"[..], &b"/b"[..], input.len()));
     }
@@ -568,9 +562,8 @@ mod tests {
         let mut reader = RequestReader::new();
         for end in 1..input.len() {
             // Of the method, of the version and of a line's end a few bytes may wait for those behind them.
-            for at in 0..end.saturating_sub(16) {
-                bytes[at] = if at == host { b'a' } else { b'\n' };
-            }
+            bytes[..end.saturating_sub(16)].fill(b'\n');
+            bytes[host] = b'a';
             assert!(matches!(reader.read(&bytes[..end], &rules), Reading::More), "at {end}");
         }
         assert!(matches!(reader.read(&bytes, &rules), Reading::Whole(..)));

@@ -78,10 +78,6 @@ pub struct RequestLine {
 }
 
 impl RequestLine {
-    pub fn begun(&self) -> bool {
-        !matches!(self.stage, Stage::Empty)
-    }
-
     /// Where the line ends, behind its CRLF; none: there is more to come.
     pub fn read(&mut self, input: &[u8]) -> Result<Option<usize>, Refusal> {
         loop {
@@ -275,9 +271,7 @@ mod tests {
         sound("\r\n\n\r\rGET / HTTP/1.1\r\n", "GET", "/");
         let mut line = RequestLine::default();
         assert_eq!(line.read(b"\r\n"), Ok(None));
-        assert!(!line.begun());
         assert_eq!(line.read(b"\r\nG"), Ok(None));
-        assert!(line.begun());
     }
 
     #[test]
