@@ -227,8 +227,11 @@ fn version(input: &[u8]) -> Result<Option<bool>, Refusal> {
 mod tests {
     use super::*;
 
+    /// Method, target, and whether it is HTTP/1.0.
+    type Parts = (Vec<u8>, Vec<u8>, bool);
+
     /// The same however it is cut: byte by byte, and whole.
-    fn read(input: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>, bool)>, u16> {
+    fn read(input: &[u8]) -> Result<Option<Parts>, u16> {
         let mut whole = RequestLine::default();
         let outcome = whole.read(input);
         let mut cut = RequestLine::default();
