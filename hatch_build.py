@@ -155,21 +155,39 @@ def _compile(crate: Path, target: Path, version: str, made: Path) -> None:
 
 
 def contents(metadata: dict[str, Any]) -> str:
-    """The crates that the binary is made of, with their licences, as CycloneDX 1.5; from what cargo says of them."""
-    there = {node["id"] for node in metadata["resolve"]["nodes"]}
-    components = []
-    for package in sorted(metadata["packages"], key=lambda package: (package["name"], package["version"])):
-        if package["id"] not in there or package["name"] == NAME:
-            continue
-        name, version = package["name"], package["version"]
-        component = {"type": "library", "name": name, "version": version, "purl": f"pkg:cargo/{name}@{version}"}
-        # Before SPDX had an OR, crates wrote a slash.
-        licence = re.sub(r"\s*/\s*", " OR ", package["license"] or "NOASSERTION")
-        components.append({**component, "licenses": [{"expression": licence}]})
-    (own,) = (package for package in metadata["packages"] if package["name"] == NAME)
-    about = {"component": {"type": "application", "name": NAME, "version": own["version"]}}
-    found = {"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1, "metadata": about, "components": components}
-    return json.dumps(found, indent=1) + "\n"
+    """The crates that are linked into the binary, with licences and notices, as CycloneDX; from what cargo says."""
+    packages = {package["id"]: package for package in metadata["packages"]}
+    needs = {node["id"]: node["deps"] for node in metadata["resolve"]["nodes"]}
+    linked, follow = set(), [metadata["resolve"]["root"]]
+    while follow:
+        for needed in needs[follow.pop()]:
+            package = packages[needed["pkg"]]
+            runs_then = any("proc-macro" in target["kind"] for target in package["targets"])  # while it is compiled
+            linking = any(kind["kind"] is None for kind in needed["dep_kinds"])
+            if linking and not runs_then and package["id"] not in linked:
+                linked.add(package["id"])
+                follow.append(package["id"])
+    found = sorted((packages[one] for one in linked), key=lambda package: (package["name"], package["version"]))
+    version = packages[metadata["resolve"]["root"]]["version"]
+    about = {"component": {"type": "application", "name": NAME, "version": version}}
+    head = {"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1, "metadata": about}
+    return json.dumps({**head, "components": [_component(package) for package in found]}, indent=1) + "\n"
+
+
+def _component(package: dict[str, Any]) -> dict[str, Any]:
+    name, version, folder = package["name"], package["version"], Path(package["manifest_path"]).parent
+    notices = [
+        {"license": {"name": path.name, "text": {"content": path.read_text(errors="replace")}}}
+        for path in sorted(folder.glob("*"))
+        if path.is_file() and re.match(r"(LICEN[CS]E|COPYING|NOTICE|COPYRIGHT|UNLICENSE)\b", path.name, re.IGNORECASE)
+    ]
+    # Before SPDX had an OR, crates wrote a slash.
+    licence = re.sub(r"\s*/\s*", " OR ", package["license"] or "NOASSERTION")
+    return {
+        **{"type": "library", "name": name, "version": version, "purl": f"pkg:cargo/{name}@{version}"},
+        "licenses": [{"expression": licence}],
+        "evidence": {"licenses": notices},
+    }
 
 
 def _digest(crate: Path, version: str) -> str:
