@@ -95,7 +95,7 @@ def test_what_is_too_large_is_served_and_not_captured(stage: Stage) -> None:
     stage.counts("dropped", {"tooLarge": 3})
 
 
-@pytest.mark.parametrize("size", [47_000, 900_000], ids=["in messages", "in memory files"])
+@pytest.mark.parametrize("size", [47_000, 900_000], ids=["in messages", "in shared memory"])
 def test_what_the_channel_has_no_room_for_is_counted_and_costs_no_user_an_answer(stage: Stage, size: int) -> None:
     stage.baseline.always = OK
     stage.mirror(maxBodyBytes=size)

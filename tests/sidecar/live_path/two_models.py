@@ -90,7 +90,7 @@ class PlayedModel:
 
     def _read(self, connection: Connection) -> None:
         ended = threading.Event()
-        try:
+        with suppress(ConnectionError):
             while request := connection.request():
                 if request.startswith(b"GET "):  # of `settle`
                     connection.send(OK)
@@ -98,8 +98,7 @@ class PlayedModel:
                     connection.send(self.always)
                 else:
                     self._asked.put(Asked(connection, request, ended))
-        finally:
-            ended.set()
+        ended.set()  # and not where reading took too long: the connection is still there then
 
     def play(self, script: Callable[[Connection], None] | None = None) -> None:
         """Connections from now on are played by a script; or by the test again."""
@@ -185,7 +184,6 @@ class Stage:
         self.candidate = PlayedModel()
         self._runs += 1
         self.run = f"r{self._runs}"
-        self.swept()
         self._before = self._counts()
 
     def end(self) -> None:
@@ -195,6 +193,8 @@ class Stage:
         self.tell(Instructions(0))
         self.candidate.stop()
         self.baseline.hang_up()
+        self.settle()
+        self.swept()
         until(lambda: self.process.metric("in_flight") == 0.0)
         self._receive()
         self._came = []
