@@ -1,7 +1,8 @@
 """The models that are asked for pairs in a run: the candidate, and the baseline once more where that is asked for.
 
-A live process has one (`shadowing`) and the scorer has one (`mirror`), who let it follow the instructions and offer it
-captured requests. It must not know what an answer means, but for whether it is one, nor how a copy is made.
+`mirror` has one, lets it follow the instructions and offers it captured requests: those whose copy has to be read to be
+made, as a live process asks for all others. It must not know what an answer means, but for whether it is one, nor how a
+copy is made.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from modelcanary_gate.spec import ProtocolName
 from modelcanary_sidecar.breaker import BreakerState
 from modelcanary_sidecar.capture import Captured, LiveAnswer
 from modelcanary_sidecar.settings import Address
-from modelcanary_sidecar.shadow import HELD_BYTES, Shadow, ShadowLimits, Shed
+from modelcanary_sidecar.shadow import Shadow, ShadowLimits, Shed
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +45,10 @@ class Asking:
         on_scored: Callable[[Item], None],
         on_lost: Callable[[Item, str], None],
         copy: Copy,
-        sharers: int = 1,
     ) -> None:
-        """`sharers`: of the connections and bytes that are allowed, each with an equal part."""
         self._address = baseline
         self._on_answer, self._on_scored, self._on_lost = on_answer, on_scored, on_lost
-        self._copy, self._sharers = copy, sharers
+        self._copy = copy
         self._instructions = Instructions(version=0)
         self._candidate: Shadow[Item] | None = None
         self._baseline: Shadow[Item] | None = None
@@ -83,11 +82,6 @@ class Asking:
             pool.stop()
         self._candidate = self._baseline = None
         self._instructions = Instructions(version=0)
-
-    @property
-    def asks(self) -> bool:
-        """Whether there is a candidate to ask."""
-        return self._candidate is not None
 
     @property
     def scores(self) -> bool:
@@ -164,12 +158,7 @@ class Asking:
 
     def _limits(self) -> ShadowLimits:
         mirror = self._instructions.mirror
-        return ShadowLimits(
-            mirror.timeout,
-            max(1, mirror.maxInFlight // self._sharers),
-            mirror.maxBodyBytes,
-            held_bytes=HELD_BYTES // self._sharers,
-        )
+        return ShadowLimits(mirror.timeout, mirror.maxInFlight, mirror.maxBodyBytes)
 
 
 def candidate_of(instructions: Instructions) -> tuple[str, int, bytes] | None:
