@@ -21,6 +21,7 @@ from modelcanary_sidecar.board import Board
 from modelcanary_sidecar.channel import End, make_ends
 from modelcanary_sidecar.errors import SettingsError
 from modelcanary_sidecar.live import Sockets, run
+from modelcanary_sidecar.scorer import run_scorer
 from modelcanary_sidecar.settings import Address, Settings, read_settings
 
 _log = logging.getLogger(__name__)
@@ -97,14 +98,8 @@ def _start(name: str, work: Callable[[], int]) -> int:
         os._exit(code)
 
 
-def _run_scorer(settings: Settings, ends: Sequence[End]) -> int:
-    from modelcanary_sidecar.scorer import run_scorer  # noqa: PLC0415 - numpy is for its process alone
-
-    return run_scorer(settings, ends)
-
-
 class Supervisor:
-    def __init__(self, settings: Settings, scorer: Scorer = _run_scorer) -> None:
+    def __init__(self, settings: Settings, scorer: Scorer = run_scorer) -> None:
         self._settings = settings
         self._scorer = scorer
         shared = settings.workers > 1
@@ -124,8 +119,8 @@ class Supervisor:
     def run(self) -> int:
         """Until a signal, or until a live process dies. Returns the exit code."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
-        # What is loaded by now, all that the live processes need, is one copy for all of them as long as nobody
-        # writes to it: not the collector either. It is 8 MB less in sum.
+        # What is loaded by now, all that the other processes need, is one copy for all of them as long as nobody
+        # writes to it: not the collector either. It is 8 MB less in sum, two of them by the scorer's own modules.
         collector.keep()
         for worker in range(self._settings.workers):
             self._live.add(_start(f"live process {worker}", partial(self._serve, worker)))
