@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from modelcanary_sidecar.errors import FrameError
 
-#: Bytes that may wait for the scorer; beyond them messages are dropped.
-SIZE: Final = 16 << 20
+#: Bytes that may wait for the scorer; beyond them messages are dropped. All of them count for the pod.
+SIZE: Final = 8 << 20
 #: What is not given back to the system.
 _KEPT: Final = 1 << 20
 
