@@ -25,7 +25,7 @@ from modelcanary_sidecar.room import Readable, Written, make_file
 #: not take the room of many.
 LARGE: Final = 48 << 10
 #: What waits to go as one message: a scorer that is woken for many pairs at a time takes half as long for each.
-TOGETHER: Final = 256 << 10
+TOGETHER: Final = 1 << 20
 _BUFFER: Final = 4 << 20
 _SO_SNDBUFFORCE: Final = 32
 
@@ -252,7 +252,7 @@ class ScorerEnd:
         except struct.error as error:
             raise FrameError(f"a place in shared memory cannot be read: {error}") from error
         try:
-            return unpack(self._room.at(start, size))
+            return unpack(self._room.memory, start, self._room.end_of(start, size))
         finally:
             self._try_send(_READ + b"%d" % number)  # if it is not heard, then with the next
 

@@ -190,6 +190,6 @@ def test_what_waits_is_bounded_and_what_finds_no_room_is_told(ends: tuple[LiveEn
     while isinstance(message := scorer.receive(), list):
         got += len(message)
     assert got + sum(lost) == offered - 1  # the last one waits
-    assert lost == [51]  # of 5 KB each, in a file below the limit
+    assert lost == [206]  # of 5 KB each, in a message below the limit
     live.flush()
     assert scorer.receive() is not None
