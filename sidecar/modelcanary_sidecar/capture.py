@@ -7,6 +7,7 @@ because packing happens next to the live path: no encoder looks at the bodies. T
 
 import struct
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Final
 
 from modelcanary_gate.vocabulary import Outcome
@@ -80,20 +81,23 @@ def copied(captured: Captured, prefix: bytes, headers: bytes, body: bytes) -> tu
     return head, body
 
 
-def unpack(message: bytes) -> list[Captured]:
-    """The captured requests in a message, one behind the other. Raises FrameError when lengths do not add up."""
+def unpack(message: bytes | mmap, at: int = 0, end: int | None = None) -> list[Captured]:
+    """The captured requests in a message, or a part of it, one behind the other.
+
+    Raises FrameError when lengths do not add up.
+    """
     found: list[Captured] = []
-    at = 0
+    end = len(message) if end is None else end
     try:
-        while at < len(message) or not found:
-            captured, at = _unpack_one(message, at)
+        while at < end or not found:
+            captured, at = _unpack_one(message, at, end)
             found.append(captured)
     except (struct.error, IndexError, UnicodeDecodeError) as error:
         raise FrameError(f"a captured request cannot be read: {error}") from error
     return found
 
 
-def _unpack_one(message: bytes, at: int) -> tuple[Captured, int]:
+def _unpack_one(message: bytes | mmap, at: int, whole: int) -> tuple[Captured, int]:
     """The request that begins there, and where the next one does."""
     (
         minted,
@@ -120,13 +124,13 @@ def _unpack_one(message: bytes, at: int) -> tuple[Captured, int]:
     answer_headers = body + bodied
     answer_body = answer_headers + answer_headed
     end = answer_body + answer_bodied
-    _check(message, end)
+    _check(end, whole)
     baseline = LiveAnswer(
         _FAILURES[failure], status, latency, message[answer_headers:answer_body], message[answer_body:end]
     )
     candidate = None
     if has_candidate:
-        candidate, end = _unpack_answer(message, end)
+        candidate, end = _unpack_answer(message, end, whole)
     captured = Captured(
         message[identifier:run].decode(),
         minted,
@@ -142,16 +146,16 @@ def _unpack_one(message: bytes, at: int) -> tuple[Captured, int]:
     return captured, end
 
 
-def _unpack_answer(message: bytes, at: int) -> tuple[LiveAnswer, int]:
+def _unpack_answer(message: bytes | mmap, at: int, whole: int) -> tuple[LiveAnswer, int]:
     status, failure, latency, headed, bodied = _ANSWER.unpack_from(message, at)
     headers = at + _ANSWER.size
     body = headers + headed
     end = body + bodied
-    _check(message, end)
+    _check(end, whole)
     return LiveAnswer(_FAILURES[failure], status, latency, message[headers:body], message[body:end]), end
 
 
-def _check(message: bytes, end: int) -> None:
+def _check(end: int, whole: int) -> None:
     """A slice beyond the end would be shorter, and nobody would notice."""
-    if end > len(message):
-        raise IndexError(f"{end - len(message)} bytes are missing")
+    if end > whole:
+        raise IndexError(f"{end - whole} bytes are missing")

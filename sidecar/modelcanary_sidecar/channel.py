@@ -114,7 +114,7 @@ class ScorerEnd:
         except struct.error as error:
             raise FrameError(f"a place in shared memory cannot be read: {error}") from error
         try:
-            return unpack(self._room.at(start, size))
+            return unpack(self._room.memory, start, self._room.end_of(start, size))
         finally:
             self._try_send(_READ + b"%d" % number)  # if it is not heard, then with the next
 

@@ -48,7 +48,8 @@ class Children:
         self._ended = asyncio.Event()
 
     def start(self, name: str, work: Callable[[], int]) -> int:
-        """A process that does the work and ends with the code that it returns; its id."""
+        """A process that does the work and ends with the code that it returns; its id. It is for the work to unblock
+        `WATCHED`, when it listens to them: until then none is lost."""
         parent = os.getpid()
         # Its first moments are with our handlers, which would wake this process's event loop instead of it.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
@@ -104,7 +105,7 @@ class Children:
 
 
 def _begin(parent: int) -> None:
-    """In the child: signals as in a process that nobody has told about any."""
+    """In the child: of the signals, none is ours any more."""
     # It is told when the process that started it is gone, even by SIGKILL.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
@@ -112,4 +113,3 @@ def _begin(parent: int) -> None:
     signal.set_wakeup_fd(-1)
     for number in WATCHED:
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)

@@ -16,6 +16,9 @@ from modelcanary_sidecar.settings import Settings
 
 _log = logging.getLogger(__name__)
 _EVERY = 0.1  # seconds between two looks at the board, and at the model
+#: Who was closed as idle may come again at once: for so long nobody is seen before it is believed that all have left.
+#: The live processes say anew who is connected ten times a second.
+_SURE = 0.25
 
 
 class Draining:
@@ -27,6 +30,7 @@ class Draining:
         self._workers = workers
         self._tasks = tasks
         self._drain = Drain(settings.limits.drain_delay, settings.limits.drain_time)
+        self._seen = 0.0  # when somebody was connected
         self._steps: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None  # on the model, after a hook
         #: Nobody is connected any more, or their time is up: set once, after `end`.
@@ -89,7 +93,10 @@ class Draining:
 
     def _gone(self) -> bool:
         connections, arrived = self._connected()
-        return self._drain.gone(connections, arrived, time.monotonic())
+        now = time.monotonic()
+        if connections:
+            self._seen = now
+        return now - self._seen >= _SURE and self._drain.gone(connections, arrived, now)
 
     # -- the model
 

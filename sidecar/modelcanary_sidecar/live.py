@@ -40,8 +40,12 @@ def check_installed() -> None:
         )
 
 
-def become(settings: Settings, sockets: Sockets, board: Board, worker: int) -> NoReturn:
-    """This process is a live process from here on."""
+def become(settings: Settings, sockets: Sockets, board: Board, worker: int, parent: int) -> NoReturn:
+    """This process is a live process from here on, and `parent` the one that watches it.
+
+    Signals to end are blocked until it listens to them: none is lost.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGTERM, signal.SIGINT))
     for number in _IGNORED:
         signal.signal(number, signal.SIG_DFL)
     scorer = sockets.scorer
@@ -56,6 +60,7 @@ def become(settings: Settings, sockets: Sockets, board: Board, worker: int) -> N
     upstream = settings.upstream
     told = {
         **files,
+        "parent": parent,
         "worker": worker,
         "workers": board.workers,
         "upstream": str(upstream),

@@ -11,8 +11,8 @@ from typing import Final
 
 from modelcanary_sidecar.errors import FrameError
 
-#: Bytes that may wait for the scorer; beyond them messages are dropped.
-SIZE: Final = 16 << 20
+#: Bytes that may wait for the scorer; beyond them messages are dropped. All of them count for the pod. As in `room.rs`.
+SIZE: Final = 8 << 20
 
 
 def make_file() -> int:
@@ -26,13 +26,13 @@ class Readable:
     """The scorer's side."""
 
     def __init__(self, file: int) -> None:
-        self._memory = mmap.mmap(file, SIZE, access=mmap.ACCESS_READ)
+        self.memory = mmap.mmap(file, SIZE, access=mmap.ACCESS_READ)
 
-    def at(self, start: int, size: int) -> bytes:
-        """A message. Raises FrameError where none can be."""
+    def end_of(self, start: int, size: int) -> int:
+        """Of a message that begins there. Raises FrameError where none can be."""
         if start + size > SIZE:
             raise FrameError(f"a message of {size} bytes at {start} is beyond what is shared")
-        return self._memory[start : start + size]
+        return start + size
 
     def close(self) -> None:
-        self._memory.close()
+        self.memory.close()

@@ -54,6 +54,7 @@ async def _serve(settings: Settings, ends: Sequence[ScorerEnd], board: Board) ->
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, mirror.stop)
         loop.add_signal_handler(signal.SIGINT, lambda: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))  # as `Children.start` left them
         collector.settle()
         await mirror.run()
 

@@ -23,6 +23,7 @@ from modelcanary_sidecar.children import WATCHED, Children, described, keep_only
 from modelcanary_sidecar.draining import Draining
 from modelcanary_sidecar.listening import bind, bound
 from modelcanary_sidecar.metrics import Exporter
+from modelcanary_sidecar.scorer import run_scorer
 from modelcanary_sidecar.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -48,16 +49,10 @@ class Backoff:
         return pause
 
 
-def _run_scorer(settings: Settings, ends: Sequence[End], board: Board) -> int:
-    from modelcanary_sidecar.scorer import run_scorer  # noqa: PLC0415 - what it loads is for its process alone
-
-    return run_scorer(settings, ends, board)
-
-
 class Supervisor:
     """SettingsError where a port cannot be had, MissingProgram where the live processes' is not installed."""
 
-    def __init__(self, settings: Settings, scorer: Scorer = _run_scorer) -> None:
+    def __init__(self, settings: Settings, scorer: Scorer = run_scorer) -> None:
         live.check_installed()
         self._settings = settings
         self._scorer = scorer
@@ -69,6 +64,7 @@ class Supervisor:
         self.admin = bound(self._admin)
         self._board = Board(settings.workers)
         self._channels = [make_ends() for _ in range(settings.workers)]
+        self._process = os.getpid()
         self._live: dict[int, int] = {}  # process: worker
         self._scorer_process = 0
         self._scorer_since = 0.0
@@ -118,7 +114,7 @@ class Supervisor:
 
     def _become_live(self, worker: int) -> NoReturn:
         sockets = live.Sockets(self._listeners[worker], self._channels[worker][0])
-        live.become(self._settings, sockets, self._board, worker)
+        live.become(self._settings, sockets, self._board, worker, self._process)
 
     def _start_scorer(self) -> None:
         if self._ending:

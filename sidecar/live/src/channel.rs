@@ -14,7 +14,7 @@ use std::io;
 /// the room of many.
 const LARGE: usize = 48 << 10;
 /// What waits to go as one message: a scorer that is woken for many pairs at a time takes half as long for each.
-const TOGETHER: usize = 256 << 10;
+const TOGETHER: usize = 1 << 20;
 /// Seconds that a pair may wait for others.
 const HAND_OVER: f64 = 0.1;
 

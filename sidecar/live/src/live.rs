@@ -202,8 +202,7 @@ impl Live {
             closed: false,
             stage: 0,
             orphaned: None,
-            // SAFETY: no pointers are passed.
-            parent: unsafe { libc::getppid() },
+            parent: settings.parent,
             swept: now,
             sweeps: 0,
             settings,
@@ -433,6 +432,7 @@ impl Live {
     }
 }
 
+/// They are blocked until here, so that none is lost, and none ends a process that has only begun.
 fn watch_signals() {
     extern "C" fn note(_: i32) {
         SIGNALLED.store(true, Ordering::Relaxed);
@@ -443,6 +443,9 @@ fn watch_signals() {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = note as *const () as usize;
             libc::sigaction(number, &action, std::ptr::null_mut());
+            let mut unblocked: libc::sigset_t = std::mem::zeroed();
+            libc::sigaddset(&mut unblocked, number);
+            libc::sigprocmask(libc::SIG_UNBLOCK, &unblocked, std::ptr::null_mut());
         }
     }
 }

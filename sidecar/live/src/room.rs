@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::io;
 
 /// Bytes that may wait for the scorer; beyond them messages are dropped. The file's size.
-const SIZE: usize = 16 << 20;
+const SIZE: usize = 8 << 20;
 /// What is not given back to the system.
-const KEPT: usize = 1 << 20;
+const KEPT: usize = 2 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {

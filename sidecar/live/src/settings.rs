@@ -9,6 +9,8 @@ pub struct Settings {
     pub scorer: i32,
     pub room: i32,
     pub board: i32,
+    /// The process that started this one, and watches it.
+    pub parent: i32,
     pub worker: usize,
     pub workers: usize,
     /// As a Host header has it.

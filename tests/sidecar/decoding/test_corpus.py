@@ -469,3 +469,15 @@ def test_inflates(encoding: bytes, compressed) -> None:  # type: ignore[no-untyp
     rows = read(compressed(b'{"predictions":[[0.5,0.25,0.25]]}'), encoding=encoding)
     assert isinstance(rows, list)
     assert probabilities(rows[0]) == pytest.approx([0.5, 0.25, 0.25])
+
+
+def test_a_reader_that_knows_the_headers_looks_at_each_body() -> None:
+    reader = Reader(ModelReading(classes=["a", "b"]), Role.BASELINE, CAP)
+    headers, good = b"content-type: application/json\r\n", b'{"predictions":[[0.5,0.5]]}'
+    first = reader.read(200, headers, good)
+    assert reader.read(200, headers, good) == first
+    large = reader.read(200, headers, good + b" " * CAP)
+    assert isinstance(large, Unread)
+    assert large.outcome is Outcome.TOO_LARGE
+    assert reader.read(200, headers + b"Content-Encoding: gzip\r\n", gzip.compress(good)) == first
+    assert reader.read(200, headers, good) == first

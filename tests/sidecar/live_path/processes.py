@@ -33,7 +33,7 @@ from modelcanary_sidecar.supervisor import Supervisor
 settings = read_settings(sys.argv[3:], {})
 settings = replace(settings, limits=replace(settings.limits, **json.loads(sys.argv[2])))
 logging.basicConfig(level=logging.INFO)
-supervisor = Supervisor(settings, lambda *given: signal.pause())
+supervisor = Supervisor(settings, lambda *given: signal.sigwait((signal.SIGTERM,)))
 files = [map(int, pair.split("+")) for pair in sys.argv[1].split(",")]
 live_ends = [End(socket.socket(fileno=messages), room) for messages, room in files]
 supervisor._channels = [(end, end) for end in live_ends]
