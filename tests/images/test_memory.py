@@ -47,7 +47,12 @@ def test_the_sidecar_takes_64_mib_at_most(tmp_path: Path) -> None:
     system.mkdir()
     unpack(built.archive, system)
     system.chmod(0o755)
-    command = ["chroot", "--userspec=65532:65532", str(system), "/opt/modelcanary/bin/modelcanary-sidecar"]
+    # With what every runtime mounts, in a namespace that ends with it.
+    mounts = (
+        'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot --userspec=65532:65532 "$0" "$@"'
+    )
+    namespace = ["unshare", "--mount", "--propagation=private", "sh", "-c", mounts]
+    command = [*namespace, str(system), "/opt/modelcanary/bin/modelcanary-sidecar"]
     with log.open("wb") as output, subprocess.Popen([*command, *ARGUMENTS], stdout=output, stderr=output) as started:
         try:
             deadline = time.monotonic() + 60

@@ -139,11 +139,11 @@ impl Live {
                 shadow.offer(Box::new(captured), &mut self.resolver, &self.poll, self.now, &mut self.told);
                 self.hear_shadow();
             }
-            _ => self.to_scorer(&captured),
+            _ => self.hand_to_scorer(&captured),
         }
     }
 
-    fn to_scorer(&mut self, captured: &Captured) {
+    fn hand_to_scorer(&mut self, captured: &Captured) {
         let lost = self.channel.offer(captured, self.now);
         self.lost(lost);
     }
@@ -160,7 +160,7 @@ impl Live {
     pub fn hear_shadow(&mut self) {
         while let Some(told) = self.told.pop_front() {
             match told {
-                Told::Answered(captured) => self.to_scorer(&captured),
+                Told::Answered(captured) => self.hand_to_scorer(&captured),
                 Told::Shed(reason) => self.figures.drop(reason, 1),
             }
         }

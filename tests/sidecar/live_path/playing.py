@@ -133,10 +133,11 @@ class PlayedModel(RawModel):
         """End all connections, and wait until the sidecar has followed."""
         connections, self.connections = self.connections, []
         for connection in connections:
-            with suppress(OSError):
-                connection.socket.shutdown(socket.SHUT_WR)
+            if connection.socket.fileno() >= 0:
+                with suppress(OSError):
+                    connection.socket.shutdown(socket.SHUT_WR)
                 connection.rest()
-            connection.close()
+                connection.close()
         while not self._came.empty():
             self._came.get().close()
 

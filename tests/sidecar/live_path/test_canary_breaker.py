@@ -26,10 +26,11 @@ class Users:
     def __init__(self, stage: Stage, answer: bytes | None, **changes: object) -> None:
         stage.baseline.always = BASELINE
         stage.candidate.always = answer
-        stage.mirror(**{"weight": 1.0, "grace": 0.05, **changes})
         self._stage = stage
+        self._instructions = stage.instructions(**{"weight": 1.0, "grace": 0.05, **changes})
 
     def visit(self) -> Visit:
+        self._stage.tell(self._instructions)  # again and again, as the scorer does
         self._stage.swept()
         skipped = self._skipped
         began = time.monotonic()
@@ -91,13 +92,15 @@ def test_pauses_grow_until_a_user_is_answered(stage: Stage) -> None:
 @pytest.mark.parametrize("answer", [reply(b"{}", status="422 No"), reply(bytes(6000))], ids=["4xx", "too large"])
 def test_requests_that_are_wrong_themselves_are_no_failures_of_the_candidate(stage: Stage, answer: bytes) -> None:
     users = Users(stage, answer, maxBodyBytes=5000)
+    assert users.visit().asked
     for _ in range(12):
         assert stage.asks(post()).gets().endswith(b'{"from":"base"}')
     assert users.visit().asked
 
 
 def test_failures_that_are_not_in_a_row_open_nothing(stage: Stage) -> None:
-    users = Users(stage, None)
+    users = Users(stage, CANDIDATE)
+    assert users.visit().asked
     for _ in range(3):
         for answer in [*[reply(b"{}", status="500 No")] * 4, CANDIDATE]:
             stage.candidate.always = answer

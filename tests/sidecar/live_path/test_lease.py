@@ -60,7 +60,14 @@ def test_instructions_that_are_heard_again_are_no_change(stage: Stage, run: Inst
     for _ in range(3):
         stage.tell(run)
         assert answer(stage) == CAND
-    assert stage.candidate.connections == 1  # which a change would have closed
+    assert stage.candidate.connections == 1
+
+
+def test_connections_to_the_candidate_outlive_what_does_not_concern_them(stage: Stage, run: Instructions) -> None:
+    for share in (1.0, 0.5):
+        stage.tell(replace(run, share=share))
+        assert answer(stage) == CAND
+    assert stage.candidate.connections == 1
 
 
 def test_an_answer_that_was_overtaken_changes_nothing(stage: Stage, run: Instructions) -> None:

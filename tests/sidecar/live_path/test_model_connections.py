@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from tests.sidecar.live_path.playing import Client, Scene, stopped
+from tests.sidecar.live_path.playing import Client, PlayedModel, Scene, stopped
 from tests.sidecar.live_path.processes import (
     EVERYTHING,
     POST,
@@ -244,3 +244,36 @@ def test_a_name_that_is_none_is_a_candidate_that_does_not_answer(scene: Scene, h
 
     until(told)
     scene.model.answers_by_itself(still=False)
+
+
+def test_what_is_tried_again_with_the_candidate_is_the_same(make_scene, request_of) -> None:
+    """Its request is framed for a body that is whole; the user's head has no place in front of it."""
+    scene: Scene = make_scene("--upstream-idle", "60s")
+    candidate = PlayedModel()
+    try:
+        candidate.answers_by_itself(still=True)
+        url = f"http://127.0.0.1:{candidate.port}"
+        scene.mirror(replace(EVERYTHING, candidate=url, weight=1.0, lease=60.0, grace=5.0))
+        candidate.answers_by_itself(still=False)
+        candidate.clear()
+        scene.settle()
+        client = scene.client()
+        client.sends(request_of("/once"))
+        baseline, asked = scene.model.accepts(), candidate.accepts()
+        expected = asked.request().replace(b"/once", b"/again").replace(b"q0", b"q1")
+        asked.send(OK)
+        assert client.answer().body == b"ok"
+        assert baseline.request()
+        baseline.send(OK)
+        captured_by(scene.scorer)
+        with scene.stopped():
+            client.sends(request_of("/again"))
+            asked.close()
+        asked = candidate.accepts()
+        assert asked.request() == expected
+        asked.send(OK)
+        assert client.answer().body == b"ok"
+        assert asked.has_nothing()
+    finally:
+        scene.clear()
+        candidate.stop()

@@ -27,7 +27,7 @@ def ask(stage: Stage, ids: list[str]) -> None:
 
 
 def test_the_share_adapts_so_that_the_rate_holds_and_the_choice_follows_the_ids(busy: Stage) -> None:
-    rate, share, seconds = 10.0, 0.5, 5.0
+    rate, share, seconds = 10.0, 0.5, 4.0  # less than what would be silence
     began = time.monotonic()
     busy.mirror(share=share, maxPairsPerSecond=rate)
     user = busy.user()

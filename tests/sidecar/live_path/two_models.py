@@ -303,17 +303,20 @@ class Stage:
 
 @contextmanager
 def playing(*options: str, **limits: float) -> Iterator[Stage]:
-    """A live process of its own."""
+    """A live process of its own. Behind tests that have ended it is idle: else it would not end in time."""
     baseline = PlayedModel()
     try:
-        process, scorer = start_live(baseline.port, "--drain-time", "1s", *options, **limits)
+        process, scorer = start_live(baseline.port, *options, **limits)
         stage = Stage(process, scorer, baseline)
         try:
             yield stage
+        except BaseException:
+            process.popen.kill()
+            raise
         finally:
             stage.candidate.stop()
             scorer.close()
-            process.stop()
-        assert process.popen.returncode == 0
+            code = process.stop()
+        assert code == 0
     finally:
         baseline.stop()
