@@ -119,7 +119,7 @@ pub struct Live {
     /// Bytes of requests and answers under way that are kept for their pairs.
     pub held: usize,
     pub reported: [u64; Drop::ALL.len()],
-    /// When the last client came, as of a sweep.
+    /// When the last client came.
     pub arrived: f64,
     pub draining: bool,
     listening: bool,
