@@ -427,7 +427,7 @@ impl Live {
         }
         if client.sock.stalled() && !client.stalled {
             client.stalled = true;
-            client.stalled_at = self.tick;
+            client.stalled_at = self.now;
             client.sock.watch(&self.poll, token);
             let current = client.current;
             self.hold_answer(current);
@@ -511,7 +511,7 @@ impl Live {
         client.held = 0;
         client.closing = true;
         client.unread = Vec::new();
-        client.deadline = self.tick + LINGER;
+        client.deadline = self.now + LINGER;
         client.sock.read_on(true);
         client.sock.watch(&self.poll, Token::new(Kind::Client, key));
         if client.sock.stalled() {
