@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed
 LIVE := sidecar/modelcanary_sidecar/bin/modelcanary-live
 CRATE := sidecar/live
 READY := $(STAMP) $(LIVE)
+# Where rustup puts cargo, for shells that do not know it yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
 # What is built once and kept outside of the tree: environments of model servers.
 export MODELCANARY_CACHE ?= $(HOME)/.cache/modelcanary
 

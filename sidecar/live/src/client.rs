@@ -81,7 +81,7 @@ impl Live {
                 }
                 continue;
             }
-            self.arrived = self.tick;
+            self.arrived = self.now;
             let key = self.clients.insert(Client {
                 sock: Sock::accepted(descriptor),
                 reader: RequestReader::new(),
@@ -96,7 +96,7 @@ impl Live {
                 stalled_at: 0.0,
                 deadline: 0.0,
                 shut: false,
-                began: self.tick,
+                began: self.now,
                 head_begun: false,
                 barren: 0,
             });
@@ -288,7 +288,7 @@ impl Live {
         if let Some(client) = self.clients.get_mut(key) {
             if !client.head_begun {
                 client.head_begun = true;
-                client.began = self.tick;
+                client.began = self.now;
             }
         }
     }
@@ -427,7 +427,7 @@ impl Live {
         }
         if client.sock.stalled() && !client.stalled {
             client.stalled = true;
-            client.stalled_at = self.tick;
+            client.stalled_at = self.now;
             client.sock.watch(&self.poll, token);
             let current = client.current;
             self.hold_answer(current);
@@ -438,7 +438,7 @@ impl Live {
     pub fn answered(&mut self, key: Key, complete: bool, keep_alive: bool) {
         let Some(client) = self.clients.get_mut(key) else { return };
         client.current = Key::NONE;
-        client.began = self.tick;
+        client.began = self.now;
         if !complete {
             self.linger(key);
         } else if !keep_alive {
@@ -511,7 +511,7 @@ impl Live {
         client.held = 0;
         client.closing = true;
         client.unread = Vec::new();
-        client.deadline = self.tick + LINGER;
+        client.deadline = self.now + LINGER;
         client.sock.read_on(true);
         client.sock.watch(&self.poll, Token::new(Kind::Client, key));
         if client.sock.stalled() {

@@ -75,9 +75,8 @@ pub struct Live {
     pub channel: Channel,
     board: Board,
     pub figures: Figures,
-    /// The time as of the present event, and as of the last sweep.
+    /// The time as of the present event.
     pub now: f64,
-    pub tick: f64,
     pub clients: Slab<Client>,
     pub models: Slab<Model>,
     pub exchanges: Slab<Exchange>,
@@ -119,7 +118,7 @@ pub struct Live {
     /// Bytes of requests and answers under way that are kept for their pairs.
     pub held: usize,
     pub reported: [u64; Drop::ALL.len()],
-    /// When the last client came, as of a sweep.
+    /// When the last client came.
     pub arrived: f64,
     pub draining: bool,
     listening: bool,
@@ -163,7 +162,6 @@ impl Live {
             resolver,
             figures: Figures::default(),
             now,
-            tick: now,
             clients: Slab::default(),
             models: Slab::default(),
             exchanges: Slab::default(),
@@ -322,7 +320,6 @@ impl Live {
         let late = now - self.swept - SWEEP;
         self.figures.loop_lag = late.max(0.95 * self.figures.loop_lag);
         self.swept = now;
-        self.tick = now;
         self.sweep_mirroring();
         self.sweep_pool(Of::Baseline);
         self.sweep_clients();

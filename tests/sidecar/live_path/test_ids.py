@@ -97,7 +97,7 @@ def test_instructions_may_name_another_id_header(stage: Stage) -> None:
     assert f"X-Trace: {stage.captured().id}\r\n".encode() in head_of(answer)
 
 
-@pytest.mark.parametrize("id", [b"a" * 257, b"a\xc2\xa0" * 100])
+@pytest.mark.parametrize("id", [b"a" * 257, b"a\xc2\xa0" * 100, b"a\tb"])
 def test_an_id_that_cannot_be_one_is_served_and_counted(stage: Stage, id: bytes) -> None:
     stage.baseline.always = BASELINE
     stage.mirror(weight=1.0)

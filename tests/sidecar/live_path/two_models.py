@@ -83,6 +83,7 @@ class PlayedModel:
         self.always = always
         self._asked: queue.SimpleQueue[Asked] = queue.SimpleQueue()
         self._hung_up = 0
+        self.came = 0  # requests
         self._model = RawModel()
         self._model.script = self._read
         self.port = self._model.port
@@ -94,7 +95,9 @@ class PlayedModel:
             while request := connection.request():
                 if request.startswith(b"GET "):  # of `settle`
                     connection.send(OK)
-                elif self.always is not None:
+                    continue
+                self.came += 1
+                if self.always is not None:
                     connection.send(self.always)
                 else:
                     self._asked.put(Asked(connection, request, ended))
