@@ -203,12 +203,16 @@ class UserExchange(Exchange):
         body = self.body
         if body is None:
             return
+        state = self.state
         self.body_size += len(piece)
-        if self.body_size > self.state.max_body:
+        if self.body_size > state.max_body:
             self.outgrown()
-        else:
-            body.append(piece)
-            self.hold(len(piece))
+            return
+        body.append(piece)
+        self.held += len(piece)  # as `hold` does, without a call
+        state.held += len(piece)
+        if state.held > state.most_held:
+            self.hold(0)
 
     def hold(self, size: int) -> None:
         state = self.state
