@@ -114,7 +114,7 @@ bench-dataplane-paired: $(READY) ## what users feel of a failing shadow, against
 bench-workers: $(READY) ## whether more workers of one sidecar serve more, each on a part of a core (root)
 	$(BIN)/python -m bench.dataplane.workers
 
-soak: $(READY) ## an hour's worth of requests in 20 minutes: memory stays, the garbage collector is not felt
+soak: $(READY) ## an hour's worth of requests in 20 minutes: memory stays
 	$(BIN)/python -m bench.dataplane.soak
 
 bench-drain: $(READY) ## 200 restarts of sidecars under 500 requests/s: no answer and no pair is lost
