@@ -14,7 +14,7 @@ AUDIENCE = "modelcanary-ledger"
 BASELINE_SUFFIX = "-baseline"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: made for each pair, where a frozen one costs three times as much
 class Answer:
     """What one model said to one instance."""
 
@@ -24,7 +24,7 @@ class Answer:
     log_probabilities: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: made for each pair, where a frozen one costs three times as much
 class Pair:
     """One instance of one request, answered by both models."""
 

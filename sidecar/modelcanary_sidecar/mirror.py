@@ -26,8 +26,9 @@ from modelcanary_sidecar.tally import Tally
 
 logger = logging.getLogger(__name__)
 
-_TICK = 0.1
+_TICK = 0.25  # each is a wake-up of its own
 _NEWS_EVERY = 1.0
+_POLL = 0.025  # at the end
 #: Captured requests, about, taken from one live process before the loop does something else.
 _AT_A_TIME = 128
 #: At the end: for the candidate to answer, and again for the ledger to take what is left.
@@ -95,9 +96,9 @@ class Mirror:
         """Until the models have answered what they were asked, or their time is up."""
         limit = min(self._standing.instructions.mirror.timeout, _FLUSH_TIME)
         try:
-            async with asyncio.timeout(limit + _TICK):
+            async with asyncio.timeout(limit + 4 * _POLL):
                 while self._asking.pending or self._desk.pending:
-                    await asyncio.sleep(_TICK / 4)
+                    await asyncio.sleep(_POLL)
         except TimeoutError:
             return
 

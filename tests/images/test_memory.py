@@ -13,7 +13,7 @@ from images.places import Places
 from images.recipes import parts
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1800, func_only=True)]
-MOST_KIB = 64 * 1024  # of the pages in memory, those that are shared counted in parts
+MOST_KIB = 48 * 1024  # of the pages in memory, those that are shared counted in parts
 #: All of 127.0.0.1, ports of the system's choice; nobody is at the model's and the ledger's.
 ARGUMENTS = (
     *("--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--upstream=http://127.0.0.1:1", "--ledger=http://127.0.0.1:1"),
@@ -40,7 +40,7 @@ def kib(process: int) -> int:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="it changes its root")
-def test_the_sidecar_takes_64_mib_at_most(tmp_path: Path) -> None:
+def test_the_sidecar_takes_48_mib_at_most(tmp_path: Path) -> None:
     places = Places.of_environment()
     (built,) = build(places, [recipe for recipe in parts(places) if recipe.target == "sidecar"])
     system, log = tmp_path / "system", tmp_path / "log"
