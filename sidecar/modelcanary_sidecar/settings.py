@@ -144,7 +144,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     option("identity", environment.get("HOSTNAME", "sidecar"), "of this sidecar: the pod's name")
     option("token-file", "", "file of the bearer token for the ledger")
     option("ledger-ca", "", "file of the authorities (PEM) that the ledger's certificate may be of")
-    option("workers", "1", "live processes; more than one from about 10,000 requests/s on")
+    option("workers", "1", "live processes; more than one from about 30,000 requests/s on")
     option("clients", str(defaults.clients), "connections of clients, per worker; beyond: 503")
     option("connections", str(defaults.connections), "to the model, per worker")
     option("waiting", str(defaults.waiting), "requests waiting for a connection to the model; beyond: 503")

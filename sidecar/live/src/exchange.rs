@@ -147,7 +147,7 @@ impl Exchange {
         let Some(mut kept) = self.kept.take() else { return false }; // one more try, not two
         kept.append(&mut self.unsent);
         self.unsent = kept;
-        self.head_sent = false;
+        self.head_sent = self.is_leg(); // a leg's own is part of what was kept
         self.asked = 0.0;
         self.connection = Key::NONE;
         true
