@@ -53,7 +53,11 @@ class Children:
         parent = os.getpid()
         # Its first moments are with our handlers, which would wake this process's event loop instead of it.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            raise
         if child:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             self._there.add(child)

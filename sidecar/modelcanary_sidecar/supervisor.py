@@ -119,8 +119,11 @@ class Supervisor:
     def _start_scorer(self) -> None:
         if self._ending:
             return
-        self._scorer_process = self._children.start("the scorer", self._become_scorer)
         self._scorer_since = time.monotonic()
+        try:
+            self._scorer_process = self._children.start("the scorer", self._become_scorer)
+        except OSError as error:  # no more processes or memory to be had: later, perhaps
+            self._start_scorer_later(f"cannot be started: {error}")
 
     def _become_scorer(self) -> int:
         ends = [scorer_end for _, scorer_end in self._channels]
@@ -139,13 +142,12 @@ class Supervisor:
         elif process == self._scorer_process:
             self._scorer_process = 0
             if not self._ending:
-                pause = self._backoff.after(time.monotonic() - self._scorer_since)
-                _log.error(
-                    "the scorer ended (%s); users are served, nothing is mirrored; again in %.1f s",
-                    described(status),
-                    pause,
-                )
-                self._loop.call_later(pause, self._start_scorer)
+                self._start_scorer_later(f"ended ({described(status)})")
+
+    def _start_scorer_later(self, why: str) -> None:
+        pause = self._backoff.after(time.monotonic() - self._scorer_since)
+        _log.error("the scorer %s; users are served, nothing is mirrored; again in %.1f s", why, pause)
+        self._loop.call_later(pause, self._start_scorer)
 
     # -- the end
 

@@ -11,6 +11,7 @@ import pytest
 from tests.sidecar.live_path.processes import DEADLINE, Process, RawModel, receive_all, start_sidecar, until
 
 from modelcanary_sidecar import live
+from modelcanary_sidecar.children import Children
 from modelcanary_sidecar.errors import MissingProgram
 from modelcanary_sidecar.supervisor import Backoff
 
@@ -52,6 +53,17 @@ def test_a_scorer_that_is_started_again_holds_nobody_elses_connections(start: Ca
         os.kill(before, signal.SIGKILL)
         until(lambda: len(process.children()) == 2 and process.children()[1] != before)
         assert receive_all(client) == b""
+
+
+def test_a_process_that_cannot_be_made_leaves_signals_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(os, "fork", fork)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with pytest.raises(BlockingIOError):
+        Children(lambda process, status: None).start("none", lambda: 0)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
 def test_a_live_process_that_does_not_end_is_killed_and_that_is_no_success(start: Callable[..., Process]) -> None:
