@@ -132,7 +132,7 @@ def test_the_next_answer_is_not_asked_for_before_the_last_is_read(scene: Scene, 
 def test_a_client_that_takes_its_time_is_no_late_model(make_scene, request_of) -> None:
     scene: Scene = make_scene("--answer-time", "1s", "--client-idle", "60s")
     scene.mirror(replace(EVERYTHING, mirror=MirrorLimits(maxBodyBytes=32 << 20, maxPairsPerSecond=1e6)))
-    body = random.Random(3).randbytes(12 << 20)
+    body = random.Random(3).randbytes(7 << 20)
     client = scene.client(connect=lambda: small_window(scene.process))
     client.sends(request_of("/slow"))
     model = scene.model.accepts()
