@@ -132,10 +132,14 @@ class PlayedModel(RawModel):
     def clear(self) -> None:
         """End all connections, and wait until the sidecar has followed."""
         connections, self.connections = self.connections, []
+        threads, self._threads = self._threads, []
+        for connection in connections:
+            with suppress(OSError):
+                connection.socket.shutdown(socket.SHUT_WR)
+        for thread in threads:  # no socket may be closed under one that reads it: its number could be another's by then
+            thread.join(DEADLINE)
         for connection in connections:
             if connection.socket.fileno() >= 0:
-                with suppress(OSError):
-                    connection.socket.shutdown(socket.SHUT_WR)
                 connection.rest()
                 connection.close()
         while not self._came.empty():

@@ -111,7 +111,7 @@ class Play:
         self.candidate.attend()
         self.scorer.tell(News(self.instructions, time.monotonic()))
         while (message := self.scorer.receive()) is not None:
-            self.captured += [message] if isinstance(message, Captured) else []
+            self.captured += message if isinstance(message, list) else []
 
     def is_done(self, user: User) -> bool:
         return user.left or user.ended or (not user.to_say and len(user.answers()[0]) >= user.asked)
