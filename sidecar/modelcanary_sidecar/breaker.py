@@ -1,7 +1,7 @@
 """A circuit breaker: how often a candidate that fails is asked again.
 
-The shadow pool asks it before each request and tells it each outcome, and so does the live path, with another one,
-for users under a canary weight. Pure: it takes `now`, and knows neither connections nor what a failure was.
+The shadow pool asks it before each request and tells it each outcome; the live path has its own (`breaker.rs`). Pure:
+it takes `now`, and knows neither connections nor what a failure was.
 """
 
 from enum import StrEnum
@@ -67,11 +67,6 @@ class Breaker:
         self._state = BreakerState.CLOSED
         self._failures = 0
         self._pause = self._first
-
-    def undecided(self) -> None:
-        """Nothing came of it that says how the candidate fares: if it was a probe, the next request is one instead."""
-        if self._state is BreakerState.HALF_OPEN:
-            self._probes_left = min(self._probes, self._probes_left + 1)
 
     def failed(self, now: float) -> bool:
         """No whole answer came; True if that opened the breaker."""

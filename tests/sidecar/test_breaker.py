@@ -54,23 +54,3 @@ def test_failures_from_before_it_opened_do_not_prolong_it() -> None:
     breaker = opened()
     assert not breaker.failed(0.9)
     assert breaker.allow(1.0)
-
-
-def test_a_probe_of_which_nothing_came_is_followed_by_another_one() -> None:
-    breaker = opened()
-    assert [breaker.allow(1.0) for _ in range(3)] == [True, True, False]
-    breaker.undecided()
-    assert [breaker.allow(1.0) for _ in range(2)] == [True, False]
-    for _ in range(5):
-        breaker.undecided()
-    assert [breaker.allow(1.0) for _ in range(3)] == [True, True, False]  # no more than there are
-
-
-def test_nothing_said_is_no_success() -> None:
-    breaker = Breaker(threshold=3)
-    for _ in range(2):
-        breaker.failed(0.0)
-        breaker.undecided()
-    assert breaker.failed(0.0)
-    breaker.undecided()
-    assert not breaker.allow(0.05)
