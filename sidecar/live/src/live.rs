@@ -277,7 +277,7 @@ impl Live {
             match soon {
                 Soon::ConnectFailed(of, exchange) => self.connect_failed(of, exchange),
                 Soon::Broken(token) if token.kind == Kind::Client => self.client_lost(token.key),
-                Soon::Broken(token) => self.model_lost(token.key, true),
+                Soon::Broken(token) => self.model_broken(token.key),
             }
         }
     }
