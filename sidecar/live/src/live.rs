@@ -15,7 +15,7 @@ use crate::mirroring::breaker_for_users;
 use crate::model::Model;
 use crate::orders::{Mirror, Standing};
 use crate::poll::{Key, Kind, Poll, Slab, Token, READ};
-use crate::pool::{Bounds, Pool, BASELINE_TAG, CANDIDATE_TAG};
+use crate::pool::{Bounds, Pool, BASELINE_TAG};
 use crate::resolve::Resolver;
 use crate::sampler::Sampler;
 use crate::settings::Settings;
@@ -84,6 +84,8 @@ pub struct Live {
     pub baseline: Pool,
     /// Only under a weight.
     pub candidate: Option<Pool>,
+    /// Pools that there have been: their tags.
+    pub pools: u64,
     pub candidate_is: Option<(String, usize, u64)>,
     pub shadow: Option<Shadow>,
     pub shadow_is: Option<(String, String, Mirror)>,
@@ -146,6 +148,7 @@ impl Live {
             answer_time: limits.answer_time,
             idle: limits.upstream_idle,
             whole_answers: false,
+            tag: BASELINE_TAG,
         };
         let standing = Standing::default();
         let id_header = standing.instructions.id_header.clone();
@@ -166,6 +169,7 @@ impl Live {
             models: Slab::default(),
             exchanges: Slab::default(),
             candidate: None,
+            pools: BASELINE_TAG,
             candidate_is: None,
             shadow: None,
             shadow_is: None,
@@ -299,17 +303,12 @@ impl Live {
 
     fn hear_resolver(&mut self) {
         for (tag, addresses) in self.resolver.take(self.now) {
-            match tag {
-                BASELINE_TAG => self.resolved(Of::Baseline, &addresses),
-                CANDIDATE_TAG => self.resolved(Of::Candidate, &addresses),
-                _ => {
-                    self.splices.resolved(tag, &addresses, &self.poll);
-                    if let Some(shadow) = &mut self.shadow {
-                        shadow.resolved(tag, &addresses, &mut self.resolver, &self.poll, self.now, &mut self.told);
-                    }
-                    self.hear_shadow();
-                }
+            self.resolved(tag, &addresses);
+            self.splices.resolved(tag, &addresses, &self.poll);
+            if let Some(shadow) = &mut self.shadow {
+                shadow.resolved(tag, &addresses, &mut self.resolver, &self.poll, self.now, &mut self.told);
             }
+            self.hear_shadow();
         }
     }
 

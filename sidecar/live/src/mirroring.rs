@@ -216,6 +216,7 @@ impl Live {
         }
         self.candidate_is = wanted;
         self.breaker = breaker_for_users();
+        self.pools += 1;
         let bounds = Bounds {
             limit: mirror.max_in_flight,
             waiting: mirror.max_in_flight,
@@ -223,6 +224,7 @@ impl Live {
             answer_time: mirror.timeout,
             idle: self.settings.limits.upstream_idle,
             whole_answers: true,
+            tag: self.pools,
         };
         self.close_candidate();
         let Some((url, ..)) = &self.candidate_is else { return };
