@@ -14,7 +14,7 @@ use crate::log::say;
 use crate::mirroring::breaker_for_users;
 use crate::model::Model;
 use crate::orders::{Mirror, Standing};
-use crate::poll::{Key, Kind, Poll, Slab, Token, READ};
+use crate::poll::{Key, Kind, Poll, Slab, Token, GONE, READ};
 use crate::pool::{Bounds, Pool, BASELINE_TAG};
 use crate::resolve::Resolver;
 use crate::sampler::Sampler;
@@ -270,8 +270,15 @@ impl Live {
                 }
             }
             Kind::Splice => self.splices.event(token.key, events, &self.poll, &mut self.room),
-            Kind::Listener => self.accept(),
-            Kind::Scorer => self.hear_scorer(),
+            Kind::Listener => {
+                self.accept();
+            }
+            Kind::Scorer => {
+                self.hear_scorer();
+                if events & GONE != 0 {
+                    self.poll.watch(self.settings.scorer, token, READ, 0); // nobody is there any more: told for ever
+                }
+            }
             Kind::Resolver => self.hear_resolver(),
         }
     }
@@ -406,7 +413,7 @@ impl Live {
 
     fn stop_accepting(&mut self) {
         if !self.closed {
-            self.accept(); // what has come has not been told otherwise
+            while self.accept() {} // what has come has not been told otherwise
             self.listen(false);
             self.closed = true;
             // SAFETY: it was inherited for this process alone.
