@@ -179,7 +179,7 @@ impl Live {
 
     pub fn hear(&mut self, news: News) {
         self.now = monotonic();
-        if news.instructions.run != self.standing.instructions.run {
+        if news.instructions.run != self.standing.instructions.run && !self.standing.overtakes(news.heard) {
             self.end_shadow();
             self.report(); // what was dropped counts for the run that ends
         }
@@ -212,6 +212,9 @@ impl Live {
             None
         };
         if wanted == self.candidate_is {
+            if self.candidate.is_none() {
+                self.weight = 0.0;
+            }
             return;
         }
         self.candidate_is = wanted;
