@@ -76,6 +76,8 @@ impl Live {
         let waited = now - if asked > 0.0 { asked } else { exchange.started };
         let answer = LiveAnswer::failed(failed.failure, waited);
         if exchange.canary.is_some() {
+            exchange.head_sent = true; // what comes behind it must not make it be asked anew
+            exchange.unsent = Vec::new();
             self.baseline_answered(key, answer, Some(failed));
             return;
         }
@@ -106,7 +108,7 @@ impl Live {
             Some(failed) => self.unanswered(client, failed.refusal, delivered, to_head),
             None => {
                 let now = monotonic();
-                self.figures.answered(sent - started, now - started);
+                self.figures.answered((sent - started).max(0.0), now - started); // 0: the candidate was first
                 self.answered(client, complete, keep_alive);
             }
         }

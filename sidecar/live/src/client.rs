@@ -65,7 +65,8 @@ pub struct Client {
 impl Live {
     // -- what the connection tells
 
-    pub fn accept(&mut self) {
+    /// Whether there may be more.
+    pub fn accept(&mut self) -> bool {
         for _ in 0..ACCEPTED {
             let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
             // SAFETY: no pointers are passed.
@@ -77,7 +78,7 @@ impl Live {
                     self.listen(false); // it would be told again at once: until the next sweep
                 }
                 if error != Some(libc::ECONNABORTED) {
-                    return;
+                    return false;
                 }
                 continue;
             }
@@ -108,6 +109,7 @@ impl Live {
                 self.say(key, Refusal::NoRoom, false);
             }
         }
+        true
     }
 
     pub fn client_event(&mut self, key: Key, events: u32) {
@@ -137,6 +139,7 @@ impl Live {
         }
         client.sock.watch(&self.poll, Token::new(Kind::Client, key));
         if client.sock.stalled() {
+            client.stalled_at = self.now; // it has taken some
             return true;
         }
         if client.sock.ending {
@@ -145,6 +148,7 @@ impl Live {
         }
         if client.shut {
             client.sock.shut();
+            client.deadline = self.now + LINGER;
         }
         if client.stalled {
             client.stalled = false;
@@ -511,13 +515,13 @@ impl Live {
         client.held = 0;
         client.closing = true;
         client.unread = Vec::new();
-        client.deadline = self.now + LINGER;
         client.sock.read_on(true);
         client.sock.watch(&self.poll, Token::new(Kind::Client, key));
         if client.sock.stalled() {
-            client.shut = true;
+            client.shut = true; // an early answer may be large: it lingers from when that has been taken
         } else {
             client.sock.shut();
+            client.deadline = self.now + LINGER;
         }
     }
 

@@ -14,8 +14,8 @@ use crate::log::say;
 use crate::mirroring::breaker_for_users;
 use crate::model::Model;
 use crate::orders::{Mirror, Standing};
-use crate::poll::{Key, Kind, Poll, Slab, Token, READ};
-use crate::pool::{Bounds, Pool, BASELINE_TAG, CANDIDATE_TAG};
+use crate::poll::{Key, Kind, Poll, Slab, Token, GONE, READ};
+use crate::pool::{Bounds, Pool, BASELINE_TAG};
 use crate::resolve::Resolver;
 use crate::sampler::Sampler;
 use crate::settings::Settings;
@@ -84,6 +84,8 @@ pub struct Live {
     pub baseline: Pool,
     /// Only under a weight.
     pub candidate: Option<Pool>,
+    /// Pools that there have been: their tags.
+    pub pools: u64,
     pub candidate_is: Option<(String, usize, u64)>,
     pub shadow: Option<Shadow>,
     pub shadow_is: Option<(String, String, Mirror)>,
@@ -146,6 +148,7 @@ impl Live {
             answer_time: limits.answer_time,
             idle: limits.upstream_idle,
             whole_answers: false,
+            tag: BASELINE_TAG,
         };
         let standing = Standing::default();
         let id_header = standing.instructions.id_header.clone();
@@ -166,6 +169,7 @@ impl Live {
             models: Slab::default(),
             exchanges: Slab::default(),
             candidate: None,
+            pools: BASELINE_TAG,
             candidate_is: None,
             shadow: None,
             shadow_is: None,
@@ -266,8 +270,15 @@ impl Live {
                 }
             }
             Kind::Splice => self.splices.event(token.key, events, &self.poll, &mut self.room),
-            Kind::Listener => self.accept(),
-            Kind::Scorer => self.hear_scorer(),
+            Kind::Listener => {
+                self.accept();
+            }
+            Kind::Scorer => {
+                self.hear_scorer();
+                if events & GONE != 0 {
+                    self.poll.watch(self.settings.scorer, token, READ, 0); // nobody is there any more: told for ever
+                }
+            }
             Kind::Resolver => self.hear_resolver(),
         }
     }
@@ -277,7 +288,7 @@ impl Live {
             match soon {
                 Soon::ConnectFailed(of, exchange) => self.connect_failed(of, exchange),
                 Soon::Broken(token) if token.kind == Kind::Client => self.client_lost(token.key),
-                Soon::Broken(token) => self.model_lost(token.key, true),
+                Soon::Broken(token) => self.model_broken(token.key),
             }
         }
     }
@@ -299,17 +310,12 @@ impl Live {
 
     fn hear_resolver(&mut self) {
         for (tag, addresses) in self.resolver.take(self.now) {
-            match tag {
-                BASELINE_TAG => self.resolved(Of::Baseline, &addresses),
-                CANDIDATE_TAG => self.resolved(Of::Candidate, &addresses),
-                _ => {
-                    self.splices.resolved(tag, &addresses, &self.poll);
-                    if let Some(shadow) = &mut self.shadow {
-                        shadow.resolved(tag, &addresses, &mut self.resolver, &self.poll, self.now, &mut self.told);
-                    }
-                    self.hear_shadow();
-                }
+            self.resolved(tag, &addresses);
+            self.splices.resolved(tag, &addresses, &self.poll);
+            if let Some(shadow) = &mut self.shadow {
+                shadow.resolved(tag, &addresses, &mut self.resolver, &self.poll, self.now, &mut self.told);
             }
+            self.hear_shadow();
         }
     }
 
@@ -407,7 +413,7 @@ impl Live {
 
     fn stop_accepting(&mut self) {
         if !self.closed {
-            self.accept(); // what has come has not been told otherwise
+            while self.accept() {} // what has come has not been told otherwise
             self.listen(false);
             self.closed = true;
             // SAFETY: it was inherited for this process alone.

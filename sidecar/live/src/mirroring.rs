@@ -179,7 +179,7 @@ impl Live {
 
     pub fn hear(&mut self, news: News) {
         self.now = monotonic();
-        if news.instructions.run != self.standing.instructions.run {
+        if news.instructions.run != self.standing.instructions.run && !self.standing.overtakes(news.heard) {
             self.end_shadow();
             self.report(); // what was dropped counts for the run that ends
         }
@@ -212,10 +212,14 @@ impl Live {
             None
         };
         if wanted == self.candidate_is {
+            if self.candidate.is_none() {
+                self.weight = 0.0;
+            }
             return;
         }
         self.candidate_is = wanted;
         self.breaker = breaker_for_users();
+        self.pools += 1;
         let bounds = Bounds {
             limit: mirror.max_in_flight,
             waiting: mirror.max_in_flight,
@@ -223,6 +227,7 @@ impl Live {
             answer_time: mirror.timeout,
             idle: self.settings.limits.upstream_idle,
             whole_answers: true,
+            tag: self.pools,
         };
         self.close_candidate();
         let Some((url, ..)) = &self.candidate_is else { return };

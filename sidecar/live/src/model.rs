@@ -171,7 +171,7 @@ impl Live {
         }
         if events & WRITE != 0 {
             if !model.sock.flush() {
-                self.model_lost(key, true);
+                self.model_broken(key);
                 return;
             }
             model.sock.watch(&self.poll, Token::new(Kind::Model, key));
@@ -194,6 +194,20 @@ impl Live {
             }
         }
         self.room = room;
+    }
+
+    /// Writing to it failed. It may have answered before it went, which is still to be read.
+    pub fn model_broken(&mut self, key: Key) {
+        let mut room = std::mem::take(&mut self.room);
+        while let Some(model) = self.models.get_mut(key) {
+            model.stalled = true; // whatever it answers, it is not used again
+            match model.sock.read(&mut room) {
+                Read::Some(size) => self.model_data(key, &room[..size]),
+                _ => break,
+            }
+        }
+        self.room = room;
+        self.model_lost(key, true);
     }
 
     /// The connection ended.

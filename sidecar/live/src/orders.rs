@@ -122,7 +122,7 @@ impl Standing {
     /// True if it differs from what held before. An answer that was overtaken by a later one is left aside. Versions are
     /// not compared: a ledger that lost its state, and was told again, counts from one.
     pub fn hear(&mut self, instructions: Instructions, answered: f64) -> bool {
-        if answered < self.heard {
+        if self.overtakes(answered) {
             return false;
         }
         self.heard = answered;
@@ -131,6 +131,11 @@ impl Standing {
         }
         self.instructions = instructions;
         true
+    }
+
+    /// What was answered then is older than what holds.
+    pub fn overtakes(&self, answered: f64) -> bool {
+        answered < self.heard
     }
 
     fn mirrors(&self) -> bool {

@@ -28,6 +28,8 @@ pub struct Pool {
     pub queue: VecDeque<Key>,
     /// Connections whose address is being looked for: for which exchange alone (NONE: any), and until when.
     resolving: Vec<(Key, f64)>,
+    /// Of what this pool asks the resolver: an answer may come when there is another.
+    tag: u64,
 }
 
 /// How a pool is bounded; seconds.
@@ -38,11 +40,13 @@ pub struct Bounds {
     pub answer_time: f64,
     pub idle: f64,
     pub whole_answers: bool,
+    pub tag: u64,
 }
 
 impl Pool {
     pub fn new(host: String, port: u16, bounds: &Bounds) -> Self {
         Self {
+            tag: bounds.tag,
             host,
             port,
             limit: bounds.limit,
@@ -60,9 +64,8 @@ impl Pool {
     }
 }
 
-/// Tags of what is asked of the resolver here: the pool's, and who made it.
+/// Of the baseline's pool; those of the candidates' count on from it.
 pub const BASELINE_TAG: u64 = 1;
-pub const CANDIDATE_TAG: u64 = 2;
 
 impl Live {
     pub fn pool(&mut self, of: Of) -> Option<&mut Pool> {
@@ -141,7 +144,6 @@ impl Live {
     }
 
     fn open_one(&mut self, of: Of, exchange: Key) {
-        let tag = if of == Of::Baseline { BASELINE_TAG } else { CANDIDATE_TAG };
         let deadline = self.now + self.settings.limits.connect_time;
         let now = self.now;
         let pool = match of {
@@ -152,7 +154,7 @@ impl Live {
             },
         };
         pool.opening += 1;
-        match self.resolver.ask(&pool.host, pool.port, tag, now) {
+        match self.resolver.ask(&pool.host, pool.port, pool.tag, now) {
             Asked::Now(addresses) => self.connect(of, exchange, addresses, 0, deadline),
             Asked::Later => pool.resolving.push((exchange, deadline)),
             Asked::NoRoom => self.soon.push_back(Soon::ConnectFailed(of, exchange)),
@@ -160,13 +162,14 @@ impl Live {
     }
 
     /// What the resolver found, for one that had asked.
-    pub fn resolved(&mut self, of: Of, addresses: &Addresses) {
-        let Some(pool) = self.pool(of) else { return };
-        if pool.resolving.is_empty() {
-            return;
+    pub fn resolved(&mut self, tag: u64, addresses: &Addresses) {
+        for of in [Of::Baseline, Of::Candidate] {
+            let Some(pool) = self.pool(of).filter(|pool| pool.tag == tag && !pool.resolving.is_empty()) else {
+                continue;
+            };
+            let (exchange, deadline) = pool.resolving.remove(0);
+            self.connect(of, exchange, addresses.clone(), 0, deadline);
         }
-        let (exchange, deadline) = pool.resolving.remove(0);
-        self.connect(of, exchange, addresses.clone(), 0, deadline);
     }
 
     /// To the first of the addresses from `next` on to which connecting can begin.
@@ -207,8 +210,8 @@ impl Live {
             pool.open += 1;
         }
         if self.exchanges.get(exchange).is_some_and(|one| one.wants_answer() && one.queued) {
-            self.start(key, exchange);
             self.release_request(exchange);
+            self.start(key, exchange); // which holds it again where the model does not take all
         } else {
             self.released(key);
         }
@@ -236,8 +239,8 @@ impl Live {
                 if let Some(model) = self.models.get_mut(key) {
                     model.reused = model.written > 0;
                 }
-                self.start(key, exchange);
                 self.release_request(exchange);
+                self.start(key, exchange);
             }
             None => {
                 if let Some(pool) = self.pool(of) {
@@ -271,11 +274,15 @@ impl Live {
         let Some(pool) = self.pool(of) else { return };
         let (idle, answer_time, whole_answers) = (pool.idle, pool.answer_time, pool.whole_answers);
         let waiting_time = pool.waiting_time;
-        let given_up = pool.resolving.len();
-        pool.resolving.retain(|(_, deadline)| now < *deadline);
-        for _ in pool.resolving.len()..given_up {
-            self.soon.push_back(Soon::ConnectFailed(of, Key::NONE));
-        }
+        let mut given_up = Vec::new();
+        pool.resolving.retain(|(exchange, deadline)| {
+            let waits = now < *deadline;
+            if !waits {
+                given_up.push(*exchange);
+            }
+            waits
+        });
+        self.soon.extend(given_up.into_iter().map(|exchange| Soon::ConnectFailed(of, exchange)));
         for key in self.models.keys() {
             let Some(model) = self.models.get(key) else { continue };
             if model.of != of {
@@ -316,7 +323,11 @@ impl Live {
 
     /// Be done with the candidate: what is under way there fails, and what is being opened is closed.
     pub fn close_candidate(&mut self) {
-        let waiting: Vec<Key> = self.candidate.take().map(|pool| pool.queue.into()).unwrap_or_default();
+        let mut waiting = Vec::new();
+        if let Some(pool) = self.candidate.take() {
+            waiting.extend(pool.queue);
+            waiting.extend(pool.resolving.into_iter().map(|(exchange, _)| exchange));
+        }
         for key in self.models.keys() {
             let Some(model) = self.models.get(key) else { continue };
             if model.of == Of::Candidate {

@@ -17,8 +17,8 @@ const PIECE: usize = 64 << 10;
 /// Seconds after which a client that has had no answer may be told to go as well. A client of gRPC that is told in the
 /// moment in which it connects may lose the call that it connected for: it hangs.
 const SETTLED: f64 = 1.0;
-/// Of what this asks the resolver: others' tags are without it.
-const TAG: u64 = 1 << 63;
+/// Of what this asks the resolver: others' tags are below it, or have the bit above it.
+const TAG: u64 = 1 << 62;
 
 struct Side {
     sock: Sock,
@@ -80,7 +80,7 @@ impl Splices {
 
     /// What the resolver found, for whoever had asked.
     pub fn resolved(&mut self, tag: u64, addresses: &Addresses, poll: &Poll) {
-        if tag & TAG != 0 {
+        if tag >> 62 == TAG >> 62 {
             let key = Key { index: tag as u32, generation: ((tag & !TAG) >> 32) as u32 };
             self.found(key, addresses.clone(), poll);
         }

@@ -152,3 +152,17 @@ def test_a_client_that_takes_its_time_is_no_late_model(make_scene, request_of) -
     assert got == [body]
     captured = captured_by(scene.scorer)
     assert (captured.baseline.failure, captured.baseline.status, captured.baseline.body) == (None, 200, body)
+
+
+def test_a_model_that_answers_and_closes_without_reading_has_answered(scene: Scene) -> None:
+    """It takes no such body, says so and resets the connection: what it said waits in the kernel behind the failure."""
+    client = scene.client()
+    client.sends(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % MANY)
+    model = scene.model.accepts()
+    assert model.take_until(b"\r\n\r\n").startswith(b"POST /x ")
+    push(client, 2, MANY)
+    with scene.stopped():
+        model.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 20000\r\n\r\n" + bytes(20_000))
+        model.close()
+    answer = client.answer()
+    assert (answer.status, len(answer.body)) == (413, 20_000)
