@@ -5,7 +5,7 @@ import time
 
 import pytest
 from tests.sidecar.live_path.processes import Connection, until
-from tests.sidecar.live_path.two_models import BASELINE, CANDIDATE, Asked, Stage, User, post, reply
+from tests.sidecar.live_path.two_models import BASELINE, CANDIDATE, Asked, Stage, User, playing, post, reply
 
 from modelcanary_gate.sampling import position
 from modelcanary_gate.vocabulary import Outcome
@@ -356,6 +356,8 @@ def test_a_candidate_that_cannot_be_reached_from_here_gets_no_users(stage: Stage
     said = len(stage.process.lines)
     stage.mirror(weight=1.0, grace=LONG, candidate="https://elsewhere")
     assert stage.asks(post()).gets().endswith(BASE)
+    stage.mirror(weight=1.0, grace=1.0, candidate="https://elsewhere")  # whatever else changes
+    assert stage.asks(post()).gets().endswith(BASE)
     stage.counts("canary", {})
     until(lambda: any("users stay with the baseline" in line for line in stage.process.lines[said:]))
 
@@ -442,3 +444,20 @@ def test_users_who_leave_take_no_place_in_the_candidates_queue(stage: Stage) -> 
     asked.send(CANDIDATE)
     assert last.gets().endswith(CAND)
     stage.counts("canary", {"candidate": 2})
+
+
+def test_a_candidate_that_answers_before_the_baseline_could_be_asked_adds_no_time() -> None:
+    """The baseline has one connection, which is busy: the second user has an answer while it waits for that."""
+    with playing("--connections", "1") as stage:
+        stage.begin()
+        stage.candidate.always = CANDIDATE
+        stage.mirror(weight=1.0, lease=60.0)
+        assert stage.asks(post(id="a")).gets().endswith(CAND)
+        assert stage.asks(post(id="b")).gets().endswith(CAND)
+        stage.swept()
+        stage.swept()
+        assert stage.process.metric("added_seconds_sum") >= 0.0
+        for _ in range(2):
+            stage.baseline.next().send(BASELINE)
+        assert {stage.captured().id, stage.captured().id} == {"a", "b"}
+        stage.end()
