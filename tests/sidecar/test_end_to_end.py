@@ -145,9 +145,9 @@ class Stand:
         answer = httpx.put(f"{self.ledger}/v1/runs/default/pets/instructions", json=body, trust_env=False)
         assert answer.status_code == 200, answer.text
 
-    def captured(self) -> float:
+    def metric(self, name: str) -> float:
         metrics = httpx.get(f"{self.admin}/metrics", trust_env=False).text
-        (line,) = (line for line in metrics.splitlines() if line.startswith("modelcanary_sidecar_captured_total{"))
+        (line,) = (line for line in metrics.splitlines() if line.startswith(f"modelcanary_sidecar_{name}_total{{"))
         return float(line.rpartition(" ")[2])
 
     def figure(self, figure: str, outcome: str = "") -> float:
@@ -178,10 +178,14 @@ def stand(tmp_path: Path) -> Iterator[tuple[Stand, Model, Model]]:
                 )
                 at.put(candidate.url)
                 # Capturing has begun when a request of a user shows at the candidate.
+                users_asked = 0
                 with httpx.Client(base_url=at.sidecar, trust_env=False) as users:
-                    until(lambda: infer(users, 1, "warm-up").is_success and candidate.requests)
-                # There may have been several before that.
-                until(lambda: at.evidence()["counts"]["pairs"] == at.captured())
+                    while not candidate.requests:
+                        assert infer(users, 1, "warm-up").is_success
+                        users_asked += 1
+                # There may have been several before that, which are counted a sweep later.
+                until(lambda: at.metric("requests") == users_asked)
+                until(lambda: at.evidence()["counts"]["pairs"] == at.metric("captured"))
                 yield at, baseline, candidate
 
 
