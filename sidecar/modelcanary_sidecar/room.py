@@ -11,8 +11,8 @@ from typing import Final
 
 from modelcanary_sidecar.errors import FrameError
 
-#: Bytes that may wait for the scorer; beyond them messages are dropped. All of them count for the pod. As in `room.rs`.
-SIZE: Final = 8 << 20
+#: No message is larger. What is not written to takes no memory; how much may wait is `room.rs`'s to bound.
+SIZE: Final = 64 << 20
 
 
 def make_file() -> int:

@@ -272,17 +272,23 @@ def test_the_buffer_is_bounded_while_the_ledger_is_away() -> None:
 def test_a_token_is_read_anew_for_each_request(stub_ledger: Any, tmp_path: Path) -> None:
     async def main() -> None:
         token = tmp_path / "token"
-        token.write_text("first\n")
+
+        def write(text: str) -> None:
+            """At once, as the kubelet does: nobody reads half of it."""
+            (tmp_path / "new").write_text(text)
+            (tmp_path / "new").rename(token)
+
+        write("first\n")
         async with stub_ledger(IN_RUN) as ledger, sending(ledger.url, token=str(token)):
             await until(lambda: bool(ledger.requests))
             assert ledger.requests[0][1]["authorization"] == "Bearer first"
-            token.write_text("second")
+            write("second")
             await until(lambda: ledger.requests[-1][1]["authorization"] == "Bearer second")
             token.unlink()  # while it is replaced
             count = len(ledger.requests)
             await asyncio.sleep(0.1)
             assert len(ledger.requests) <= count + 1
-            token.write_text("third")
+            write("third")
             await until(lambda: ledger.requests[-1][1]["authorization"] == "Bearer third")
 
     asyncio.run(main())

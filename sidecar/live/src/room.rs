@@ -7,8 +7,10 @@
 use std::collections::VecDeque;
 use std::io;
 
-/// Bytes that may wait for the scorer; beyond them messages are dropped. The file's size.
-const SIZE: usize = 8 << 20;
+/// The file's size: no message is larger. What is not written to takes no memory.
+const SIZE: usize = 64 << 20;
+/// Bytes that may wait for the scorer; beyond them messages are dropped. One alone may be larger.
+const WAITING: usize = 8 << 20;
 /// What is not given back to the system.
 const KEPT: usize = 2 << 20;
 
@@ -44,6 +46,10 @@ impl Room {
 
     /// Where the message is now; None: there is no room.
     pub fn write(&mut self, message: &[u8]) -> Option<Place> {
+        let waits: usize = self.waiting.iter().map(|place| place.size).sum();
+        if waits > 0 && waits + message.len() > WAITING {
+            return None;
+        }
         let start = self.free(message.len())?;
         // SAFETY: the place ends within the memory, nobody else writes to it, and the scorer reads no place that it was
         // not told.
@@ -132,11 +138,21 @@ mod tests {
     #[test]
     fn there_is_no_more_room_than_is_shared() {
         let (mut room, _) = room();
-        let whole = vec![1; SIZE];
-        assert!(room.write(&whole).is_some());
+        for _ in 0..4 {
+            assert!(room.write(&[1; WAITING / 4]).is_some());
+        }
         assert_eq!(room.write(b"x"), None);
         room.read(1);
         assert!(room.write(b"x").is_some());
+    }
+
+    #[test]
+    fn one_alone_may_be_larger() {
+        let (mut room, _) = room();
+        assert!(room.write(&vec![1; SIZE]).is_some());
+        assert_eq!(room.write(b"x"), None);
+        room.read(1);
+        assert_eq!(room.write(&vec![1; SIZE + 1]), None);
     }
 
     #[test]
