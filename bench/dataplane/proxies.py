@@ -5,6 +5,7 @@
 """
 
 import socket
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +41,7 @@ def free_port() -> int:
 
 def start(name: str, programs: Programs, stage: Stage, folder: Path, model: int, mirror: Mirror | None) -> Running:
     port = free_port()
-    place = folder / f"{name}-{port}"
-    place.mkdir()
+    place = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder))  # a port may come twice
     process = stage.start(PROXY_CORE, _command(name, programs, place, port, model, mirror))
     deadline = time.monotonic() + _PATIENCE
     while not accepts(port):

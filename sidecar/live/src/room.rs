@@ -33,6 +33,17 @@ pub struct Room {
 impl Room {
     /// Of a file that was inherited.
     pub fn new(descriptor: i32) -> io::Result<Self> {
+        // SAFETY: all-zero is a valid value, which outlives the call.
+        let size = unsafe {
+            let mut found: libc::stat = std::mem::zeroed();
+            if libc::fstat(descriptor, &mut found) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            found.st_size
+        };
+        if size < SIZE as libc::off_t {
+            return Err(io::Error::other("the file for large messages is shorter than agreed: both were not built together"));
+        }
         // SAFETY: the file is as long as is said (`room.py` made it), and mapped for as long as the process lives.
         let memory = unsafe {
             let access = libc::PROT_READ | libc::PROT_WRITE;
