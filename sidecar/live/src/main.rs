@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         }
     };
     allow_many_connections();
+    keep_freed_memory();
     match live::Live::new(settings) {
         Ok(mut live) => {
             live.run();
@@ -70,5 +71,16 @@ fn allow_many_connections() {
             limit.rlim_cur = limit.rlim_max;
             libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
         }
+    }
+}
+
+/// A body that is larger than the C library gives out again would be asked of the system, cleared and given back for each
+/// request: as much as it takes to forward it.
+fn keep_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no pointers are passed; it is called before there is another thread.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 4 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 8 << 20);
     }
 }

@@ -42,7 +42,9 @@ impl Room {
             found.st_size
         };
         if size < SIZE as libc::off_t {
-            return Err(io::Error::other("the file for large messages is shorter than agreed: both were not built together"));
+            return Err(io::Error::other(
+                "the file for large messages is shorter than agreed: both were not built together",
+            ));
         }
         // SAFETY: the file is as long as is said (`room.py` made it), and mapped for as long as the process lives.
         let memory = unsafe {
