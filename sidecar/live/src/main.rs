@@ -3,6 +3,7 @@
 //! `modelcanary_sidecar.live` starts it, with one argument of JSON and the descriptors that it names.
 
 mod answers;
+mod attempt;
 mod board;
 mod breaker;
 mod canary;

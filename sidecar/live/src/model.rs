@@ -3,13 +3,13 @@
 //!
 //! It must not know who asked, nor what is mirrored.
 
+use crate::attempt::Attempt;
 use crate::chunked::Chunked;
 use crate::exchange::{Exchange, Failed, Of, BROKE_OFF, MALFORMED};
 use crate::figures::Drop;
 use crate::head::{AnswerHead, AnswerReader, Reading, MAX_HEAD};
 use crate::live::Live;
 use crate::poll::{Key, Kind, Token, GONE, READ, WRITE};
-use crate::resolve::Addresses;
 use crate::sock::{Read, Sock};
 use crate::status::reason;
 use std::io::Write;
@@ -26,10 +26,9 @@ pub struct Model {
     pub sock: Sock,
     pub of: Of,
     pub exchange: Key,
-    /// While it is being opened: the one exchange that it is for (NONE: any), until when, and where else to try.
+    /// While it is being opened: the one exchange that it is for (NONE: any).
     pub connects_for: Key,
-    pub deadline: f64,
-    pub addresses: Option<(Addresses, usize)>,
+    pub attempt: Option<Attempt>,
     reader: AnswerReader,
     /// Of a head that is not whole.
     unread: Vec<u8>,
@@ -57,8 +56,7 @@ impl Model {
             of,
             exchange: Key::NONE,
             connects_for: Key::NONE,
-            deadline: 0.0,
-            addresses: None,
+            attempt: None,
             reader: AnswerReader::new(),
             unread: Vec::new(),
             phase: Phase::Head,

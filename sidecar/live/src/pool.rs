@@ -3,12 +3,12 @@
 //! The last used is used first, so that as few as are needed stay warm. As long as exchanges wait and there is room for a
 //! connection, one is being opened. It must not know what is asked, nor who asks.
 
+use crate::attempt::Attempt;
 use crate::exchange::{Of, BROKE_OFF, OVERLOADED, TOO_LATE, UNREACHABLE};
 use crate::live::{Live, Soon};
 use crate::model::Model;
 use crate::poll::{Key, Kind, Token};
 use crate::resolve::{Addresses, Asked};
-use crate::sock::Sock;
 use std::collections::VecDeque;
 
 pub struct Pool {
@@ -155,7 +155,7 @@ impl Live {
         };
         pool.opening += 1;
         match self.resolver.ask(&pool.host, pool.port, pool.tag, now) {
-            Asked::Now(addresses) => self.connect(of, exchange, addresses, 0, deadline),
+            Asked::Now(addresses) => self.connect(of, exchange, Attempt::new(addresses, deadline)),
             Asked::Later => pool.resolving.push((exchange, deadline)),
             Asked::NoRoom => self.soon.push_back(Soon::ConnectFailed(of, exchange)),
         }
@@ -168,36 +168,31 @@ impl Live {
                 continue;
             };
             let (exchange, deadline) = pool.resolving.remove(0);
-            self.connect(of, exchange, addresses.clone(), 0, deadline);
+            self.connect(of, exchange, Attempt::new(addresses.clone(), deadline));
         }
     }
 
-    /// To the first of the addresses from `next` on to which connecting can begin.
-    fn connect(&mut self, of: Of, exchange: Key, addresses: Addresses, mut next: usize, deadline: f64) {
-        while next < addresses.len() {
-            next += 1;
-            if let Ok(sock) = Sock::connect(&addresses[next - 1]) {
-                let key = self.models.insert(Model::new(sock, of));
-                let Some(model) = self.models.get_mut(key) else { return };
-                model.connects_for = exchange;
-                model.addresses = Some((addresses, next));
-                model.deadline = deadline;
-                model.sock.watch(&self.poll, Token::new(Kind::Model, key));
-                return;
-            }
-        }
-        self.soon.push_back(Soon::ConnectFailed(of, exchange));
+    fn connect(&mut self, of: Of, exchange: Key, mut attempt: Attempt) {
+        let Some(sock) = attempt.next() else {
+            self.soon.push_back(Soon::ConnectFailed(of, exchange));
+            return;
+        };
+        let key = self.models.insert(Model::new(sock, of));
+        let Some(model) = self.models.get_mut(key) else { return };
+        model.connects_for = exchange;
+        model.attempt = Some(attempt);
+        model.sock.watch(&self.poll, Token::new(Kind::Model, key));
     }
 
     /// The first event of a connection that was being opened.
     pub fn connecting(&mut self, key: Key) {
         let Some(model) = self.models.get_mut(key) else { return };
-        let (of, exchange, deadline) = (model.of, model.connects_for, model.deadline);
-        let others = model.addresses.take();
+        let (of, exchange) = (model.of, model.connects_for);
+        let attempt = model.attempt.take();
         if !model.sock.connected() {
             self.models.remove(key);
-            match others {
-                Some((addresses, next)) => self.connect(of, exchange, addresses, next, deadline),
+            match attempt {
+                Some(attempt) => self.connect(of, exchange, attempt),
                 None => self.soon.push_back(Soon::ConnectFailed(of, exchange)),
             }
             return;
@@ -289,7 +284,7 @@ impl Live {
                 continue;
             }
             if model.sock.connecting {
-                if now >= model.deadline {
+                if model.attempt.as_ref().is_some_and(|attempt| now >= attempt.until) {
                     let exchange = model.connects_for;
                     self.models.remove(key);
                     self.soon.push_back(Soon::ConnectFailed(of, exchange));

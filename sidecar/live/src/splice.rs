@@ -4,6 +4,7 @@
 //! must not know what the bytes mean. The one thing that is added is a GOAWAY when the process leaves: clients of gRPC
 //! keep a connection for as long as they can, and one that is closed under them fails their requests.
 
+use crate::attempt::Attempt;
 use crate::h2_frames::{Frames, GOAWAY};
 use crate::poll::{Key, Kind, Poll, Slab, Token, GONE, READ};
 use crate::resolve::{Addresses, Asked, Resolver};
@@ -38,10 +39,9 @@ struct Side {
 }
 
 struct Joining {
-    deadline: f64,
     first: Vec<u8>,
-    addresses: Addresses,
-    next: usize,
+    /// To connect to the model; without an address, as long as they are being looked for.
+    attempt: Attempt,
 }
 
 /// All connections that are passed through.
@@ -63,7 +63,7 @@ impl Splices {
         if self.sides.len() >= 2 * MOST {
             return false;
         }
-        let joining = Joining { deadline: now + self.connect_time, first, addresses: [].into(), next: 0 };
+        let joining = Joining { first, attempt: Attempt::new([].into(), now + self.connect_time) };
         let mut side = Side::new(client, Key::NONE, now);
         side.joining = Some(joining);
         let key = self.sides.insert(side);
@@ -121,7 +121,7 @@ impl Splices {
     pub fn sweep(&mut self, now: f64, poll: &Poll) {
         for key in self.sides.keys() {
             let Some(side) = self.sides.get_mut(key) else { continue };
-            if side.joining.as_ref().is_some_and(|joining| now >= joining.deadline) {
+            if side.joining.as_ref().is_some_and(|joining| now >= joining.attempt.until) {
                 self.refuse(key);
             } else if !side.settled && now >= side.since + SETTLED {
                 side.settled = true;
@@ -138,7 +138,7 @@ impl Splices {
 
     fn found(&mut self, client: Key, addresses: Addresses, poll: &Poll) {
         if let Some(joining) = self.joining(client) {
-            joining.addresses = addresses;
+            joining.attempt = Attempt::new(addresses, joining.attempt.until);
             self.connect(client, poll);
         }
     }
@@ -147,24 +147,19 @@ impl Splices {
         self.sides.get_mut(client).and_then(|side| side.joining.as_mut())
     }
 
-    /// To the next address to which connecting can begin.
     fn connect(&mut self, client: Key, poll: &Poll) {
-        while let Some(joining) = self.joining(client) {
-            let Some(address) = joining.addresses.get(joining.next) else { break };
-            joining.next += 1;
-            if let Ok(sock) = Sock::connect(address) {
-                let since = self.sides.get(client).map_or(0.0, |side| side.since);
-                let mut side = Side::new(sock, client, since);
-                side.frames = Some(Frames::default());
-                let model = self.sides.insert(side);
-                self.watch(model, poll);
-                if let Some(side) = self.sides.get_mut(client) {
-                    side.other = model;
-                }
-                return;
-            }
+        let Some(sock) = self.joining(client).and_then(|joining| joining.attempt.next()) else {
+            self.refuse(client);
+            return;
+        };
+        let since = self.sides.get(client).map_or(0.0, |side| side.since);
+        let mut side = Side::new(sock, client, since);
+        side.frames = Some(Frames::default());
+        let model = self.sides.insert(side);
+        self.watch(model, poll);
+        if let Some(side) = self.sides.get_mut(client) {
+            side.other = model;
         }
-        self.refuse(client);
     }
 
     /// The first event of a model's connection.

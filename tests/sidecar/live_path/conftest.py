@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.sidecar.live_path.playing import Scene
-from tests.sidecar.live_path.processes import Process, RawModel, start_live, start_sidecar
+from tests.sidecar.live_path.playing import Client, Scene
+from tests.sidecar.live_path.processes import OK, Connection, Process, RawModel, start_live, start_sidecar
 from tests.sidecar.live_path.two_models import Stage, playing
 
 from modelcanary_sidecar.channel import ScorerEnd
@@ -108,3 +108,15 @@ def stage(staged: Stage) -> Iterator[Stage]:
     staged.begin()
     yield staged
     staged.end()
+
+
+@pytest.fixture
+def served(scene: Scene, request_of) -> tuple[Client, Connection]:
+    """A client whose model's connection has answered, and is free."""
+    client = scene.client()
+    client.sends(request_of())
+    model = scene.model.accepts()
+    model.request()
+    model.send(OK)
+    client.answer()
+    return client, model

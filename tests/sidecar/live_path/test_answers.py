@@ -9,21 +9,15 @@ import struct
 
 import pytest
 from tests.sidecar.live_path.playing import Client, Scene
-from tests.sidecar.live_path.processes import Connection
+from tests.sidecar.live_path.processes import OK, Connection
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 PASSED_OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
 @pytest.fixture
-def asked(scene: Scene, request_of) -> tuple[Client, Connection]:
+def asked(served: tuple[Client, Connection], request_of) -> tuple[Client, Connection]:
     """A client whose request is at a model, on a connection that has answered before."""
-    client = scene.client()
-    client.sends(request_of())
-    model = scene.model.accepts()
-    model.request()
-    model.send(OK)
-    client.answer()
+    client, model = served
     client.sends(request_of("/now"))
     assert model.request().startswith(b"POST /now ")
     return client, model

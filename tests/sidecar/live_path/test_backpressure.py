@@ -8,11 +8,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from tests.sidecar.live_path.playing import Scene, small_window
-from tests.sidecar.live_path.processes import EVERYTHING, Connection, captured_by, until
+from tests.sidecar.live_path.processes import EVERYTHING, OK, Connection, captured_by, until
 
 from modelcanary_gate.protocol import MirrorLimits
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 MANY = 120 << 20  # bytes, more than all buffers between two sides have room for
 MOST = 60 << 20
 

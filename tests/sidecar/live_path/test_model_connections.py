@@ -11,6 +11,7 @@ import pytest
 from tests.sidecar.live_path.playing import Client, PlayedModel, Scene, stopped
 from tests.sidecar.live_path.processes import (
     EVERYTHING,
+    OK,
     POST,
     Connection,
     RawModel,
@@ -21,20 +22,6 @@ from tests.sidecar.live_path.processes import (
 )
 
 from modelcanary_gate.protocol import ModelReading
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-@pytest.fixture
-def served(scene: Scene, request_of) -> tuple[Client, Connection]:
-    """A client whose model's connection has answered, and is free."""
-    client = scene.client()
-    client.sends(request_of())
-    model = scene.model.accepts()
-    model.request()
-    model.send(OK)
-    client.answer()
-    return client, model
 
 
 def retries(scene: Scene) -> float:

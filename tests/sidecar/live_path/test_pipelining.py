@@ -4,9 +4,8 @@ import threading
 
 import pytest
 from tests.sidecar.live_path.playing import Scene
-from tests.sidecar.live_path.processes import Connection
+from tests.sidecar.live_path.processes import OK, Connection
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HOST = b"Host: a\r\n"
 
 

@@ -9,11 +9,10 @@ import socket
 
 import pytest
 from tests.sidecar.live_path.playing import Client, Scene
-from tests.sidecar.live_path.processes import until
+from tests.sidecar.live_path.processes import OK, until
 
 HOST = b"Host: a\r\n"
 CHUNKED = b"POST /x HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 REFUSED = {
     "CL twice, different": (400, b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello"),
@@ -146,29 +145,27 @@ def test_after_a_refusal_what_the_client_still_sends_is_read_and_forgotten(scene
     until(is_reset)  # after two seconds the other half is closed as well
 
 
-def test_a_head_without_an_end_is_refused(scene: Scene) -> None:
-    client = scene.client()
-    client.sends(b"POST /x HTTP/1.1\r\nX-A: ")
+def goes_on(scene: Scene, client: Client) -> None:
+    """With what has no end, until it is told something."""
     for _ in range(70):
         client.sends(b"a" * 1024)
         scene.kernel.await_read(client.socket)
         if not client.has_nothing():
-            break
-    else:
-        pytest.fail("all was read")
+            return
+    pytest.fail("all was read")
+
+
+def test_a_head_without_an_end_is_refused(scene: Scene) -> None:
+    client = scene.client()
+    client.sends(b"POST /x HTTP/1.1\r\nX-A: ")
+    goes_on(scene, client)
     assert client.answer().status == 431
 
 
 def test_trailers_without_an_end_are_refused(scene: Scene) -> None:
     client = scene.client()
     client.sends(CHUNKED + b"5\r\nhello\r\n0\r\nX-T: ")
-    for _ in range(70):
-        client.sends(b"a" * 1024)
-        scene.kernel.await_read(client.socket)
-        if not client.has_nothing():
-            break
-    else:
-        pytest.fail("all was read")
+    goes_on(scene, client)
     assert client.answer().status == 400
     assert not scene.model.accepts().rest().endswith(b"0\r\n\r\n")
 

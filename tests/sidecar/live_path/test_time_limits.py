@@ -6,9 +6,8 @@ from contextlib import suppress
 
 import pytest
 from tests.sidecar.live_path.playing import Scene, small_window
-from tests.sidecar.live_path.processes import until
+from tests.sidecar.live_path.processes import OK, until
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HOST = b"Host: a\r\n"
 
 

@@ -10,9 +10,7 @@ from contextlib import suppress
 
 import pytest
 from tests.sidecar.live_path.playing import Client, Scene
-from tests.sidecar.live_path.processes import Connection, start_live, until
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+from tests.sidecar.live_path.processes import OK, Connection, start_live, until
 
 
 def waiting(scene: Scene) -> float:

@@ -1,7 +1,8 @@
 //! How connections to the candidate come about, and go: a few attempts at a time, for what waits in the queue.
 
-use super::connection::{Attempt, ShadowConnection};
+use super::connection::ShadowConnection;
 use super::{Shadow, Turn};
+use crate::attempt::Attempt;
 use crate::figures::Drop;
 use crate::poll::{Key, Kind, Poll, Token, GONE, WRITE};
 use crate::resolve::{Addresses, Asked};
@@ -88,6 +89,7 @@ impl Shadow {
         match connection.attempt.as_mut().and_then(Attempt::next) {
             Some(sock) => {
                 connection.sock = sock;
+                connection.sock.read_on(true);
                 self.watch(key, turn.poll);
             }
             None => {

@@ -2,9 +2,9 @@
 //! what is late. Nothing here knows why a request is made.
 
 use super::answer::ShadowAnswer;
+use crate::attempt::Attempt;
 use crate::capture::Captured;
 use crate::poll::{Poll, Token};
-use crate::resolve::Addresses;
 use crate::sock::Sock;
 use std::io::Write;
 
@@ -22,32 +22,6 @@ const LENGTH: &[u8] = b"Content-Length: ";
 const BLANK: &[u8] = b"\r\n\r\n";
 const LONGEST_FRAMING: usize = LENGTH.len() + 20 + BLANK.len();
 
-/// To be connected to: the first of the addresses that accepts.
-pub struct Attempt {
-    pub addresses: Addresses,
-    pub tried: usize,
-    /// All of them together.
-    pub until: f64,
-}
-
-impl Attempt {
-    pub fn new(addresses: Addresses, until: f64) -> Self {
-        Self { addresses, tried: 0, until }
-    }
-
-    /// Begin with the next address that can be begun with.
-    pub fn next(&mut self) -> Option<Sock> {
-        while let Some(address) = self.addresses.get(self.tried) {
-            self.tried += 1;
-            if let Ok(mut sock) = Sock::connect(address) {
-                sock.read_on(true);
-                return Some(sock);
-            }
-        }
-        None
-    }
-}
-
 pub struct ShadowConnection {
     pub sock: Sock,
     /// Until it is connected.
@@ -64,7 +38,8 @@ pub struct ShadowConnection {
 }
 
 impl ShadowConnection {
-    pub fn new(sock: Sock, attempt: Attempt, now: f64) -> Self {
+    pub fn new(mut sock: Sock, attempt: Attempt, now: f64) -> Self {
+        sock.read_on(true);
         Self {
             sock,
             attempt: Some(attempt),
